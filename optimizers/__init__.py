@@ -1,0 +1,15 @@
+"""The update rules that physopt knows by name. A new one is a file beside this one and a line here."""
+
+RULES = {
+    "adam": "physopt.optimizers.first_order:Adam",
+    "adamw": "physopt.optimizers.first_order:AdamW",
+    "sgd": "physopt.optimizers.first_order:SGD",
+    "rmsprop": "physopt.optimizers.first_order:RMSProp",
+    "adagrad": "physopt.optimizers.first_order:Adagrad",
+    "adadelta": "physopt.optimizers.first_order:Adadelta",
+    "lion": "physopt.optimizers.first_order:Lion",
+    "muon": "physopt.optimizers.first_order:Muon",
+    "lbfgs": "physopt.optimizers.first_order:LBFGS",
+    "optax": "physopt.optimizers.first_order:AnyOptax",
+}
+"""Name -> "module:Class"; a class is imported when it is asked for."""

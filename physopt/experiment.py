@@ -1,0 +1,102 @@
+"""Experiment: one run, from its config to its records.
+
+    begin   make the run of a config, or go on with it     resume  go on with the run of a folder
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+
+from physopt import devices
+from physopt.config import RunConfig, from_record
+from physopt.interrupt import Interrupt
+from physopt.options import OptionError
+from physopt.progress import Display, Silent
+from physopt.records import FINISHED, RunFolder
+from physopt.session import Outcome, Session
+
+
+def begin(config: RunConfig, display: Display | None = None) -> RunFolder:
+    """Make the run of a config: begin it, go on with it, or find it finished.
+
+    Raises OptionError for settings that this machine cannot serve; whatever goes wrong later is
+    recorded in the folder and raised.
+    """
+    device = devices.select(config.settings.device)
+    folder = RunFolder(config.folder(device.device_kind))
+    return _execute(config, folder, device, display or Silent(), fresh=config.settings.force)
+
+
+def resume(
+    path: Path | str,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    display: Display | None = None,
+    debug: bool = False,
+) -> RunFolder:
+    """Go on with the run in a folder, with a larger budget if one is given.
+
+    Raises OptionError where there is no run.
+    """
+    folder = RunFolder(path)
+    record = folder.read("config.json")
+    if not record:
+        raise OptionError(object, "folder", path, "holds no run (no readable config.json)")
+    config = from_record(record)
+    changes: dict[str, Any] = {"debug": debug}
+    if steps is not None or seconds is not None:
+        changes |= {"steps": steps, "seconds": seconds}
+    config = dataclasses.replace(config, settings=config.settings.replace(**changes))
+    device = devices.select(config.settings.device)
+    return _execute(config, folder, device, display or Silent(), extended=len(changes) > 1)
+
+
+def _execute(
+    config: RunConfig,
+    folder: RunFolder,
+    device: jax.Device,
+    display: Display,
+    *,
+    fresh: bool = False,
+    extended: bool = False,
+) -> RunFolder:
+    """Run what is left to do of a run, under its lock."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.lock.acquire()
+    except filelock.Timeout:
+        reason = "another process is working on this run"
+        raise OptionError(object, "folder", folder.path, reason) from None
+    try:
+        if fresh:
+            folder.clear()
+        if folder.status().get("status") in FINISHED and not extended:
+            display.note(f"This run is finished already: {folder.path}")
+            return folder
+        with devices.computing(device, config.settings.dtype), Interrupt() as interrupt:
+            folder.write("config.json", config.record())
+            folder.write("env.json", devices.environment(device, config.settings))
+            folder.write_status("running", "")
+            try:
+                outcome = Session(config, folder, device, display, interrupt).run()
+            except BaseException as error:
+                folder.write_status(*_failure(error))
+                raise
+            finally:
+                display.close()
+            folder.write_status(*outcome)
+    finally:
+        folder.lock.release()
+    return folder
+
+
+def _failure(error: BaseException) -> Outcome:
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("interrupted", "Ctrl-C")
+    text = f"{type(error).__name__}: {error}"
+    exhausted = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text
+    return Outcome("oom" if exhausted else "error", text)

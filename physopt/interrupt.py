@@ -1,0 +1,39 @@
+"""Interrupt: Ctrl-C and SIGTERM as a wish to stop that is read between two pieces of work."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+
+class Interrupt:
+    """Context in which the first signal sets `signal_name` and a second one acts as usual.
+
+    Outside the main thread Python allows no handlers; there nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def requested(self) -> bool:
+        """Say whether a signal came."""
+        return self.signal_name is not None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal_name = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous = {}

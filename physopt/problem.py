@@ -1,0 +1,132 @@
+"""Problem: the physics. What is unknown, what is observed, and how one leads to the other.
+
+A problem is a frozen dataclass whose fields are its options and whose methods are pure functions of
+arrays. Everything has a leading axis `batch`, and samples never see one another: a problem may be
+vmapped, sharded and differentiated sample by sample. It does not know which rule trains it.
+
+    x  unknowns (a porous matrix, a source field, a control signal), predicted by a network
+    y  observations (an isotherm, a potential, an end state), y = simulate(x)
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from physopt.options import Options
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Tree = Any  # an array, or a pytree of arrays
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Samples: every leaf has the leading axis `batch`.
+
+    inputs: what the network sees. target: the observations y* that are wanted. extra: whatever else
+    the physics needs of a sample (an initial state, say). progress: [batch], the fraction of the
+    training budget spent, for annealing; the run loop sets it, and it is 1 in evaluation.
+    """
+
+    inputs: Tree
+    target: Tree
+    extra: Tree = ()
+    progress: Tree = ()
+
+    def at(self, progress: jax.Array | float) -> "Batch":
+        """Return these samples at a progress in [0, 1]."""
+        spent = jnp.broadcast_to(jnp.asarray(progress, jnp.float32), (len(self),))
+        return dataclasses.replace(self, progress=spent)
+
+    def __len__(self) -> int:
+        return jax.tree.leaves((self.inputs, self.target))[0].shape[0]
+
+
+class Problem(Options, ABC):
+    """The interface of a physics. A subclass is a frozen dataclass; its fields are its options.
+
+    `target` names a metric and the value below which the problem counts as solved. `defaults` are
+    settings of a run that suit this physics (batch_size, steps, ...), for whoever sets none.
+
+    A second network is one more method: `network_paper` is what `network=paper` selects.
+    """
+
+    key_prefix: ClassVar[str] = "problem."
+    target: ClassVar[tuple[str, float] | None] = None
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def sample(self, keys: jax.Array) -> Batch:
+        """Draw one sample per key: keys [batch] -> Batch with leaves [batch, ...]."""
+
+    def held_out(self, keys: jax.Array) -> Batch:
+        """Draw validation and test samples; like `sample` unless their targets need more care."""
+        return self.sample(keys)
+
+    @abstractmethod
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the network inputs [batch, ...] -> x [batch, ...]."""
+
+    @abstractmethod
+    def simulate(self, x: Tree, batch: Batch) -> Tree:
+        """Solve the physics, y = P(x): leaves [batch, ...] -> leaves [batch, ...]; differentiable."""
+
+    def loss(self, y: Tree, batch: Batch) -> jax.Array:
+        """Return the loss of each sample, 1/2 sum |y - y*|^2: [batch].
+
+        What is minimised is the mean over the batch, for every problem and rule.
+        """
+        return sum(
+            0.5 * jnp.sum(jnp.abs(a - b) ** 2, axis=tuple(range(1, a.ndim)))
+            for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(batch.target), strict=True)
+        )  # type: ignore[return-value]
+
+    def metrics(self, x: Tree, y: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """Return physical errors of each sample, {name: [batch]}, apart from the loss."""
+        return {}
+
+
+@runtime_checkable
+class Linearizes(Protocol):
+    """A problem that gives dy/dx for less than one vjp per component of y."""
+
+    def linearize(self, x: Tree, batch: Batch) -> tuple[Tree, jax.Array]:
+        """Return y and dy/dx [batch, *y.shape[1:], *x.shape[1:]]."""
+        ...
+
+
+@runtime_checkable
+class Inverts(Protocol):
+    """A problem with an inverse solver of its own."""
+
+    def invert(self, x: Tree, batch: Batch) -> Tree:
+        """Return P^-1(y* | x): x after a scale-invariant step towards a solution.
+
+        Source: scale-invariant physics training, arXiv 2109.15048.
+        """
+        ...
+
+
+@runtime_checkable
+class EstimatesGradient(Protocol):
+    """A problem that finds dL/dx by other means than backpropagation."""
+
+    def estimate_gradient(self, x: Tree, batch: Batch, key: jax.Array) -> Tree:
+        """Return dL/dx of the batch's mean loss, leaves like x."""
+        ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A problem that shows its solutions as a picture."""
+
+    def figure(self, x: Tree, y: Tree, batch: Batch) -> "Figure":
+        """Draw the first samples of a batch."""
+        ...

@@ -1,0 +1,223 @@
+"""Session: the training of one run, with its evaluations, records and checkpoints."""
+
+import dataclasses
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from physopt import devices
+from physopt.checkpoints import Checkpoints
+from physopt.config import RunConfig
+from physopt.interrupt import Interrupt
+from physopt.problem import Draws
+from physopt.progress import Display
+from physopt.records import RunFolder
+from physopt.registry import name_of
+from physopt.rule import COUNTS, Parameters
+from physopt.prepare import prepare
+from physopt.train import (
+    Budget,
+    Carry,
+    Clock,
+    compile_program,
+    evaluate,
+    evaluation_chunk,
+    initial_carry,
+    train,
+)
+
+CHECKPOINT_SECONDS = 10.0
+"""Wall-clock seconds between two checkpoints: what a killed run loses at most."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    status: str
+    reason: str
+
+
+@dataclasses.dataclass
+class Memory:
+    """What the host knows of a run; saved with every checkpoint."""
+
+    clock: Clock = Clock()
+    counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    best_loss: float = math.inf
+    best_step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold; a best loss that is not there yet is null."""
+        best = self.best_loss if math.isfinite(self.best_loss) else None
+        return {**dataclasses.asdict(self), "best_loss": best}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Memory":
+        """Return the inverse of `to_json`."""
+        best = math.inf if content["best_loss"] is None else content["best_loss"]
+        return Memory(Clock(**content["clock"]), content["counts"], best, content["best_step"])
+
+
+class Session:
+    """One process's work on one run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        device: jax.Device,
+        display: Display,
+        interrupt: Interrupt,
+    ):
+        self.config, self.folder, self.device = config, folder, device
+        self.display, self.interrupt = display, interrupt
+        self.budget = Budget(config.settings.steps, config.settings.seconds)
+        self.memory = Memory()
+
+    def run(self) -> Outcome:
+        """Train until budget, target, divergence or interruption; return how it ended."""
+        self.setup = setup = prepare(self.config)
+        if reason := setup.rule.refuses(setup.objective):
+            return Outcome("skipped", reason)
+        checkpoints = Checkpoints(self.folder.checkpoints)
+        try:
+            carry = self._begin(checkpoints)
+            outcome = self._train(checkpoints, carry)
+            self._draw()
+        finally:
+            checkpoints.close()
+        return outcome
+
+    def _begin(self, checkpoints: Checkpoints) -> Carry:
+        """Return the carry of the newest checkpoint, or that of a new run."""
+        setup = self.setup
+        carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
+        if checkpoints.latest() is None:
+            self.folder.truncate_curve(-1)
+            self.best = setup.params
+            self._record(carry.params, {})
+            return carry
+        carry, self.best, host = checkpoints.restore(carry)
+        self.memory = Memory.from_json(host)
+        self.folder.truncate_curve(self.memory.clock.step)
+        self.display.note(f"going on from step {self.memory.clock.step}")
+        return carry
+
+    def _train(self, checkpoints: Checkpoints, carry: Carry) -> Outcome:
+        setup, settings, memory = self.setup, self.config.settings, self.memory
+        start = time.perf_counter()
+        program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
+        compiled = memory.clock.t_compile + time.perf_counter() - start
+        memory.clock = dataclasses.replace(memory.clock, t_compile=compiled)
+        saved, outcome = time.monotonic(), None
+        for piece in train(
+            program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
+        ):
+            carry = piece.carry
+            memory.clock = dataclasses.replace(
+                memory.clock, step=piece.clock.step, t_train=piece.clock.t_train
+            )
+            if piece.report is None:
+                self.display.piece(memory.clock, self.budget)
+                continue
+            row = self._record(carry.params, piece.report)
+            if outcome := self._verdict(row):
+                break
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save(checkpoints, carry)
+                saved = time.monotonic()
+        self._save(checkpoints, carry)
+        return outcome or self._end()
+
+    def _record(self, params: Parameters, report: dict[str, float]) -> dict[str, Any]:
+        """Evaluate, remember the best parameters, and add a row to the curve."""
+        memory, setup = self.memory, self.setup
+        start = time.perf_counter()
+        chunk = evaluation_chunk(len(setup.held_out), self.config.settings.batch_size)
+        measured = jax.device_get(
+            evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
+        )
+        seconds = time.perf_counter() - start
+        memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
+        for name in COUNTS:
+            memory.counts[name] += int(report.get(name, 0))
+        losses = _means(measured)
+        if losses["validation_loss"] < memory.best_loss:
+            memory.best_loss, memory.best_step = losses["validation_loss"], memory.clock.step
+            self.best = jax.tree.map(jnp.copy, params)
+        row = self._row(report, losses)
+        self.folder.append(row)
+        self.display.evaluated(row, memory.clock, self.budget)
+        return row
+
+    def _row(self, report: dict[str, float], losses: dict[str, float]) -> dict[str, Any]:
+        config, settings = self.config, self.config.settings
+        extra = {k: v for k, v in report.items() if k not in (*COUNTS, "loss")}
+        return {
+            "run_id": self.folder.path.name,
+            "problem": name_of("problem", type(config.problem)),
+            "rule": name_of("rule", type(config.rule)),
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "device_kind": self.device.device_kind,
+            "device_count": 1,
+            "dtype": settings.dtype,
+            **dataclasses.asdict(self.memory.clock),
+            "train_loss": report.get("loss"),
+            **losses,
+            **self.memory.counts,
+            "grad_norm": report.get("grad_norm"),
+            "update_norm": report.get("update_norm"),
+            "peak_bytes": devices.peak_bytes(self.device),
+            **extra,
+        }
+
+    def _verdict(self, row: dict[str, Any]) -> Outcome | None:
+        """Say whether an evaluation ends the run."""
+        for name in ("train_loss", "validation_loss"):
+            if not math.isfinite(row[name]):
+                return Outcome("diverged", f"{name} is {row[name]} at step {row['step']}")
+        if self.config.settings.stop_at_target and self.config.problem.target:
+            metric, value = self.config.problem.target
+            reached = row[f"validation_{metric}"]
+            if reached <= value:
+                return Outcome("target", f"validation {metric} {reached:.4g} <= {value:g}")
+        return None
+
+    def _end(self) -> Outcome:
+        spent = self.budget.spent(self.memory.clock)
+        if spent == "steps":
+            return Outcome("ok", f"{self.budget.steps} steps made")
+        if spent == "seconds":
+            return Outcome("budget", f"{self.budget.seconds:g} training seconds spent")
+        return Outcome("interrupted", f"{self.interrupt.signal_name} at step {self.memory.clock.step}")
+
+    def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
+        clock = self.memory.clock
+        checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
+        self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
+
+    def _draw(self) -> None:
+        """Draw the first test samples with the best parameters, where the problem can."""
+        problem, setup = self.config.problem, self.setup
+        if not isinstance(problem, Draws):
+            return
+        x = setup.objective.predict(self.best, setup.held_out.inputs, train=False)
+        size = len(setup.held_out) // 2
+        x, batch = jax.tree.map(lambda a: a[size : size + 4], (x, setup.held_out))
+        y = problem.simulate(x, batch)
+        problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
+
+
+def _means(measured: dict[str, np.ndarray]) -> dict[str, float]:
+    """Average over each held-out set. Plain metric names are those of the test set."""
+    means = {}
+    for name, values in measured.items():
+        validation, test = np.split(values.astype(np.float64), 2)
+        means[f"validation_{name}"] = float(np.mean(validation))
+        means[f"test_{name}" if name == "loss" else name] = float(np.mean(test))
+    return means

@@ -1,0 +1,62 @@
+"""Settings: what every run has to be told, whatever its problem and rule.
+
+Nothing heavy is imported here, because the command line's help reads this file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from physopt.options import NonNegativeInt, Options, PositiveFloat, PositiveInt
+
+
+@dataclass(frozen=True)
+class Settings(Options):
+    """Settings of a run. One that is not given takes the value that suits the problem."""
+
+    seed: NonNegativeInt = 0
+    """Seed of the initial parameters and of the training batches. Runs of different rules with one
+    seed start from the same parameters and see the same batches."""
+
+    batch_size: PositiveInt = 32
+    """Samples per update. With network=none: samples solved from each held-out set."""
+
+    train_size: PositiveInt | None = None
+    """Samples in a fixed training set, visited in order; none draws fresh samples for ever."""
+
+    heldout_size: PositiveInt = 128
+    """Samples in the validation set and in the test set; both are the same for every seed."""
+
+    steps: PositiveInt | None = None
+    """Updates to make. Without steps and seconds the problem's default applies."""
+
+    seconds: PositiveFloat | None = None
+    """Training seconds to spend; compilation, evaluation and writing are not counted."""
+
+    log_every: PositiveInt = 20
+    """Updates between two evaluations."""
+
+    stop_at_target: bool = False
+    """End the run when the validation set reaches the problem's target."""
+
+    network: str = "default"
+    """The problem's network: default, another one it names, or none to optimise x itself."""
+
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of network and physics."""
+
+    device: Literal["cpu", "gpu", "tpu"] | None = None
+    """Where to compute; none takes the accelerator if there is one."""
+
+    out: Path = Path("runs/results")
+    """Folder in which the run's folder is made."""
+
+    force: bool = False
+    """Run again although a finished run of the same settings is there; the old one is replaced."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+UNRECORDED = ("out", "force", "debug")
+"""Settings that change nothing about the numbers of a run."""

@@ -1,0 +1,176 @@
+"""Tables: what the command line prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from physopt import arguments
+from physopt.check import Finding
+from physopt.options import OptionError
+from physopt.problem import Draws, EstimatesGradient, Inverts, Linearizes, Problem
+from physopt.progress import seconds_text
+from physopt.records import RunFolder, find_runs
+from physopt.registry import Kind, find, names, source_files
+
+_CAPABILITIES = {
+    "linearize": Linearizes,
+    "invert": Inverts,
+    "estimate_gradient": EstimatesGradient,
+    "figure": Draws,
+}
+
+
+def show_run(folder: RunFolder) -> str:
+    """Print how a run ended; return its status."""
+    console, status, curve = _console(), folder.status(), folder.curve()
+    if curve:
+        console.print(_run_table(curve))
+        last = curve[-1]
+        per_update = last["t_train"] / max(1, last["step"])
+        console.print(
+            f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
+            f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
+            f"of compilation and {seconds_text(last['t_eval'])} of evaluation"
+        )
+    reason = f" ({status['reason']})" if status.get("reason") else ""
+    console.print(f"status  {status.get('status')}{escape(reason)}")
+    console.print(f"folder  {escape(str(folder.path))}")
+    if (folder.path / "figure.png").exists():
+        console.print(f"figure  {escape(str(folder.path / 'figure.png'))}")
+    console.print(f"next    {escape(_next(folder, status, curve))}")
+    return str(status.get("status", "error"))
+
+
+def _run_table(curve: Sequence[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    steps = {"start": curve[0], "end": curve[-1]}
+    evaluated = [row for row in curve if row.get("validation_loss") is not None]
+    if evaluated:
+        steps["best"] = min(evaluated, key=lambda row: row["validation_loss"])
+    for label, row in steps.items():
+        table.add_column(f"{label} (step {row['step']})", justify="right")
+    for name in _measured_columns(curve[-1]):
+        values = [row.get(name) for row in steps.values()]
+        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in values))
+    return table
+
+
+def _measured_columns(row: dict[str, Any]) -> list[str]:
+    """Name the losses and the metrics of the test set."""
+    metrics = [name for name in row if f"validation_{name}" in row]
+    return ["train_loss", "validation_loss", "test_loss", *metrics]
+
+
+def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> str:
+    command = f"python -m physopt resume {folder.path}"
+    if status.get("status") in ("ok", "budget"):
+        settings = folder.read("config.json")
+        key = "steps" if settings.get("steps") else "seconds"
+        return f"{command} {key}={2 * settings[key]:g}"
+    if status.get("status") in ("interrupted", "running"):
+        return command
+    return "python -m physopt list"
+
+
+def show_status(root: Path | str) -> int:
+    """Print a table of all runs below a folder; return the exit code."""
+    if not Path(root).is_dir():
+        raise OptionError(object, "folder", root, "no such folder")
+    folders = find_runs(root)
+    if not folders:
+        _console().print(f"no runs below {escape(str(root))}")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for name in ("problem", "rule", "seed", "run"):
+        table.add_column(name, overflow="fold")
+    for name in ("status", "step", "time", "test_loss"):
+        table.add_column(name, justify="right" if name != "status" else "left")
+    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+    for folder in folders:
+        table.add_row(*(escape(text) for text in _status_row(folder)))
+    _console().print(table)
+    return 0
+
+
+def _status_row(folder: RunFolder) -> list[str]:
+    config, status, curve = folder.read("config.json"), folder.status(), folder.curve()
+    problem, rule = (config.get(kind, {}).get("name", "?") for kind in ("problem", "rule"))
+    last = curve[-1] if curve else {}
+    loss, seconds = last.get("test_loss"), last.get("t_train")
+    return [
+        Path(str(problem)).name,
+        Path(str(rule)).name,
+        str(config.get("seed", "?")),
+        folder.path.name,
+        str(status.get("status", "damaged")),
+        str(last.get("step", "-")),
+        "-" if seconds is None else seconds_text(seconds),
+        "-" if loss is None else f"{loss:.4g}",
+        str(status.get("reason", "")),
+    ]
+
+
+def show_list() -> None:
+    """Print all problems and rules with the first line of their docstrings."""
+    kinds: tuple[Kind, ...] = ("problem", "rule")
+    for kind in kinds:
+        table = Table(box=None, pad_edge=False, title=f"{kind}s", title_justify="left")
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name in names(kind):
+            table.add_row(escape(name), escape(_first_line(kind, name)))
+        table.show_header = False
+        _console().print(table)
+        _console().print()
+    _console().print("python -m physopt info NAME explains one of them")
+
+
+def _first_line(kind: Kind, name: str) -> str:
+    try:
+        return (find(kind, name).__doc__ or "").partition("\n")[0]
+    except OptionError as error:  # a plug-in that is broken must not hide the others
+        return f"cannot be loaded: {error.reason}"
+
+
+def show_info(name: str, kind: Kind, cls: type) -> None:
+    """Print what a problem or a rule is and which options it has."""
+    console = _console()
+    print(arguments.help_text(cls, f"check {name}"))
+    if issubclass(cls, Problem):
+        capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
+        console.print(f"capabilities  {', '.join(capable) or 'none beyond simulate'}")
+        if cls.target:
+            console.print(f"solved when   {cls.target[0]} <= {cls.target[1]:g}")
+        if cls.defaults:
+            defaults = " ".join(f"{key}={value}" for key, value in cls.defaults.items())
+            console.print(f"run settings  {defaults}")
+    for option, (low, high) in getattr(cls, "tunable", {}).items():
+        console.print(f"tuned over    {option} from {low:g} to {high:g}")
+    console.print(f"source        {', '.join(path.name for path in source_files(cls))}")
+    console.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
+
+
+def show_findings(name: str, findings: Sequence[Finding]) -> int:
+    """Print the findings of a check; return 0 if all passed, 1 otherwise."""
+    console = _console()
+    marks = {True: "ok  ", False: "FAIL", None: "skip"}
+    for finding in findings:
+        style = {True: "green", False: "red", None: "yellow"}[finding.passed]
+        console.print(f"[{style}]{marks[finding.passed]}[/] {escape(finding.claim)}")
+        if finding.detail:
+            console.print(f"       {escape(finding.detail)}")
+    failed = sum(finding.passed is False for finding in findings)
+    console.print(f"{escape(name)}: {failed} of {len(findings)} checks failed" if failed else
+                  f"{escape(name)}: all {len(findings)} checks passed")
+    return 1 if failed else 0
+
+
+def _console() -> Console:
+    # Without a terminal rich assumes 80 columns, which would cut paths in two.
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

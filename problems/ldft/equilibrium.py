@@ -1,0 +1,199 @@
+"""Equilibrium of the lattice fluid as a differentiable function of the pore fractions.
+
+Forward the fixed-point solver; the derivative is the linear response at the fixed point, so its
+memory does not grow with the number of sweeps. It is given as a forward rule around a symmetric
+linear solve, from which JAX derives reverse mode: one batched solve either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from physopt.problems.ldft import fixed_point
+from physopt.problems.ldft.lattice import Fluid, log_activity, matrix_field
+from physopt.problems.ldft.response import LinearSolver, density_tangent
+from physopt.problems.ldft.sublattices import Parts, Sublattices, lane_sum
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything of a calculation but the pores (static, hashable)."""
+
+    lattice: Sublattices
+    fluid: Fluid
+    humidities: tuple[float, ...]
+    desorption: bool
+    schedule: fixed_point.Schedule
+    solver: LinearSolver
+    response_sites: int
+    """Sites, over all lanes, for which the linear response is solved at once."""
+
+    @property
+    def coupling(self) -> float:
+        """Dimensionless attraction w_ff / kT."""
+        return self.fluid.coupling(self.lattice.dimensions)
+
+    def activity(self, dtype: np.dtype) -> Array:
+        """Dimensionless chemical potential [points], both branches."""
+        increasing = self.humidities
+        decreasing = (*reversed(increasing[:-1]), 0.0) if self.desorption else ()
+        return log_activity(jnp.asarray([*increasing, *decreasing], dtype), self.fluid)
+
+    def field(self, pores: Array) -> Array:
+        """Attraction by the solid, in storage order [..., sites]."""
+        lattice = self.lattice
+        field = matrix_field(lattice.unflatten(pores), lattice.dimensions, self.fluid)
+        return lattice.flatten(field)
+
+
+class Equilibrium(NamedTuple):
+    """Fixed points of every matrix at every point of the isotherm."""
+
+    filling: Array
+    """Sum of the density over the lattice [batch, points]."""
+    density: Array
+    """Density in storage order [batch, points, sites]."""
+    error: Array
+    """Estimated remaining mean error of the density [batch, points]."""
+    sweeps: Array
+    """Sweeps spent [batch, points], int32."""
+
+
+def _solve(settings: Settings, pores: Array) -> Equilibrium:
+    """Adsorption from rho = 0, desorption from the density at the highest humidity."""
+    batch, sites = pores.shape
+    increasing = len(settings.humidities)
+    activity = settings.activity(pores.dtype)
+    solve = partial(
+        fixed_point.solve,
+        pores,
+        settings.field(pores),
+        lattice=settings.lattice,
+        coupling=settings.coupling,
+        schedule=settings.schedule,
+    )
+    branches = [solve(activity[:increasing], None)]
+    if settings.desorption:
+        saturated = branches[0].density.reshape(batch, increasing, sites)[:, -1]
+        branches.append(solve(activity[increasing:], saturated))
+    density, error, sweeps = (
+        jnp.concatenate([x.reshape(batch, -1, *x.shape[1:]) for x in parts], axis=1)
+        for parts in zip(*branches, strict=True)
+    )
+    return Equilibrium(density.sum(-1), density, error, sweeps)
+
+
+def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
+    """`_solve`, under which a vmapped axis joins the batch: no matrix waits for another."""
+
+    @jax.custom_batching.custom_vmap
+    def solve(pores: Array) -> Equilibrium:
+        return _solve(settings, pores)
+
+    @solve.def_vmap
+    def _(axis_size: int, in_batched: list[bool], pores: Array) -> tuple[Equilibrium, Equilibrium]:
+        merged = _solve_merged(settings, pores.reshape(-1, pores.shape[-1]))
+        result = jax.tree.map(lambda x: x.reshape(axis_size, -1, *x.shape[1:]), merged)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return solve(pores)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def equilibrium(settings: Settings, with_density: bool, pores: Array) -> Equilibrium:
+    """Fixed points for pores in storage order [batch, sites], differentiable in them.
+
+    `with_density` says whether the density is to have a derivative, besides its sum.
+    """
+    return _solve_merged(settings, pores)
+
+
+@equilibrium.defjvp
+def _equilibrium_jvp(
+    settings: Settings, with_density: bool, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Equilibrium, Equilibrium]:
+    (pores,), (change,) = primals, tangents
+    state = _solve_merged(settings, pores)
+
+    def respond(tangent: Callable[[Parts], Parts], lanes: int) -> tuple[Array, Array]:
+        per_lane = jnp.repeat(change, lanes // change.shape[0], axis=0)
+        moved = tangent(settings.lattice.parts(per_lane))
+        rows = settings.lattice.rows(moved) if with_density else jnp.zeros((lanes, 0), pores.dtype)
+        return lane_sum(moved), rows
+
+    filling, rows = map_response(settings, pores, state.density, respond)
+    return state, Equilibrium(
+        filling,
+        rows if with_density else jnp.zeros_like(state.density),
+        jnp.zeros_like(state.error),
+        np.zeros(state.sweeps.shape, jax.dtypes.float0),  # type: ignore[arg-type]
+    )
+
+
+def map_response(
+    settings: Settings,
+    pores: Array,
+    density: Array,
+    function: Callable[[Callable[[Parts], Parts], int], T],
+) -> T:
+    """Apply a function to the linear response of a few humidities after another.
+
+    The function gets the map d eta -> d rho, both [..., lanes], and the number of lanes, ordered
+    matrix-major; what it returns, [lanes, ...], comes back as [batch, points, ...]. A block is
+    as many humidities of all matrices as `response_sites` allows; its intermediate values are
+    made again in reverse mode, so that only the density is kept.
+    """
+    lattice, fluid = settings.lattice, settings.fluid
+    batch, points, sites = density.shape
+    width = max(1, min(points, settings.response_sites // (batch * sites)))
+    count = -(-points // width)
+    field, activity = settings.field(pores), settings.activity(pores.dtype)
+
+    @jax.checkpoint
+    def block(start: Array) -> T:
+        rows = lax.dynamic_slice_in_dim(density, start, width, 1).reshape(batch * width, sites)
+        shift = lax.dynamic_slice_in_dim(activity, start, width)
+        tangent = density_tangent(
+            lattice,
+            settings.coupling,
+            fluid.interaction_ratio,
+            settings.solver,
+            lattice.parts(rows),
+            lattice.parts(jnp.repeat(pores, width, axis=0)),
+            lattice.parts((field[:, None] + shift[:, None]).reshape(batch * width, sites)),
+        )
+        return function(tangent, batch * width)
+
+    # The last block overlaps the one before where the width does not divide the points.
+    starts = np.minimum(np.arange(count) * width, points - width)
+    blocks = lax.map(block, jnp.asarray(starts))
+    owner = np.minimum(np.arange(points) // width, count - 1)
+    offset = np.arange(points) - starts[owner]
+
+    def assemble(x: Array) -> Array:
+        x = x.reshape(count, batch, width, *x.shape[2:])
+        return jnp.moveaxis(x, 1, 0)[:, owner, offset]
+
+    return jax.tree.map(assemble, blocks)
+
+
+def uptake_jacobian(settings: Settings, pores: Array, density: Array) -> Array:
+    """Derivative of the filling by every pore fraction, [batch, points, sites]."""
+
+    def respond(tangent: Callable[[Parts], Parts], lanes: int) -> Array:
+        example = settings.lattice.parts(jnp.zeros((lanes, pores.shape[1]), pores.dtype))
+        transpose = jax.linear_transpose(lambda change: lane_sum(tangent(change)), example)
+        (rows,) = transpose(jnp.ones(lanes, pores.dtype))
+        return settings.lattice.rows(rows)
+
+    return map_response(settings, pores, density, respond)

@@ -1,0 +1,229 @@
+"""Fixed points of the mean-field equation for many (matrix, humidity) pairs at once.
+
+Every pair is a lane of its own: the map is isotone, so the adsorption branch is its least fixed
+point, reached from rho = 0 at each humidity separately, and the desorption branch is reached from
+the density at saturation. Lanes need between 10 and 1000 sweeps. So the lanes wait in a pool, and
+only the worst of them, a block that fits the cache, are swept at any time: none waits for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from physopt.problems.ldft.sublattices import Parts, Sublattices, lane_max, lane_sum
+
+SWEEPS_PER_ROUND = 3
+"""A round: one sweep to damp what the last step excited, two to measure, one extrapolation."""
+
+LARGEST_CHANGE = 0.05
+"""Bound on the change of any density in one extrapolation: keeps it on the metastable branch."""
+
+LARGEST_STEP = 1e4
+"""Bound on the extrapolation in units of the last increment, where increments do not shrink."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to stop and how many lanes to sweep together (static)."""
+
+    tolerance: float
+    maximum_sweeps: int
+    widths: tuple[int, ...]
+    rounds: int = 4
+
+
+class Lanes(NamedTuple):
+    """State of the pool."""
+
+    density: Array
+    """Densities in storage order [lanes, sites]."""
+    error: Array
+    """Estimated remaining mean error of the density [lanes]; inf before the first round."""
+    sweeps: Array
+    """Sweeps spent [lanes], int32."""
+
+
+class Block(NamedTuple):
+    """What one block of lanes is swept with, as sublattices [..., lanes]."""
+
+    pores: Parts
+    field: Parts
+
+
+def red_black_sweep(lattice: Sublattices, coupling: float, density: Parts, block: Block) -> Parts:
+    """Update one colour after the other; a plain sweep where the side is odd."""
+    parts = list(density)
+    for colour in lattice.colours:
+        updated = {}
+        for index in colour:
+            field = block.field[index] + coupling * lattice.neighbour_sum(parts, index)
+            updated[index] = block.pores[index] * jax.nn.sigmoid(field)
+        for index, part in updated.items():
+            parts[index] = part
+    return tuple(parts)
+
+
+def _remaining_error(before: Parts, last: Parts, sites: int) -> Array:
+    """Mean error left after increments `before` and `last`: delta r / (1 - r), per lane.
+
+    The ratio r is kept above 1/3, since two increments may be nearly opposite by accident. Where
+    increments grow nothing is known (inf). Below the unit roundoff there is nothing left to gain.
+    """
+    delta = lane_sum(tuple(map(jnp.abs, last))) / sites
+    previous = lane_sum(tuple(map(jnp.abs, before))) / sites
+    resolution = jnp.finfo(delta.dtype).eps
+    ratio = jnp.maximum(delta / jnp.where(previous > 0, previous, 1), 1 / 3)
+    estimate = jnp.where(ratio < 1, delta * ratio / jnp.where(ratio < 1, 1 - ratio, 1), jnp.inf)
+    return jnp.where(delta <= resolution, delta, estimate)
+
+
+def _aitken_factor(ratio: Array) -> Array:
+    """Sum of the geometric series of the increments to come, r / (1 - r), bounded."""
+    series = ratio / jnp.where(ratio < 1, 1 - ratio, 1)
+    return jnp.clip(jnp.where(ratio < 1, series, LARGEST_STEP), 0, LARGEST_STEP)
+
+
+def _extrapolate(density: Parts, pores: Parts, before: Parts, last: Parts, sign: int) -> Parts:
+    """Bounded Aitken step along the last increment.
+
+    The ratio of increments is taken as the lesser of the lane's, <u, v> / <u, u>, and the site's
+    own, v_i / u_i: pores that fill independently of one another are not pushed by the fastest.
+    Lanes in which some density runs against the branch's direction are left alone.
+    """
+    resolution = jnp.finfo(density[0].dtype).eps
+    peak = lane_max(tuple(map(jnp.abs, last)))
+    product = lane_sum(tuple(u * v for u, v in zip(before, last, strict=True)))
+    square = lane_sum(tuple(u * u for u in before))
+    one_signed = lane_max(tuple(-sign * v for v in last)) <= 1e-2 * peak
+    lane_step = _aitken_factor(product / jnp.where(square > 0, square, 1))
+    lane_step = jnp.minimum(lane_step, LARGEST_CHANGE / jnp.where(peak > 0, peak, 1))
+    lane_step = jnp.where(one_signed, lane_step, 0)
+
+    def move(z: Array, eta: Array, u: Array, v: Array) -> Array:
+        resolved = sign * u > resolution
+        site_step = _aitken_factor(jnp.where(resolved, v / jnp.where(resolved, u, 1), 0))
+        return jnp.clip(z + jnp.minimum(lane_step, site_step) * v, 0, eta)
+
+    return tuple(map(move, density, pores, before, last))
+
+
+def _round(
+    lattice: Sublattices,
+    coupling: float,
+    sign: int,
+    tolerance: float,
+    block: Block,
+    state: tuple[Parts, Array],
+) -> tuple[Parts, Array]:
+    """Sweep, measure the remaining error, extrapolate; lanes that have converged stay."""
+    density, error = state
+    first = density
+    for _ in range(SWEEPS_PER_ROUND - 2):
+        first = red_black_sweep(lattice, coupling, first, block)
+    second = red_black_sweep(lattice, coupling, first, block)
+    third = red_black_sweep(lattice, coupling, second, block)
+    before = tuple(b - a for a, b in zip(first, second, strict=True))
+    last = tuple(b - a for a, b in zip(second, third, strict=True))
+    estimate = _remaining_error(before, last, lattice.sites)
+    moved = _extrapolate(third, block.pores, before, last, sign)
+    done, found = error <= tolerance, estimate <= tolerance
+    choose = [
+        jnp.where(done, old, jnp.where(found, new, far))
+        for old, new, far in zip(density, third, moved, strict=True)
+    ]
+    return tuple(choose), jnp.where(done, error, estimate)
+
+
+def _advance_worst(
+    lattice: Sublattices,
+    sign: int,
+    coupling: float,
+    schedule: Schedule,
+    width: int,
+    block_of: Callable[[Array], Block],
+    lanes: Lanes,
+) -> Lanes:
+    """Take the `width` worst lanes out of the pool, sweep them a few rounds, put them back."""
+    waiting = _unfinished(lanes, schedule)
+    _, chosen = lax.top_k(jnp.where(waiting, lanes.error, -1), width)
+    block, active = block_of(chosen), waiting[chosen]
+    rows = lanes.density[chosen]
+    # A lane that is not waiting enters as converged, and so comes back unchanged.
+    error = jnp.where(active, lanes.error[chosen], -1)
+
+    def advance(_: Array, state: tuple[Parts, Array]) -> tuple[Parts, Array]:
+        return _round(lattice, coupling, sign, schedule.tolerance, block, state)
+
+    parts, new_error = lax.fori_loop(0, schedule.rounds, advance, (lattice.parts(rows), error))
+    spent = jnp.where(active, schedule.rounds * SWEEPS_PER_ROUND, 0).astype(jnp.int32)
+    return Lanes(
+        lanes.density.at[chosen].set(lattice.rows(parts), unique_indices=True),
+        lanes.error.at[chosen].set(
+            jnp.where(active, new_error, lanes.error[chosen]), unique_indices=True
+        ),
+        lanes.sweeps.at[chosen].add(spent, unique_indices=True),
+    )
+
+
+def _unfinished(lanes: Lanes, schedule: Schedule) -> Array:
+    # A NaN is neither above nor below the tolerance: its lane is given up, not converged.
+    return (lanes.error > schedule.tolerance) & (lanes.sweeps < schedule.maximum_sweeps)
+
+
+def solve(
+    pores: Array,
+    field: Array,
+    activity: Array,
+    start: Array | None,
+    *,
+    lattice: Sublattices,
+    coupling: float,
+    schedule: Schedule,
+) -> Lanes:
+    """Fixed points for every matrix at every humidity.
+
+    Args:
+        pores: pore fractions eta in storage order [batch, sites].
+        field: `matrix_field` in storage order [batch, sites].
+        activity: `log_activity` [points].
+        start: densities from which all humidities of a matrix start, decreasing (desorption),
+            [batch, sites]; None starts from 0, increasing (adsorption).
+        lattice: the split of the lattice.
+        coupling: w_ff / kT.
+        schedule: when to stop, and block widths.
+
+    Returns:
+        Lanes with matrix-major lane order, lane = matrix * points + point. A lane has converged
+        where `error <= schedule.tolerance`; a NaN never has.
+    """
+    batch, points = pores.shape[0], activity.shape[0]
+    count, sign = batch * points, 1 if start is None else -1
+
+    def block_of(chosen: Array) -> Block:
+        matrix, point = chosen // points, chosen % points
+        shifted = tuple(f + activity[point] for f in lattice.parts(field[matrix]))
+        return Block(lattice.parts(pores[matrix]), shifted)
+
+    rows = jnp.zeros_like(pores) if start is None else start
+    lanes = Lanes(
+        jnp.repeat(rows, points, axis=0),
+        jnp.full(count, jnp.inf, pores.dtype),
+        jnp.zeros(count, jnp.int32),
+    )
+    widths = sorted({min(width, count) for width in schedule.widths}, reverse=True)
+    for width, narrower in zip(widths, [*widths[1:], 0], strict=True):
+
+        def more_than_narrower(lanes: Lanes, narrower: int = narrower) -> Array:
+            return _unfinished(lanes, schedule).sum() > narrower
+
+        def advance(lanes: Lanes, width: int = width) -> Lanes:
+            return _advance_worst(lattice, sign, coupling, schedule, width, block_of, lanes)
+
+        lanes = lax.while_loop(more_than_narrower, advance, lanes)
+    return lanes

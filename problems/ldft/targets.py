@@ -1,0 +1,89 @@
+"""Target isotherms: procedural ones, and those of simulated random matrices.
+
+Procedural targets cover all monotone curves, most of which no matrix can reach; a simulated one is
+reachable by construction.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+STEP_PROBABILITY = 0.2
+LOG_INCREMENT_SCALE = 4.0
+POROSITIES = (0.1, 0.95)
+TEXTURES = ("uniform", "correlated", "slits", "blocks")
+
+
+def procedural_target(key: jax.Array, points: int) -> jax.Array:
+    """Draw a monotone curve from 0 to 1 at h = 1/points ... 1: [points].
+
+    With probability 0.2 a unit step at a uniformly random humidity. Otherwise the curve passes
+    through an anchor: value a ~ U(0, 1) at index int(points u), u ~ U(.05, .95); below and above
+    it the increments are proportional to exp(N(0, 4^2)), summing to a and to 1 - a.
+
+    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
+    """
+    kind, place, height, position, noise = jax.random.split(key, 5)
+    index = jnp.arange(points)
+    step = jnp.where(index >= jax.random.randint(place, (), 0, points), 1.0, 0.0)
+    anchor = jnp.floor(points * jax.random.uniform(position, minval=0.05, maxval=0.95))
+    # At least one increment on either side, however few points there are.
+    below = index < jnp.clip(anchor, 1, points - 1)
+    logits = LOG_INCREMENT_SCALE * jax.random.normal(noise, (points,))
+    value = jax.random.uniform(height)
+    increments = value * jax.nn.softmax(jnp.where(below, logits, -jnp.inf))
+    increments += (1 - value) * jax.nn.softmax(jnp.where(below, -jnp.inf, logits))
+    anchored = jnp.minimum(jnp.cumsum(increments), 1.0)
+    return jnp.where(jax.random.bernoulli(kind, STEP_PROBABILITY), step, anchored)
+
+
+def random_matrix(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draw a binary matrix of pores (1) and solid (0): a random field above a threshold.
+
+    The porosity is U(.1, .95), exact to one site. The field is white noise, noise smoothed over
+    a random length, noise along one axis alone (slits), or noise that is constant on blocks.
+    """
+    texture, porosity, field_key = jax.random.split(key, 3)
+    fields = (_white, _correlated, _slits, _blocks)
+    probabilities = jnp.asarray([0.35, 0.35, 0.15, 0.15])
+    chosen = jax.random.choice(texture, len(fields), p=probabilities)
+    field = jax.lax.switch(chosen, [lambda k, f=f: f(k, shape) for f in fields], field_key)
+    sites = int(np.prod(shape))
+    wanted = jax.random.uniform(porosity, minval=POROSITIES[0], maxval=POROSITIES[1])
+    pores = jnp.clip(jnp.round(wanted * sites), 1, sites).astype(int)
+    threshold = jnp.sort(field.ravel())[sites - pores]
+    return jnp.where(field >= threshold, 1.0, 0.0)
+
+
+def _white(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.normal(key, shape)
+
+
+def _correlated(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Smooth noise by a Gaussian of length U(.5, 3) sites, periodically."""
+    length_key, noise = jax.random.split(key)
+    length = jax.random.uniform(length_key, minval=0.5, maxval=3.0)
+    waves = np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n) for n in shape), indexing="ij")
+    squared = sum(wave**2 for wave in waves)
+    damping = jnp.exp(-(length**2) * jnp.asarray(squared) / 8)
+    return jnp.fft.ifftn(damping * jnp.fft.fftn(_white(noise, shape))).real
+
+
+def _slits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Vary along a random axis; a trace of noise makes all sites differ."""
+    axis_key, noise, trace = jax.random.split(key, 3)
+    axis = jax.random.randint(axis_key, (), 0, len(shape))
+    profile = jax.random.normal(noise, (max(shape),))
+    along = [profile[: shape[a]].reshape([-1 if b == a else 1 for b in range(len(shape))])
+             for a in range(len(shape))]
+    chosen = jnp.stack([jnp.broadcast_to(a, shape) for a in along])[axis]
+    return chosen + 1e-3 * _white(trace, shape)
+
+
+def _blocks(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Be constant on blocks of 2 to 5 sites a side; a trace of noise makes all sites differ."""
+    side_key, noise, trace = jax.random.split(key, 3)
+    side = jax.random.randint(side_key, (), 2, 6)
+    coarse = _white(noise, shape)
+    index = jnp.ix_(*(jnp.arange(n) // side for n in shape))
+    return coarse[index] + 1e-3 * _white(trace, shape)
