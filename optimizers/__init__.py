@@ -1,4 +1,4 @@
-"""The update rules that physopt knows by name. A new one is a file beside this one and a line here."""
+"""The update rules that physopt knows by name. A new one is a file beside this and a line here."""
 
 RULES = {
     "adam": "physopt.optimizers.first_order:Adam",

@@ -264,7 +264,9 @@ class LBFGS(FirstOrder):
 
     def transformation(self) -> optax.GradientTransformation:
         """Return optax.lbfgs."""
-        search = optax.scale_by_zoom_linesearch(self.line_search_steps, initial_guess_strategy="one")
+        search = optax.scale_by_zoom_linesearch(
+            self.line_search_steps, initial_guess_strategy="one"
+        )
         return optax.lbfgs(None, self.memory_size, linesearch=search)
 
 

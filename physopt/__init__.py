@@ -1,10 +1,10 @@
 """physopt: compare training schemes for networks that learn through a physics simulator.
 
-    import physopt
+import physopt
 
-    run = physopt.run("ldft2d", "adam", steps=200)
-    run.curve                                     # a DataFrame, one row per evaluation
-    physopt.load(run.folder).predict(inputs)      # the trained network
+run = physopt.run("ldft2d", "adam", steps=200)
+run.curve                                     # a DataFrame, one row per evaluation
+physopt.load(run.folder).predict(inputs)      # the trained network
 """
 
 import importlib

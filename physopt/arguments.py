@@ -9,12 +9,14 @@ import contextlib
 import dataclasses
 import io
 import re
-from typing import Annotated, Any, get_args, get_type_hints
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
 from physopt.options import OptionError, Options
-from physopt.registry import find, suggest
+from physopt.registry import Kind, find, names, suggest
 from physopt.settings import Settings
 
 _SettingsWithoutPrefix = Annotated[Settings, tyro.conf.arg(name="")]
@@ -25,8 +27,6 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
 
     Raises OptionError for a token of another form.
     """
-    from physopt.config import read_toml
-
     files = {t: read_toml(t) for t in tokens if t.endswith(".toml") and "=" not in t}
     flat = {key: _text(value) for file in files.values() for key, value in file.items()}
     for token in tokens:
@@ -48,22 +48,32 @@ def parse(cls: type, flat: dict[str, str], command: str) -> Any:
     for key in flat:
         if key not in hints:
             raise OptionError(object, key, flat[key], f"unknown key; {suggest(key, hints)}")
+        if get_origin(hints[key]) is Literal and flat[key] not in get_args(hints[key]):
+            raise OptionError(object, key, flat[key], suggest(flat[key], get_args(hints[key])))
     words = [word for key, text in flat.items() for word in _words(key, text, hints[key])]
-    return _tyro(cls, words, command)
+    try:
+        return _tyro(cls, words, command)
+    except _Unreadable as unreadable:
+        key, reason = unreadable.args
+        raise OptionError(object, key, flat.get(key, ""), reason) from None
 
 
-def help_text(cls: type, command: str, description: str = "") -> str:
-    """Return the help of an option class, in the key=value form that is typed."""
+def help_text(cls: type, command: str) -> str:
+    """Return the help of an option class, in the key=value form that is typed.
+
+    It begins with the class's docstring; usage and examples are the command's to tell.
+    """
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        _cli(cls, ["--help"], command, description)
-    return _spell(out.getvalue())
+        _cli(cls, ["--help"], command)
+    options = out.getvalue().partition("\n\n")[2]
+    return _spell(
+        re.sub(r"(?m)^\W*-h, --help\b(.*\n)(\s+show this help.*\n)?", "", options)
+    ).rstrip()
 
 
 def run_class(problem: type | None, rule: type | None, settings: Settings) -> type:
-    """Make the option class of a run: its settings with their defaults, the problem's and the rule's
-    options.
-    """
+    """Make the option class of a run: settings with these defaults, and both classes' options."""
     groups = [("problem", problem), ("rule", rule)]
     fields = [(name, cls) for name, cls in groups if cls is not None]
     own = ("settings", _SettingsWithoutPrefix, dataclasses.field(default=settings))
@@ -72,10 +82,9 @@ def run_class(problem: type | None, rule: type | None, settings: Settings) -> ty
 
 def split_names(flat: dict[str, str], *, required: bool = True) -> tuple[dict[str, str], Any, Any]:
     """Take problem and rule out of the arguments; return (the rest, problem class, rule class)."""
-    from physopt.registry import names
-
     rest, classes = dict(flat), []
-    for kind in ("problem", "rule"):
+    kinds: tuple[Kind, Kind] = ("problem", "rule")
+    for kind in kinds:
         name = rest.pop(kind, None)
         if name is None and required:
             known = ", ".join(names(kind))
@@ -99,6 +108,29 @@ def option_hints(cls: type, prefix: str = "") -> dict[str, Any]:
     return hints
 
 
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file as flat keys: [problem] name = "ldft2d", size = 10 becomes
+    {"problem": "ldft2d", "problem.size": 10}.
+
+    Raises OptionError where the file cannot be read.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(object, "file", path, str(error)) from None
+    return _flat(content)
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}".removesuffix(".name")] = value
+    return flat
+
+
 def _text(value: Any) -> str:
     """Write a value of a TOML file as it would be typed."""
     if isinstance(value, list):
@@ -119,12 +151,11 @@ def _words(key: str, text: str, hint: Any) -> list[str]:
     return [f"--{key}={text}"]
 
 
-def _cli(cls: type, words: list[str], command: str, description: str = "") -> Any:
+def _cli(cls: type, words: list[str], command: str) -> Any:
     return tyro.cli(
         cls,
         args=words,
         prog=f"python -m physopt {command}",
-        description=description or None,
         config=(tyro.conf.FlagConversionOff,),
         use_underscores=True,
     )
@@ -142,8 +173,11 @@ def _tyro(cls: type, words: list[str], command: str) -> Any:
             if isinstance(error, OptionError):
                 raise error from None
             error = error.__cause__ or error.__context__
-        key, reason = _complaint(complaint.getvalue())
-        raise OptionError(object, key, "", reason) from None
+        raise _Unreadable(*_complaint(complaint.getvalue())) from None
+
+
+class _Unreadable(Exception):
+    """tyro could not read the arguments: the key at fault, and the reason."""
 
 
 def _complaint(box: str) -> tuple[str, str]:
@@ -156,7 +190,8 @@ def _complaint(box: str) -> tuple[str, str]:
         first.append(line)
     text = " ".join(first)
     key = re.search(r"--([\w.]+)", text)
-    return (key.group(1) if key else "argument"), text.replace("--", "")
+    reason = re.sub(r"^Error parsing --\S+: ", "", text).replace("--", "")
+    return (key.group(1) if key else "argument"), reason
 
 
 def _spell(text: str) -> str:
@@ -164,10 +199,10 @@ def _spell(text: str) -> str:
 
     def rewrite(match: re.Match[str]) -> str:
         key, kind = match.group(1), match.group(2)
-        kind = kind.replace("{None}", "none").replace("{True,False}", "true|false")
+        kind = kind.replace("{True,False}", "true|false").replace("{None}", "none")
+        kind = kind.replace("{None,", "{none,")
         kind = re.sub(r"^\[(\w+) \[\1 \.\.\.\]\]$", r"[\1,...]", kind)
         return f"{key}={kind}".ljust(len(match.group(0)))
 
     spelled = re.sub(r"--([\w.]+) (\[[^\]]*\]\]|\S+)", rewrite, text)
     return spelled.replace("(default: None)", "(default: none)")
-

@@ -104,7 +104,7 @@ def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
 
 
 def _default_float() -> str:
-    return "float64" if jax.config.jax_enable_x64 else "float32"  # type: ignore[attr-defined]
+    return str(jnp.result_type(float))
 
 
 def _samples_independent(problem: Problem) -> str:
@@ -126,7 +126,9 @@ def _network_fits(problem: Problem) -> str:
     _, x, batch = _case(problem)
     for leaf in jax.tree.leaves(x):
         if leaf.shape[0] != len(batch):
-            raise Failed(f"x has shape {leaf.shape}, its first axis is not the batch of {len(batch)}")
+            raise Failed(
+                f"x has shape {leaf.shape}, its first axis is not the batch of {len(batch)}"
+            )
     y = problem.simulate(x, batch)
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
     return f"x {shapes}, y {[leaf.shape for leaf in jax.tree.leaves(y)]}"
@@ -174,12 +176,12 @@ def _gradient_right(problem: Problem) -> str:
         loss = jax.jit(partial(objective.mean_loss, batch=batch))
         direction = _random_like(x, 2)
         gradient = jax.grad(loss)(x)
-        slope = float(optax.tree.vdot(gradient, direction))
+        slope = float(jnp.asarray(optax.tree.vdot(gradient, direction)))
         # A central difference errs by h^2 and by rounding / h; three h tell which of the two.
         errors = {}
         for h in (1e-3, 1e-4, 1e-5):
             ahead, behind = (
-                float(loss(jax.tree.map(lambda a, d: a + s * d, x, direction))) for s in (h, -h)
+                float(loss(optax.tree.add_scale(x, shift, direction))) for shift in (h, -h)
             )
             difference = (ahead - behind) / (2 * h)
             errors[h] = abs(slope - difference) / max(abs(slope), abs(difference), 1e-12)
@@ -232,7 +234,9 @@ def _estimate_points(problem: Problem) -> str:
     keys = jax.random.split(jax.random.key(4), 16)
     estimates = [flatten(problem.estimate_gradient(x, batch, key)).ravel() for key in keys]
     mean = jnp.mean(jnp.stack(estimates), axis=0)
-    cosine = float(mean @ exact / jnp.maximum(jnp.linalg.norm(mean) * jnp.linalg.norm(exact), 1e-30))
+    cosine = float(
+        mean @ exact / jnp.maximum(jnp.linalg.norm(mean) * jnp.linalg.norm(exact), 1e-30)
+    )
     if not cosine > 0.5:
         raise Failed(f"the mean of 16 estimates has cosine {cosine:.2f} with the gradient")
     return f"cosine of the mean of 16 estimates with the gradient: {cosine:.3f}"

@@ -81,9 +81,8 @@ def _run_help(words: list[str]) -> str:
         from physopt.config import suited
 
         settings = Settings(**suited(problem, {}))
-    return arguments.help_text(
-        arguments.run_class(problem, rule, settings), "run", _RUN_DESCRIPTION
-    )
+    options = arguments.help_text(arguments.run_class(problem, rule, settings), "run")
+    return f"usage: python -m physopt {COMMANDS['run'].usage}\n\n{_RUN_DESCRIPTION}\n\n{options}"
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _find_any(name: str) -> tuple[Kind, type]:
 
     if ":" not in name:
         both: tuple[Kind, Kind] = ("problem", "rule")
-        kinds = [kind for kind in both if name in names(kind)]
+        kinds: list[Kind] = [kind for kind in both if name in names(kind)]
         if not kinds:
             known = [*names("problem"), *names("rule")]
             reason = f"unknown problem or rule; {suggest(name, known)}"
@@ -174,7 +173,7 @@ def _first(words: list[str], key: str, reason: str) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command: how it is typed, what it does, the function, and a help of its own if it has one."""
+    """A command: how it is typed, what it does, the function, and the function of its help."""
 
     usage: str
     summary: str
@@ -210,8 +209,10 @@ COMMANDS = {
         "resume FOLDER [steps=N] [seconds=S]",
         "go on with a run, up to a larger budget if one is given",
         _resume,
-        lambda words: arguments.help_text(
-            Extension, "resume FOLDER", "Go on with the run in FOLDER, to the bit as if never stopped."
+        lambda words: (
+            "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
+            "Go on with the run in FOLDER, as if it had never stopped.\n\n"
+            + arguments.help_text(Extension, "resume")
         ),
     ),
     "status": Command(

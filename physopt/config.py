@@ -1,13 +1,12 @@
 """Config: one problem, one rule and the settings of a run, in all the forms they take.
 
-    key=value on the command line, TOML files -> flat {"problem.size": 10} -> RunConfig
-    RunConfig <-> config.json, and the run_id that names the run's folder
+key=value on the command line, TOML files -> flat {"problem.size": 10} -> RunConfig
+RunConfig <-> config.json, and the run_id that names the run's folder
 """
 
 import dataclasses
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,22 @@ class RunConfig:
         settings, problem = self.settings, type(self.problem)
         offered = [*networks(problem), "none"]
         if settings.network not in offered:
-            self._refuse("network", f"{problem.__name__} has none of this name; "
-                         + suggest(settings.network, offered))
+            self._refuse(
+                "network",
+                f"{problem.__name__} has none of this name; " + suggest(settings.network, offered),
+            )
         if settings.train_size is not None and settings.network == "none":
-            self._refuse("train_size", "network=none has no training set: it solves held-out samples")
+            self._refuse(
+                "train_size", "network=none has no training set: it solves held-out samples"
+            )
         if settings.train_size is not None and settings.train_size < settings.batch_size:
             self._refuse("batch_size", f"is more than train_size={settings.train_size}")
         if settings.network == "none" and settings.batch_size > settings.heldout_size:
-            self._refuse("batch_size", f"is more than heldout_size={settings.heldout_size}, the "
-                         "samples that network=none can solve")
+            self._refuse(
+                "batch_size",
+                f"is more than heldout_size={settings.heldout_size}, the "
+                "samples that network=none can solve",
+            )
         if settings.stop_at_target and self.problem.target is None:
             self._refuse("stop_at_target", f"{problem.__name__} names no target")
 
@@ -65,8 +71,10 @@ class RunConfig:
 
     def folder(self, device_kind: str, device_count: int = 1) -> Path:
         """Return the run's folder, out/problem/rule/run_id."""
-        names = (_short(name_of("problem", type(self.problem))),
-                 _short(name_of("rule", type(self.rule))))
+        names = (
+            _short(name_of("problem", type(self.problem))),
+            _short(name_of("rule", type(self.rule))),
+        )
         return Path(self.settings.out, *names, self.run_id(device_kind, device_count))
 
 
@@ -74,8 +82,12 @@ def make_config(problem: Problem, rule: UpdateRule, given: dict[str, Any]) -> Ru
     """Complete the settings given with those that suit the problem."""
     unknown = [name for name in given if name not in setting_names()]
     if unknown:
-        raise OptionError(Settings, unknown[0], given[unknown[0]],
-                          f"unknown setting; {suggest(unknown[0], setting_names())}")
+        raise OptionError(
+            Settings,
+            unknown[0],
+            given[unknown[0]],
+            f"unknown setting; {suggest(unknown[0], setting_names())}",
+        )
     return RunConfig(problem, rule, Settings(**{**suited(type(problem), given), **given}))
 
 
@@ -103,29 +115,6 @@ def from_record(record: dict[str, Any]) -> RunConfig:
 def setting_names() -> list[str]:
     """Name all settings."""
     return [field.name for field in dataclasses.fields(Settings)]
-
-
-def read_toml(path: Path | str) -> dict[str, Any]:
-    """Read a TOML file as flat keys: [problem] name = "ldft2d", size = 10 becomes
-    {"problem": "ldft2d", "problem.size": 10}.
-
-    Raises OptionError where the file cannot be read.
-    """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(object, "file", path, str(error)) from None
-    return _flat(content)
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}".removesuffix(".name")] = value
-    return flat
 
 
 def _named(kind: Kind, options: Problem | UpdateRule) -> dict[str, Any]:

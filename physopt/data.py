@@ -56,9 +56,7 @@ class FreshSamples:
         return self.problem.sample(jax.random.split(batch_key(self.key, step), self.batch_size))
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["batch_size"]
-)
+@partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["batch_size"])
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
     """A fixed set, visited in order and from its start again after its end.

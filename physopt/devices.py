@@ -15,8 +15,10 @@ import jax.numpy as jnp
 from physopt.options import OptionError
 from physopt.settings import Settings
 
+Device = Any  # a jax.Device, which is no class to a type checker
 
-def select(device: str | None) -> jax.Device:
+
+def select(device: str | None) -> Device:
     """Return the first device of a kind, or JAX's default.
 
     Raises OptionError where no such device is found.
@@ -32,7 +34,7 @@ def select(device: str | None) -> jax.Device:
 
 
 @contextlib.contextmanager
-def computing(device: jax.Device, dtype: str) -> Iterator[None]:
+def computing(device: Device, dtype: str) -> Iterator[None]:
     """Compute on a device in a precision; JAX's own settings return afterwards.
 
     In float64 the default float type of JAX is float64 inside, so that problems and networks need
@@ -53,13 +55,13 @@ def cast(tree: Any, dtype: str) -> Any:
     return jax.tree.map(convert, tree)
 
 
-def peak_bytes(device: jax.Device) -> int | None:
+def peak_bytes(device: Device) -> int | None:
     """Return the most memory used on a device so far, None where the device does not say."""
     statistics = device.memory_stats() or {}
     return statistics.get("peak_bytes_in_use")
 
 
-def environment(device: jax.Device, settings: Settings) -> dict[str, Any]:
+def environment(device: Device, settings: Settings) -> dict[str, Any]:
     """Record what a run computes with; no host name."""
     libraries = ("physopt", "jax", "jaxlib", "flax", "optax", "numpy")
     commit, dirty = _git_state()
@@ -73,7 +75,7 @@ def environment(device: jax.Device, settings: Settings) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "dtype": settings.dtype,
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "git_commit": commit,
         "git_dirty": dirty,
         "seed": settings.seed,

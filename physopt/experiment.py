@@ -1,6 +1,6 @@
 """Experiment: one run, from its config to its records.
 
-    begin   make the run of a config, or go on with it     resume  go on with the run of a folder
+begin   make the run of a config, or go on with it     resume  go on with the run of a folder
 """
 
 import dataclasses
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import jax
 
 from physopt import devices
 from physopt.config import RunConfig, from_record
@@ -58,7 +57,7 @@ def resume(
 def _execute(
     config: RunConfig,
     folder: RunFolder,
-    device: jax.Device,
+    device: devices.Device,
     display: Display,
     *,
     fresh: bool = False,

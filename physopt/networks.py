@@ -4,6 +4,7 @@ Normalisation is per sample (group norm) unless asked otherwise: batch norm coup
 batch, and rules that need one Jacobian per sample refuse it.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -39,7 +40,7 @@ class Dense(nnx.Module):
         """`bias_scale` is the standard deviation of the last layer's initial bias. A last bias that
         differs from site to site breaks the symmetry of a problem whose sites are alike.
         """
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         last = nnx.initializers.normal(bias_scale) if bias_scale else nnx.initializers.zeros_init()
         self.layers = nnx.List(
             [nnx.Linear(m, n, rngs=rngs) for m, n in pairs[:-1]]

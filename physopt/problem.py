@@ -76,7 +76,7 @@ class Problem(Options, ABC):
 
     @abstractmethod
     def simulate(self, x: Tree, batch: Batch) -> Tree:
-        """Solve the physics, y = P(x): leaves [batch, ...] -> leaves [batch, ...]; differentiable."""
+        """Solve the physics, y = P(x), differentiably: leaves [batch, ...] -> [batch, ...]."""
 
     def loss(self, y: Tree, batch: Batch) -> jax.Array:
         """Return the loss of each sample, 1/2 sum |y - y*|^2: [batch].

@@ -129,7 +129,9 @@ def pace_text(clock: Clock, budget: Budget) -> str:
 def row_text(row: Mapping[str, Any]) -> str:
     """Say the losses of an evaluation."""
     names = {"train_loss": "train", "validation_loss": "validation", "test_loss": "test"}
-    parts = [f"{label} {row[name]:.4g}" for name, label in names.items() if row.get(name) is not None]
+    parts = [
+        f"{label} {row[name]:.4g}" for name, label in names.items() if row.get(name) is not None
+    ]
     return "  ".join(parts)
 
 

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from physopt.options import OptionError
 from physopt.optimizers import RULES
+from physopt.options import OptionError
 from physopt.problems import PROBLEMS
 
 Kind = Literal["problem", "rule"]
@@ -29,7 +29,7 @@ def names(kind: Kind) -> dict[str, str]:
     return {**plugins, **_TABLES[kind]}
 
 
-def find(kind: Kind, name: str) -> type:
+def find(kind: Kind, name: str) -> type[Any]:
     """Return the class of a problem or rule.
 
     Raises OptionError, with the nearest name, where there is none.

@@ -82,9 +82,9 @@ def run(
     settings are those of `physopt.settings.Settings`. A run that was interrupted goes on; one that
     is finished is not run again, unless force=True.
     """
-    problem = problem if isinstance(problem, Problem) else find("problem", problem)()
-    rule = rule if isinstance(rule, UpdateRule) else find("rule", rule)()
-    config = make_config(problem, rule, settings)
+    physics = problem if isinstance(problem, Problem) else find("problem", problem)()
+    scheme = rule if isinstance(rule, UpdateRule) else find("rule", rule)()
+    config = make_config(physics, scheme, settings)
     return Run(experiment.begin(config, display).path, config)
 
 

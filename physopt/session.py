@@ -13,12 +13,12 @@ from physopt import devices
 from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
 from physopt.interrupt import Interrupt
+from physopt.prepare import prepare
 from physopt.problem import Draws
 from physopt.progress import Display
 from physopt.records import RunFolder
 from physopt.registry import name_of
 from physopt.rule import COUNTS, Parameters
-from physopt.prepare import prepare
 from physopt.train import (
     Budget,
     Carry,
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 class Memory:
     """What the host knows of a run; saved with every checkpoint."""
 
-    clock: Clock = Clock()
+    clock: Clock = dataclasses.field(default_factory=Clock)
     counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     best_loss: float = math.inf
     best_step: int = 0
@@ -69,7 +69,7 @@ class Session:
         self,
         config: RunConfig,
         folder: RunFolder,
-        device: jax.Device,
+        device: devices.Device,
         display: Display,
         interrupt: Interrupt,
     ):
@@ -194,7 +194,8 @@ class Session:
             return Outcome("ok", f"{self.budget.steps} steps made")
         if spent == "seconds":
             return Outcome("budget", f"{self.budget.seconds:g} training seconds spent")
-        return Outcome("interrupted", f"{self.interrupt.signal_name} at step {self.memory.clock.step}")
+        reason = f"{self.interrupt.signal_name} at step {self.memory.clock.step}"
+        return Outcome("interrupted", reason)
 
     def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
         clock = self.memory.clock

@@ -14,7 +14,7 @@ from physopt.options import OptionError
 from physopt.problem import Draws, EstimatesGradient, Inverts, Linearizes, Problem
 from physopt.progress import seconds_text
 from physopt.records import RunFolder, find_runs
-from physopt.registry import Kind, find, names, source_files
+from physopt.registry import Kind, find, names
 
 _CAPABILITIES = {
     "linearize": Linearizes,
@@ -151,7 +151,7 @@ def show_info(name: str, kind: Kind, cls: type) -> None:
             console.print(f"run settings  {defaults}")
     for option, (low, high) in getattr(cls, "tunable", {}).items():
         console.print(f"tuned over    {option} from {low:g} to {high:g}")
-    console.print(f"source        {', '.join(path.name for path in source_files(cls))}")
+    console.print(f"class         {cls.__module__}:{cls.__qualname__}")
     console.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
 
 
@@ -165,8 +165,11 @@ def show_findings(name: str, findings: Sequence[Finding]) -> int:
         if finding.detail:
             console.print(f"       {escape(finding.detail)}")
     failed = sum(finding.passed is False for finding in findings)
-    console.print(f"{escape(name)}: {failed} of {len(findings)} checks failed" if failed else
-                  f"{escape(name)}: all {len(findings)} checks passed")
+    console.print(
+        f"{escape(name)}: {failed} of {len(findings)} checks failed"
+        if failed
+        else f"{escape(name)}: all {len(findings)} checks passed"
+    )
     return 1 if failed else 0
 
 

@@ -35,7 +35,7 @@ class Schedule:
     tolerance: float
     maximum_sweeps: int
     widths: tuple[int, ...]
-    rounds: int = 4
+    rounds: int = 3
 
 
 class Lanes(NamedTuple):

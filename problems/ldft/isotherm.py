@@ -182,8 +182,8 @@ def _settings(
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
     # On a CPU a block should fit the cache; an accelerator wants many lanes at once.
-    block = 2**15 if jax.default_backend() == "cpu" else 2**21
-    width = max(16, block // lattice.sites // 16 * 16)
+    block, widest = (2**16, 64) if jax.default_backend() == "cpu" else (2**22, 2**14)
+    width = min(widest, max(16, block // lattice.sites // 16 * 16))
     widths = (width, max(16, width // 4))
     return Settings(
         lattice=lattice,

@@ -74,8 +74,10 @@ def _slits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     axis_key, noise, trace = jax.random.split(key, 3)
     axis = jax.random.randint(axis_key, (), 0, len(shape))
     profile = jax.random.normal(noise, (max(shape),))
-    along = [profile[: shape[a]].reshape([-1 if b == a else 1 for b in range(len(shape))])
-             for a in range(len(shape))]
+    along = [
+        profile[: shape[a]].reshape([-1 if b == a else 1 for b in range(len(shape))])
+        for a in range(len(shape))
+    ]
     chosen = jnp.stack([jnp.broadcast_to(a, shape) for a in along])[axis]
     return chosen + 1e-3 * _white(trace, shape)
 
