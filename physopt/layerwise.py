@@ -34,7 +34,8 @@ from physopt.dense_products import (
     evaluate_shifted,
     find_dense_products,
 )
-from physopt.linalg import HIGHEST, working_precision
+from physopt.float64 import evaluated_in
+from physopt.linalg import HIGHEST
 
 # Entries of a block of explicit rows that are cast to the Gram matrix's dtype at a time.
 _BLOCK = 2**25
@@ -58,7 +59,7 @@ def _over_samples(function: Callable[[Any], Any], samples: Any, block: int | Non
 class _Layer(NamedTuple):
     inputs: Array  # [batch, T, in]
     slopes: Array  # dy/dz [batch, |y|, T, out]
-    bias: bool
+    bias: Array  # 1 if a bias is added to z, 0 if not
 
 
 def _factors(
@@ -67,7 +68,8 @@ def _factors(
     """The dense layers' factors, and the other leaves' rows [batch, |y|, ...]."""
     leaves: list[Array] = jax.tree.leaves(params)
     if not found.products and not found.explicit:
-        return [], []
+        batch, y = jax.tree.leaves(samples)[0].shape[0], found.jaxpr.out_avals[0]
+        return [], [jnp.zeros((batch, y.size, 0), y.dtype)]
 
     def differentiate(sample: Any) -> Any:
         def shifted(shifts: list[Array], some: list[Array]) -> tuple[Array, list[Array]]:
@@ -80,13 +82,13 @@ def _factors(
 
     (slopes, rows), inputs = _over_samples(differentiate, samples, block)
     layers = [
-        _layer(p, a, d, p.kernel in found.biased)
+        _layer(p, a, d, jnp.asarray(p.kernel in found.biased, d.dtype))
         for p, a, d in zip(found.products, inputs, slopes, strict=True)
     ]
     return layers, rows
 
 
-def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: bool) -> _Layer:
+def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) -> _Layer:
     """Bring a [batch, ...] and D [batch, |y|, ...] into the order of axes of `_Layer`."""
     b, m, t = *slopes.shape[:2], product.positions
     axes = [axis + 1 for axis in product.contracted]
@@ -105,38 +107,44 @@ def _column_blocks(size: int, height: int) -> Iterator[slice]:
     return (slice(start, start + width) for start in range(0, size, width))
 
 
-def _rows_gram(rows: Array, dtype: DTypeLike) -> Array:
-    """J_p J_p^T of explicit rows [batch, |y|, ...], as [batch, |y|, batch, |y|]."""
-    b, m = rows.shape[:2]
-    flat = rows.reshape(b * m, math.prod(rows.shape[2:]))
-    total = jnp.zeros((b * m, b * m), dtype)
-    for columns in _column_blocks(flat.shape[1], b * m):
-        part = lax.convert_element_type(flat[:, columns], dtype)
-        total += jnp.matmul(part, part.T, precision=HIGHEST)
-    return total.reshape(b, m, b, m)
+def _rows_gram(rows: Array) -> Array:
+    """J_p J_p^T of explicit rows [batch, |y|, ...], as [n, n]."""
+    n = rows.shape[0] * rows.shape[1]
+    flat = rows.reshape(n, math.prod(rows.shape[2:]))
+    total = jnp.zeros((n, n), rows.dtype)
+    for columns in _column_blocks(flat.shape[1], n):
+        total += jnp.matmul(flat[:, columns], flat[:, columns].T, precision=HIGHEST)
+    return total
 
 
-def _layer_gram(layer: _Layer, dtype: DTypeLike) -> Array:
-    """J_W J_W^T (+ J_b J_b^T) of a dense layer, as [batch, |y|, batch, |y|]."""
-    a, d = (lax.convert_element_type(v, dtype) for v in layer[:2])
+def _layer_gram(layer: _Layer) -> Array:
+    """J_W J_W^T (+ J_b J_b^T) of a dense layer, as [n, n]."""
+    a, d, bias = layer
     b, m, t, out = d.shape
     size = a.shape[-1]
 
     def pair(s: Array | int, u: Array | int) -> Array:
-        inner = jnp.matmul(a[:, s], a[:, u].T, precision=HIGHEST) + (1 if layer.bias else 0)
+        inner = jnp.matmul(a[:, s], a[:, u].T, precision=HIGHEST) + bias
         left, right = (d[:, :, v].reshape(b * m, out) for v in (s, u))
         slopes = jnp.matmul(left, right.T, precision=HIGHEST).reshape(b, m, b, m)
-        return slopes * inner[:, None, :, None]
+        return (slopes * inner[:, None, :, None]).reshape(b * m, b * m)
 
     if t == 1:
         return pair(0, 0)
-    total = jnp.zeros((b, m, b, m), dtype)
+    total = jnp.zeros((b * m, b * m), d.dtype)
     if t * t < size:  # all pairs of positions are cheaper than the rows of J_W
         return lax.fori_loop(0, t * t, lambda k, total: total + pair(k // t, k % t), total)
     for columns in _column_blocks(out, b * m * size):
-        rows = jnp.einsum("bmto,bti->bmoi", d[..., columns], a, precision=HIGHEST)
-        total += _rows_gram(rows, dtype)
+        total += _rows_gram(jnp.einsum("bmto,bti->bmoi", d[..., columns], a, precision=HIGHEST))
     return total
+
+
+def _gram(layers: list[_Layer], rows: list[Array]) -> Array:
+    first, *others = [*(_layer_gram(layer) for layer in layers), *(_rows_gram(r) for r in rows)]
+    return sum(others, first)
+
+
+_evaluate_gram = evaluated_in(_gram)
 
 
 def layerwise_gram(
@@ -165,14 +173,7 @@ def layerwise_gram(
     dtype = np.dtype(np.float64 if dtype is None else dtype)
     found = find_dense_products(outputs, params, samples)
     layers, rows = _factors(found, params, samples, block)
-    batch, m = jax.tree.leaves(samples)[0].shape[0], found.jaxpr.out_avals[0].size
-    with working_precision(dtype):
-        total = jnp.zeros((batch, m, batch, m), dtype)
-        for layer in layers:
-            total += _layer_gram(layer, dtype)
-        for leaf in rows:
-            total += _rows_gram(leaf, dtype)
-        return total.reshape(batch * m, batch * m)
+    return _evaluate_gram(dtype, dtype, layers, rows)
 
 
 def _jacobian_leaves(outputs: Outputs, params: Any, samples: Any, block: int | None) -> list[Array]:
@@ -206,10 +207,4 @@ def explicit_gram(
     Arguments and result as for `layerwise_gram`.
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)
-    first, *others = _jacobian_leaves(outputs, params, samples, block)
-    n = first.shape[0] * first.shape[1]
-    with working_precision(dtype):
-        total = _rows_gram(first, dtype)
-        for leaf in others:
-            total += _rows_gram(leaf, dtype)
-        return total.reshape(n, n)
+    return _evaluate_gram(dtype, dtype, [], _jacobian_leaves(outputs, params, samples, block))

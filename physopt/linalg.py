@@ -24,22 +24,19 @@ asked for at HIGHEST precision, because graphics processors and TPUs otherwise r
 of a float32 product to 10 or 7 bits. TPUs have no float64 units: pass dtype=float32 with a cutoff
 of 1e-2 there, or move the decomposition to the host.
 
-float64 is used inside functions of float32 programs, with `jax.enable_x64` on for the extent of
-the function only. Values cross that border by `lax.convert_element_type`, whose result does not
-depend on the ambient setting, and reverse-mode derivatives are taken wholly inside it.
+How float64 is used inside float32 programs is told in `physopt.float64`.
 """
 
-import contextlib
 import functools
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
+
+from physopt.float64 import evaluated_in, real_array
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -56,54 +53,6 @@ class GramPower(NamedTuple):
     rank: Array
     smallest: Array
     largest: Array
-
-
-def working_precision(dtype: DTypeLike) -> contextlib.AbstractContextManager[Any]:
-    """The context in which arrays of `dtype` can be computed with: 64-bit types for float64."""
-    return jax.enable_x64(True) if np.dtype(dtype).itemsize > 4 else contextlib.nullcontext()
-
-
-def _evaluated_in_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`evaluate(dtype, *arrays)`: `function` of the arrays cast to dtype, its floating results cast
-    back to the first array's dtype.
-
-    The reverse-mode rule calls `jax.vjp` inside the same context: transposing float64 operations
-    while 64-bit types are off would create float32 zeros among them and fail.
-    """
-
-    def inside(dtype: np.dtype, *arrays: Array) -> Any:
-        result = function(*(lax.convert_element_type(a, dtype) for a in arrays))
-
-        def back(r: Array) -> Array:
-            floating = jnp.issubdtype(r.dtype, jnp.floating)
-            return lax.convert_element_type(r, arrays[0].dtype) if floating else r
-
-        return jax.tree.map(back, result)
-
-    def in_context(dtype: np.dtype, *arrays: Array) -> Any:
-        with working_precision(dtype):
-            return inside(dtype, *arrays)
-
-    def forward(dtype: np.dtype, *arrays: Array) -> tuple[Any, tuple[Array, ...]]:
-        return in_context(dtype, *arrays), arrays
-
-    def backward(dtype: np.dtype, arrays: tuple[Array, ...], cotangent: Any) -> tuple[Array, ...]:
-        with working_precision(dtype):
-            return jax.vjp(functools.partial(inside, dtype), *arrays)[1](cotangent)
-
-    evaluate = jax.custom_vjp(in_context, nondiff_argnums=(0,))
-    evaluate.defvjp(forward, backward)
-    return lambda dtype, *arrays: evaluate(np.dtype(dtype), *map(_real_array, arrays))
-
-
-def _real_array(value: ArrayLike) -> Array:
-    array = jnp.asarray(value)
-    if jnp.iscomplexobj(array):
-        raise ValueError(
-            "complex arrays are not supported: split them into real and imaginary part"
-        )
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return array if floating else lax.convert_element_type(array, jnp.result_type(float))
 
 
 def _noise(dtype: np.dtype) -> float:
@@ -136,7 +85,7 @@ def _spectrum(
     weights = jnp.where(kept, jnp.where(kept & (square > 0), square, 1) ** ((kappa - 1) / 2), 0)
     counted = kept & (s > noise * largest)
     smallest = jnp.min(jnp.where(counted, s, largest))
-    return _Spectrum(weights, jnp.sum(counted, dtype=np.int32), smallest, largest)
+    return _Spectrum(weights, jnp.sum(counted, dtype=s.dtype), smallest, largest)
 
 
 def _apply_power(
@@ -174,9 +123,9 @@ def _apply_damped_solve(residual: Array, jacobian: Array, damping: Array) -> Arr
     return (jnp.matmul(at, solution, precision=HIGHEST) if m <= k else solution)[..., 0]
 
 
-_evaluate_power = _evaluated_in_dtype(_apply_power)
-_evaluate_spectral_power = _evaluated_in_dtype(_apply_spectral_power)
-_evaluate_damped_solve = _evaluated_in_dtype(_apply_damped_solve)
+_evaluate_power = evaluated_in(_apply_power)
+_evaluate_spectral_power = evaluated_in(_apply_spectral_power)
+_evaluate_damped_solve = evaluated_in(_apply_damped_solve)
 
 
 def _check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
@@ -212,7 +161,7 @@ def spectral_power(
     damping: a positive delta takes the place of this cutoff by the smooth weights
         s (s^2 + delta^2 max(s)^2)^((kappa - 1)/2).
     Either way, for kappa < 1 components with s < 1.2e-7 max(s) are dropped: below that a float64
-    Gram matrix holds rounding noise only.
+    Gram matrix holds rounding noise only (2.8e-3 max(s) with dtype float32).
     Raises ValueError for shapes that do not fit, complex arrays, and negative rcond or damping.
 
     Derivatives are reverse-mode. The one in the Jacobian is that of an eigendecomposition: it
@@ -223,7 +172,8 @@ def spectral_power(
         raise ValueError(f"expected a jacobian [n, P] and a vector [n], got {shape} and {length}")
     _check_options(np.dtype(dtype), rcond, damping)
     options = kappa, rcond, damping, _noise(np.dtype(dtype))
-    return _evaluate_spectral_power(dtype, vector, jacobian, *options)
+    arrays = [real_array(v) for v in (vector, jacobian, *options)]
+    return _evaluate_spectral_power(dtype, arrays[0].dtype, *arrays)
 
 
 def gram_power(
@@ -247,9 +197,12 @@ def gram_power(
     shape, length = jnp.shape(gram), jnp.shape(vector)
     if len(shape) != 2 or shape[0] != shape[1] or length != shape[:1]:
         raise ValueError(f"expected a gram [n, n] and a vector [n], got {shape} and {length}")
-    gram_dtype = max(_real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
+    gram_dtype = max(real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
     _check_options(gram_dtype, rcond, damping)
-    return _evaluate_power(dtype, vector, gram, kappa, rcond, damping, _noise(gram_dtype))
+    options = kappa, rcond, damping, _noise(gram_dtype)
+    arrays = [real_array(v) for v in (vector, gram, *options)]
+    result = _evaluate_power(dtype, arrays[0].dtype, *arrays)
+    return result._replace(rank=lax.convert_element_type(result.rank, np.int32))
 
 
 def damped_solve(
@@ -274,4 +227,5 @@ def damped_solve(
         )
     if isinstance(damping, int | float) and damping < 0:
         raise ValueError(f"damping must not be negative, got {damping}")
-    return _evaluate_damped_solve(dtype, residual, jacobian, damping)
+    arrays = [real_array(v) for v in (residual, jacobian, damping)]
+    return _evaluate_damped_solve(dtype, arrays[0].dtype, *arrays)

@@ -77,9 +77,16 @@ class Options:
 
     key_prefix: ClassVar[str] = ""  # what stands before an option's name on the command line
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Refuse a class whose annotations were never made into fields."""
+        fields = getattr(cls, "__dataclass_fields__", None)
+        if fields is None or not set(vars(cls).get("__annotations__", ())) <= set(fields):
+            raise TypeError(f"{cls.__name__} needs the decorator @dataclass(frozen=True)")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        if not dataclasses.is_dataclass(self):
-            raise TypeError(f"{type(self).__name__} needs the decorator @dataclass(frozen=True)")
         hints = get_type_hints(type(self), include_extras=True)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -91,11 +98,11 @@ class Options:
 
     def as_dict(self) -> dict[str, Any]:
         """Return {option: value}."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        return dataclasses.asdict(self)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some options changed, checked again."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)
 
 
 class _Refused(Exception):
@@ -120,7 +127,7 @@ def _canonical(value: Any, hint: Any) -> Any:
     if origin is tuple:
         return _canonical_tuple(value, arguments)
     if hint in _SCALARS:
-        return _SCALARS[hint](value)
+        return _SCALARS[hint](value.item() if hasattr(value, "item") else value)
     return value
 
 
@@ -151,8 +158,8 @@ def _canonical_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _boolean(value: Any) -> bool:
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
-        return bool(value)
+    if isinstance(value, bool):
+        return value
     raise _Refused("must be true or false")
 
 

@@ -55,12 +55,15 @@ class Problem(Options, ABC):
     `target` names a metric and the value below which the problem counts as solved. `defaults` are
     settings of a run that suit this physics (batch_size, steps, ...), for whoever sets none.
 
+    `tiny` are options that make it small enough for a test of a second.
+
     A second network is one more method: `network_paper` is what `network=paper` selects.
     """
 
     key_prefix: ClassVar[str] = "problem."
     target: ClassVar[tuple[str, float] | None] = None
     defaults: ClassVar[Mapping[str, Any]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def sample(self, keys: jax.Array) -> Batch:

@@ -16,7 +16,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from physopt.layerwise import explicit_gram, jacobian, layerwise_gram, parameter_split
-from physopt.linalg import gram_power, spectral_power
+from physopt.linalg import damped_solve, gram_power, spectral_power
 
 
 def normal(seed, *shape):
@@ -210,6 +210,19 @@ def subtracted_bias():
     return plain(outputs, weights(w=(3, 3), b=(3,)), X, "w", "b")
 
 
+def one_bias_for_each_position():
+    # T = 4 and as many biases as products: dy/db = dy/dz, but not summed over positions.
+    def outputs(p, x):
+        return jnp.sum(jnp.tanh(x @ p["w"] + p["b"]), 0)
+
+    return plain(outputs, weights(w=(3, 5), b=(4, 5)), SEQUENCE, "w", "b")
+
+
+def parameters_are_the_output():
+    # No network: x itself is optimised.
+    return plain(lambda p, x: p["w"], weights(w=(3, 2)), X, "", "w")
+
+
 def product_of_two_parameters():
     return plain(lambda p, x: x @ (p["u"] @ p["v"]), weights(u=(3, 2), v=(2, 4)), X, "", "uv")
 
@@ -302,9 +315,10 @@ CASES = [
     regularised, unused, unused_all, few_positions, many_positions, left_operand,
     left_operand_over_positions, left_and_right_few_positions, several_contracted_axes,
     no_contracted_axis, transposed_and_reshaped, product_seen_twice, bias_of_a_shared_kernel,
-    bias_shared, subtracted_bias, product_of_two_parameters, batched_product, calls,
-    scanned_layers, simulator_with_loop_branch_and_own_rule, parameter_in_own_rule,
-    stopped_gradients, mixed_samples_and_outputs,
+    bias_shared, subtracted_bias, one_bias_for_each_position, parameters_are_the_output,
+    product_of_two_parameters, batched_product, calls, scanned_layers,
+    simulator_with_loop_branch_and_own_rule, parameter_in_own_rule, stopped_gradients,
+    mixed_samples_and_outputs,
 ]  # fmt: skip
 
 
@@ -378,7 +392,7 @@ def test_kernel_cast_before_its_product():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("block", [1, 2, 5])
 def test_blocks_of_samples_change_nothing(block):
-    case = group_norm()
+    case = left_operand()
     arguments = case.outputs, case.params, case.samples
     for function in (layerwise_gram, explicit_gram, jacobian):
         assert_equal(function(*arguments, block=block), function(*arguments))
@@ -386,9 +400,11 @@ def test_blocks_of_samples_change_nothing(block):
 
 @pytest.mark.usefixtures("x64")
 def test_wide_rows_are_summed_in_blocks(monkeypatch):
-    monkeypatch.setattr("physopt.layerwise._BLOCK", 100)  # 2 to 10 columns at a time
+    monkeypatch.setattr("physopt.layerwise._BLOCK", 50)  # one to a few columns at a time
     for make in (many_positions, convolution):
         case = make()
+        # A batch size of its own, so that no program compiled for other tests is used again.
+        case = dataclasses.replace(case, samples=case.samples[:3])
         j = reference_jacobian(case)
         assert_equal(layerwise_gram(case.outputs, case.params, case.samples), j @ j.T)
 
@@ -471,7 +487,28 @@ def test_half_inverse_update_in_a_float32_program():
     with jax.enable_x64(True):
         expected = spectral_power(reference_jacobian(case), g.astype(np.float64), rcond=1e-4)
     # J has condition 16 here, so the float32 roundings of 6e-8 grow to no more than some 1e-6.
-    assert np.linalg.norm(np.asarray(update) - expected) < 1e-5 * np.linalg.norm(expected)
+    update, expected = np.asarray(update), np.asarray(expected)
+    assert np.linalg.norm(update - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.filterwarnings("error")  # JAX warns where it truncates float64 to float32
+def test_lanes_of_a_jitted_update_with_float64_inside_the_simulator_too():
+    params, samples = single_precision(left_operand())
+
+    def outputs(p, x):
+        z = jnp.tanh(p["w"] @ x + p["b"])
+        return damped_solve(p["v"] + 0.1 * jnp.outer(z[:2], z), z[:2])
+
+    @jax.jit
+    def update(p, samples):
+        gram = layerwise_gram(outputs, p, samples)
+        return gram, gram_power(gram, jnp.ones(20)).coefficients
+
+    lanes = np.stack([samples, 2 * samples])
+    grams, coefficients = jax.vmap(update, (None, 0))(params, lanes)
+    for lane, gram, c in zip(lanes, grams, coefficients, strict=True):
+        assert_equal(gram, np.asarray(explicit_gram(outputs, params, lane)), 1e-5)
+        assert_equal(c, np.asarray(gram_power(gram, jnp.ones(20)).coefficients), 1e-5)
 
 
 def test_errors_say_what_was_expected():

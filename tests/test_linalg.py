@@ -127,9 +127,12 @@ class TestFloat64:
         assert float(result.smallest) == pytest.approx(1e-2, rel=10 * EPS / 1e-4)
         assert float(result.largest) == pytest.approx(1.0, rel=10 * EPS)
 
-    def test_gram_form_damped_reports_the_numerical_rank(self):
+    def test_gram_form_without_a_cutoff_reports_the_numerical_rank(self):
         j, g = matrix(8, 15, [1.0, 0.5, 1e-4]), vector(8)
-        assert int(gram_power(j @ j.T, g, damping=1e-2).rank) == 3
+        gram = j @ j.T
+        for result in (gram_power(gram, g, damping=1e-2), gram_power(gram, g, 1.0, rcond=0.0)):
+            assert int(result.rank) == 3
+            assert float(result.smallest) == pytest.approx(1e-4, rel=10 * EPS / 1e-8)
 
     @pytest.mark.parametrize(("n", "size"), SHAPES)
     def test_reverse_derivatives(self, n, size):
@@ -154,8 +157,8 @@ class TestFloat64:
             assert error(solution, a_i.T @ inverse @ r_i) < 10 * EPS / 0.1**4
 
     def test_damped_solve_takes_any_number_of_batch_axes(self):
-        a = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
-        r = np.random.default_rng(1).normal(size=(2, 3, 4))
+        rng = np.random.default_rng(0)
+        a, r = jnp.asarray(rng.normal(size=(2, 3, 4, 5))), jnp.asarray(rng.normal(size=(2, 3, 4)))
         flat = damped_solve(a.reshape(6, 4, 5), r.reshape(6, 4))
         np.testing.assert_allclose(damped_solve(a, r).reshape(6, 5), flat, rtol=1e-12)
         np.testing.assert_allclose(damped_solve(a[1, 2], r[1, 2]), flat[5], rtol=1e-12)
@@ -208,6 +211,28 @@ class TestFloat32Program:
         for other in (batched, scanned):
             assert error(other, one_by_one) < 1e-6
 
+    @pytest.mark.filterwarnings("error")  # JAX warns where it truncates float64 to float32
+    def test_transforms_of_programs_that_are_already_traced(self):
+        # vmap of a jitted function or of a scan, and derivatives of these, are made from the
+        # traced float64 operations, long after the function that asked for float64 returned.
+        js, gs = np.stack([self.j, self.j[::-1]]), np.stack([self.g, 2 * self.g])
+
+        def repeated(j, g):
+            return jax.lax.scan(lambda c, _: (c, spectral_power(j, c)), g, None, 2)[1][1]
+
+        def total(j, g):
+            return jnp.sum(jax.jit(repeated)(j, g))
+
+        expected = np.stack([[spectral_power(j, g) for g in gs] for j in js])
+        mapped = jax.vmap(jax.vmap(jax.jit(repeated), (None, 0)), (0, None))
+        assert error(mapped(js, gs), expected) < 1e-6
+        gradients = jax.jit(jax.vmap(jax.grad(total, 1)))(js, gs)
+        # The result is linear in g: its derivative along g is the result itself.
+        along = np.sum(np.asarray(gradients, np.float64) * gs, 1)
+        sums = np.sum(expected[[0, 1], [0, 1]], 1, dtype=np.float64)
+        assert error(along, sums) < 1e-4  # float32 sums of terms of either sign
+
+    @pytest.mark.filterwarnings("error")
     def test_reverse_derivatives_in_a_float32_program(self):
         j, g = matrix(5, 9, np.linspace(1, 0.5, 5)), vector(5)
 

@@ -74,6 +74,7 @@ class InverseDesign(Problem):
     """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 water wets it."""
 
     target: ClassVar = ("area_percent", 2.0)
+    tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,)}
     dimensions: ClassVar[int]
 
     @property

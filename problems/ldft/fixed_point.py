@@ -121,9 +121,8 @@ def _round(
     block: Block,
     state: tuple[Parts, Array],
 ) -> tuple[Parts, Array]:
-    """Sweep, measure the remaining error, extrapolate; lanes that have converged stay."""
-    density, error = state
-    first = density
+    """Sweep, measure the remaining error, extrapolate; converged lanes are swept only."""
+    first, error = state
     for _ in range(SWEEPS_PER_ROUND - 2):
         first = red_black_sweep(lattice, coupling, first, block)
     second = red_black_sweep(lattice, coupling, first, block)
@@ -132,12 +131,10 @@ def _round(
     last = tuple(b - a for a, b in zip(second, third, strict=True))
     estimate = _remaining_error(before, last, lattice.sites)
     moved = _extrapolate(third, block.pores, before, last, sign)
-    done, found = error <= tolerance, estimate <= tolerance
-    choose = [
-        jnp.where(done, old, jnp.where(found, new, far))
-        for old, new, far in zip(density, third, moved, strict=True)
-    ]
-    return tuple(choose), jnp.where(done, error, estimate)
+    error = jnp.where(error <= tolerance, error, estimate)
+    converged = error <= tolerance
+    chosen = (jnp.where(converged, z, x) for z, x in zip(third, moved, strict=True))
+    return tuple(chosen), error
 
 
 def _advance_worst(
@@ -154,7 +151,7 @@ def _advance_worst(
     _, chosen = lax.top_k(jnp.where(waiting, lanes.error, -1), width)
     block, active = block_of(chosen), waiting[chosen]
     rows = lanes.density[chosen]
-    # A lane that is not waiting enters as converged, and so comes back unchanged.
+    # A lane that only fills the block enters as converged: plain sweeps do it no harm.
     error = jnp.where(active, lanes.error[chosen], -1)
 
     def advance(_: Array, state: tuple[Parts, Array]) -> tuple[Parts, Array]:

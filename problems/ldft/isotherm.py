@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.core import Tracer
 
 from physopt.problems.ldft.equilibrium import Settings, equilibrium, uptake_jacobian
 from physopt.problems.ldft.fixed_point import Schedule
@@ -46,7 +48,7 @@ def isotherm(
     fluid: Fluid = WATER,
     return_density: bool = False,
     return_convergence: bool = False,
-) -> Array | tuple[Array, ...]:
+) -> Any:
     """Uptake y(h) of porous matrices in contact with vapour of relative humidity h.
 
     The density solves the mean-field equation of the lattice fluid on a periodic lattice,
@@ -80,7 +82,8 @@ def isotherm(
         return_convergence: also return a `Convergence`; only with the implicit gradient.
 
     Returns:
-        y [batch, points], 2 points with desorption; or a tuple of y and what else was asked for.
+        y [batch, points], with desorption [batch, 2 points]; or a tuple of y and what else was
+        asked for, in the order of these options.
 
     Raises:
         ValueError: wrong rank, unequal or short sides, an empty batch, a dtype that is not
@@ -96,21 +99,21 @@ def isotherm(
     if gradient != "implicit":
         if return_convergence:
             raise ValueError("return_convergence needs gradient='implicit'")
-        uptake, density = _unrolled(
-            pores, points, desorption, sweeps, fluid, gradient == "remat", return_density
-        )
-        return (uptake, density) if return_density else uptake
+        recompute = gradient == "remat"
+        baseline = _unrolled(pores, points, desorption, sweeps, fluid, recompute, return_density)
+        return baseline if return_density else baseline[0]
     settings = _settings(
         pores, points, desorption, tolerance, linear_tolerance, maximum_sweeps, fluid
     )
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, return_density, rows)
-    result: tuple[Array, ...] = (_per_pore(state.filling, rows.sum(-1, keepdims=True)),)
+    uptake = _per_pore(state.filling, rows.sum(-1, keepdims=True))
+    extra: list[Any] = []
     if return_density:
-        result += (settings.lattice.unflatten(state.density),)
+        extra.append(settings.lattice.unflatten(state.density))
     if return_convergence:
-        result += (_convergence(settings, state.error, state.sweeps),)  # type: ignore[assignment]
-    return result if len(result) > 1 else result[0]
+        extra.append(_convergence(settings, state.error, state.sweeps))
+    return (uptake, *extra) if extra else uptake
 
 
 def isotherm_and_jacobian(
@@ -125,7 +128,7 @@ def isotherm_and_jacobian(
     maximum_sweeps: int = 20_000,
     fluid: Fluid = WATER,
     return_convergence: bool = False,
-) -> tuple[Array, Array] | tuple[Array, Array, Convergence]:
+) -> Any:
     """Uptake and its whole Jacobian dy/deta, at the cost of one gradient.
 
     Each y_k depends on the density at its own humidity alone, so that one batched linear solve
@@ -181,18 +184,18 @@ def _settings(
     if not (tolerance > 0 and linear_tolerance > 0 and maximum_sweeps > 0):
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
-    # On a CPU a block should fit the cache; an accelerator wants many lanes at once.
-    block, widest = (2**16, 64) if jax.default_backend() == "cpu" else (2**22, 2**14)
-    width = min(widest, max(16, block // lattice.sites // 16 * 16))
-    widths = (width, max(16, width // 4))
+    # On a CPU a block of lanes should fit the cache; an accelerator wants many at once.
+    on_cpu = jax.default_backend() == "cpu"
+    widest = 48 if on_cpu else 2**14
+    width = min(widest, max(16, (2**16 if on_cpu else 2**22) // lattice.sites // 16 * 16))
     return Settings(
         lattice=lattice,
         fluid=fluid,
         humidities=humidities,
         desorption=desorption,
-        schedule=Schedule(float(tolerance), int(maximum_sweeps), widths),
+        schedule=Schedule(float(tolerance), int(maximum_sweeps), (width, max(16, width // 4))),
         solver=LinearSolver(float(linear_tolerance)),
-        response_sites=block,
+        response_sites=2**14 if on_cpu else 2**22,
     )
 
 
@@ -207,7 +210,7 @@ def _checked_pores(pores: Array, dimensions: int) -> Array:
         raise ValueError(f"pores must hold a matrix with sides of 2 or more, got {pores.shape}")
     if pores.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"pores must be float32 or float64, got {pores.dtype}")
-    if not isinstance(pores, jax.core.Tracer):
+    if not isinstance(pores, Tracer):
         values = np.asarray(pores)
         if not np.all((values >= 0) & (values <= 1)):
             raise ValueError("pores must lie in [0, 1]; some values do not, or are NaN")
@@ -221,7 +224,7 @@ def _checked_humidities(humidities: Sequence[float] | None, spacing: float) -> t
             raise ValueError(f"spacing must divide 1, got {spacing}")
         return tuple((k + 1) / count for k in range(count))
     points = tuple(float(h) for h in humidities)
-    rising = all(a < b for a, b in zip(points, points[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(points))
     if not points or not rising or not (points[0] > 0 and points[-1] <= 1):
         raise ValueError("humidities must increase strictly within (0, 1]")
     return points

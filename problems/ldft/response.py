@@ -62,9 +62,7 @@ def density_tangent(
 
     def tangent(change: Parts) -> Parts:
         source = tuple((s - interaction_ratio) * x for s, x in zip(filling, change, strict=True))
-        right_side = tuple(
-            coupling * root[i] * lattice.neighbour_sum(source, i) for i in indices
-        )
+        right_side = tuple(coupling * root[i] * lattice.neighbour_sum(source, i) for i in indices)
         z = lax.custom_linear_solve(operator, right_side, solve, symmetric=True)
         return tuple(filling[i] * change[i] + root[i] * z[i] for i in indices)
 
@@ -84,9 +82,7 @@ def _solve_by_colour(
     """
     right = dict(enumerate(right_side))
     if len(lattice.colours) == 1:
-        solution = _conjugate_gradients(
-            lambda z: _subtract(z, couple(z, list(z))), right, solver
-        )
+        solution = _conjugate_gradients(lambda z: _subtract(z, couple(z, list(z))), right, solver)
         return tuple(solution[index] for index in range(len(right_side)))
     first, second = lattice.colours
     rest = {index: right[index] for index in second}

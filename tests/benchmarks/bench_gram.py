@@ -10,6 +10,7 @@ leaves out LAPACK's workspace.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def make_inputs(batch: int) -> tuple[Any, jax.Array]:
     rng = np.random.default_rng(0)
     params = [
         (rng.normal(size=(i, o)) / np.sqrt(i), 0.1 * rng.normal(size=o))
-        for i, o in zip(SIZES[:-1], SIZES[1:], strict=True)
+        for i, o in itertools.pairwise(SIZES)
     ]
     to_single = (params, rng.normal(size=(batch, SIZES[0])))
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), to_single)
@@ -58,6 +59,12 @@ CANDIDATES: dict[str, Callable[[Any, jax.Array], Any]] = {
 }
 
 
+def temporary_megabytes(compiled: Any) -> float:
+    """Temporary buffers of a compiled function, not a number where XLA does not tell."""
+    analysis = compiled.memory_analysis()
+    return analysis.temp_size_in_bytes / 1e6 if analysis else float("nan")
+
+
 def measure(names: list[str], batch: int, rounds: int) -> None:
     """Print medians over interleaved rounds, ratios to the first candidate, and memory."""
     arguments = make_inputs(batch)
@@ -71,7 +78,7 @@ def measure(names: list[str], batch: int, rounds: int) -> None:
                 seconds[name].append(time.perf_counter() - start)
     print(f"\nbatch {batch}, n = {batch * SIZES[-1]}, {jax.devices()[0].device_kind}")
     print(f"{'':20}{'median s':>10}{'ratio':>8}{'temporary MB':>14}{'ratio':>8}")
-    memory = {name: c.memory_analysis().temp_size_in_bytes / 1e6 for name, c in compiled.items()}
+    memory = {name: temporary_megabytes(c) for name, c in compiled.items()}
     first = names[0]
     for name in names:
         median = statistics.median(seconds[name])

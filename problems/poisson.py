@@ -1,0 +1,67 @@
+"""Poisson's equation on 64x64 cells, with the source as the unknown."""
+
+import dataclasses
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from physopt.networks import Normalization
+from physopt.options import Bounds, PositiveInt
+from physopt.problem import Batch, Problem
+from physopt.problems.fields import inverse_laplacian, laplacian, random_field
+from physopt.unet import UNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisson(Problem):
+    """Find the source of a potential: laplacian(y) = x, y zero outside the grid.
+
+    x [batch, n, n] is the source, y and y* [batch, n, n] potentials, with unit spacing. True
+    sources are smooth random fields with unit standard deviation; potentials have one of about 14
+    at n = 64. Loss 1/2 sum (y - y*)^2. x_l1 = sum |x - true source| over the cells, the measure of
+    the source; x_error = |x - true source| / |true source|. The loss sees fine structure of x by
+    factors of up to 10^6 less than coarse structure; the inverse step sees both alike.
+
+    Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, section 4.2.
+    """
+
+    size: Annotated[int, Bounds(8)] = 64
+    """Cells along each side."""
+
+    levels: PositiveInt = 4
+    """Resolutions of the U-net; each halves the grid."""
+
+    filters: PositiveInt = 16
+    """Channels of the U-net."""
+
+    normalization: Normalization = "group"
+    """Of the U-net. The source uses batch, which couples samples; some rules refuse it."""
+
+    target: ClassVar = ("x_error", 0.1)
+    defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
+
+    def sample(self, keys: jax.Array) -> Batch:
+        """Draw potentials [batch, n, n]; extra holds their sources."""
+        source = jax.vmap(lambda key: random_field(key, (self.size, self.size)))(keys)
+        potential = inverse_laplacian(source)
+        return Batch(inputs=potential, target=potential, extra=source)
+
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make a U-net, potential [batch, n, n] -> source [batch, n, n]."""
+        return UNet(1, 1, rngs, self.levels, self.filters, self.normalization)
+
+    def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
+        """Solve Poisson's equation by sine transforms: [batch, n, n] -> [batch, n, n]."""
+        return inverse_laplacian(x)
+
+    def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
+        """Return x - laplacian(P(x) - y*): the true source, whatever x is."""
+        return x - laplacian(self.simulate(x, batch) - batch.target)
+
+    def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Return absolute and relative distance to the true source."""
+        difference = x - batch.extra
+        norm, wanted = (jnp.linalg.norm(a, axis=(1, 2)) for a in (difference, batch.extra))
+        return {"x_l1": jnp.sum(jnp.abs(difference), axis=(1, 2)), "x_error": norm / wanted}

@@ -1,0 +1,170 @@
+"""The command line: what a user types, reads and gets back as exit code."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from physopt.cli import main
+
+HERE = Path(__file__).resolve().parent
+TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["runn"], "did you mean run?"),
+        (["run", "problem=ldft2d"], "rule: say which rule; known: adam"),
+        (["run", "problem=ldft2d", "rule=adm"], "rule=adm: unknown rule; did you mean adam?"),
+        (["run", "problem=ldf2d", "rule=adam"], "did you mean ldft2d?"),
+        (["run", "problem=nowhere.py:P", "rule=adam"], "no file nowhere.py"),
+        (["run", f"problem={TINY}y", "rule=adam"], "has no class Tinyy; did you mean Tiny?"),
+        (["run", "problem=ldft2d", "rule=adam", "batch_sise=4"], "did you mean batch_size?"),
+        (["run", "problem=ldft2d", "rule=adam", "problem.sise=4"], "did you mean problem.size?"),
+        (["run", "problem=ldft2d", "rule=adam", "problem.size=0"], "problem.size=0: must be at"),
+        (["run", "problem=ldft2d", "rule=adam", "problem.size=x"], "problem.size=x: "),
+        (["run", "problem=ldft2d", "rule=adam", "batch_size=-1"], "batch_size=-1: must be at"),
+        (["run", "problem=ldft2d", "rule=adam", "seconds=nan"], "seconds=nan: must be a finite"),
+        (["run", "problem=ldft2d", "rule=adam", "rule.learning_rate=0"], "rule.learning_rate=0"),
+        (["run", "problem=ldft2d", "rule=adam", "problem.targets=mixtur"], "did you mean mixture?"),
+        (["run", "problem=ldft2d", "rule=adam", "device=tpu"], "device=tpu: no tpu is found"),
+        (["run", "problem=ldft2d", "rule=adam", "network=papers"], "network=papers: "),
+        (["run", "problem=ldft2d", "rule=adam", "steps"], "expected key=value"),
+        (["run", "missing.toml"], "missing.toml"),
+        (["run", "problem=ldft2d", "rule=optax", "rule.optimizer=nadm"], "did you mean nadam?"),
+        (["resume"], "say which run"),
+        (["resume", "nowhere"], "holds no run"),
+        (["status", "nowhere"], "no such folder"),
+        (["info", "adm"], "did you mean adam?"),
+        (["check", "ldft2d", "sise=3"], "did you mean size?"),
+        (["list", "all"], "takes no arguments"),
+    ],
+)
+def test_wrong_arguments_end_with_one_line_and_exit_code_2(
+    capsys, tmp_path, monkeypatch, words, expected
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert expected in err
+    assert err.count("\n") == 1
+    assert err.startswith("physopt: ")
+    assert out == ""
+    assert not list(tmp_path.iterdir()), "nothing is written for a run that cannot be"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--help"], "run [file.toml] problem=NAME rule=NAME"),
+        (["run", "--help"], "batch_size=INT"),
+        (["run", f"problem={TINY}", "rule=sgd", "--help"], "rule.momentum=FLOAT"),
+        (["resume", "--help"], "steps=none|INT"),
+        (["status", "--help"], "runs/results"),
+        (["check", "--help"], "finite differences"),
+        (["info", "muon"], "learning_rate=FLOAT"),
+        (["list"], "ldft2d"),
+    ],
+)
+def test_help_teaches(capsys, words, expected):
+    assert main(words) == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_jax():
+    command = "import sys; from physopt.cli import main; main(['run', '--help']); "
+    command += "assert not {'jax', 'flax', 'pandas', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", command], check=True, stdout=subprocess.DEVNULL)
+
+
+def run(out, *more):
+    return main(["run", f"problem={TINY}", f"rule={DESCENT}", f"out={out}", *more])
+
+
+def test_a_run_ends_with_table_folder_and_what_to_type_next(capsys, tmp_path):
+    assert run(tmp_path) == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "Tiny" / "Descent").iterdir()
+    assert "validation_loss" in out
+    assert f"folder  {folder}" in out
+    assert f"next    python -m physopt resume {folder} steps=40" in out
+    assert main(["resume", str(folder), "steps=40"]) == 0
+    assert "40 updates" in capsys.readouterr().out
+    assert main(["status", str(tmp_path)]) == 0
+    assert "ok" in capsys.readouterr().out
+
+
+def test_values_come_from_files_first_and_the_command_line_last(capsys, tmp_path):
+    import physopt
+
+    (tmp_path / "settings.toml").write_text(
+        f'seed = 3\nsteps = 5\n[problem]\nname = "{TINY}"\nsize = 2\n'
+        f'[rule]\nname = "{DESCENT}"\nlearning_rate = 1\n'
+    )
+    words = [f"out={tmp_path}", "problem.size=4", "steps=6"]
+    assert main(["run", str(tmp_path / "settings.toml"), *words]) == 0
+    (folder,) = (tmp_path / "Tiny" / "Descent").iterdir()
+    config = physopt.load(folder).config
+    assert (config.settings.seed, config.settings.steps) == (3, 6)
+    assert config.problem.as_dict()["size"] == 4
+    assert config.rule.as_dict()["learning_rate"] == 1.0
+
+
+def test_a_refusal_exits_with_3_and_its_reason(capsys, tmp_path):
+    words = ["run", f"problem={TINY}", f"rule={HERE / 'tiny.py'}:Choosy", f"out={tmp_path}"]
+    assert main(words) == 3
+    assert "it does not like this problem" in capsys.readouterr().out
+
+
+def test_a_broken_rule_gives_one_line_and_with_debug_its_traceback(capsys, tmp_path):
+    words = ["run", f"problem={TINY}", f"rule={HERE / 'tiny.py'}:Broken", f"out={tmp_path}"]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "this rule is broken" in err
+    assert err.count("\n") == 1
+    with pytest.raises(RuntimeError, match="broken"):
+        main([*words, "debug=true"])
+
+
+def test_divergence_is_a_failure_of_the_command(capsys, tmp_path):
+    words = ["run", f"problem={TINY}", f"rule={HERE / 'tiny.py'}:Explosive", f"out={tmp_path}"]
+    assert main(words) == 1
+    assert "status  diverged" in capsys.readouterr().out
+
+
+def test_status_of_damaged_and_hostile_folders(capsys, tmp_path):
+    assert run(tmp_path) == 0
+    damaged = tmp_path / "[red]x" / "<script>"
+    damaged.mkdir(parents=True)
+    (damaged / "config.json").write_text('{"problem": {"name": "[bold]p"}, "rule": 3, "se')
+    capsys.readouterr()
+    assert main(["status", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "damaged" in out
+    assert "<script>" in out
+
+
+def test_a_terminal_sees_a_live_line(tmp_path):
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "physopt", "run", f"problem={TINY}", f"rule={DESCENT}"]
+    process = subprocess.Popen(
+        [*command, f"out={tmp_path}"], stdout=follower, stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "step 20/20" in text
+    assert "left" in text
+    assert "\x1b[2K" in text, "the line is rewritten in place"
+    assert "validation_loss" in text.rpartition("\x1b[2K")[2]

@@ -1,0 +1,109 @@
+"""The contract of every problem and every rule, over the registries: what is added is covered."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import Tiny
+
+from physopt.check import check
+from physopt.data import training_source
+from physopt.objective import build
+from physopt.optimizers import RULES
+from physopt.optimizers.first_order import FirstOrder
+from physopt.problem import Problem
+from physopt.problems import PROBLEMS
+from physopt.registry import find, name_of
+from physopt.rule import COUNTS, UpdateRule
+from physopt.train import Budget, Clock, compile_program, initial_carry, train
+
+BATCH = 4
+
+
+def tiny_problem(name):
+    cls = find("problem", name)
+    return cls(**cls.tiny)
+
+
+def pairs():
+    """Every problem with every rule; of the optax family adam alone stands for all."""
+    for problem in PROBLEMS:
+        for rule in RULES:
+            if rule == "adam" or not issubclass(find("rule", rule), FirstOrder):
+                yield problem, rule
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_keeps_its_promises(name):
+    problem = tiny_problem(name)
+    assert name_of("problem", type(problem)) == name
+    broken = [f"{f.claim}: {f.detail}" for f in check(problem) if f.passed is False]
+    assert not broken
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_keeps_its_promises(name):
+    rule = find("rule", name)()
+    assert name_of("rule", type(rule)) == name
+    broken = [f"{f.claim}: {f.detail}" for f in check(rule) if f.passed is False]
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("problem", n) for n in PROBLEMS), *(("rule", n) for n in RULES)]
+)
+def test_options_are_explained(kind, name):
+    cls = find(kind, name)
+    assert issubclass(cls, Problem if kind == "problem" else UpdateRule)
+    explanation = cls.__doc__ or ""
+    assert len(explanation.split()) > 5
+    assert "Source" in explanation or name == "optax"
+    options = {field.name for field in dataclasses.fields(cls)}
+    assert set(getattr(cls, "tunable", {})) <= options
+    json.dumps(cls().as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("problem_name", "rule_name"), list(pairs()))
+def test_every_pair_trains(problem_name, rule_name):
+    problem, rule = tiny_problem(problem_name), find("rule", rule_name)()
+    objective, params = build(problem, "default", 0)
+    if reason := rule.refuses(objective):
+        assert len(reason.split()) > 2, "a refusal says why"
+        return
+    source, key = training_source(problem, 0, BATCH, None), jax.random.key(0)
+    traced = []
+
+    class Counting(type(rule)):
+        def update(self, *arguments):
+            traced.append(1)
+            return super().update(*arguments)
+
+    counting = Counting(**rule.as_dict())
+    carry = initial_carry(counting, objective, params, source, key)
+    before = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), carry)
+    program = compile_program(counting, objective, carry, source, key)
+    pieces = list(train(program, carry, Clock(), Budget(4, None), 2))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), pieces[-1].carry) == before
+    for leaf in jax.tree.leaves(pieces[-1].carry.params):
+        assert np.isfinite(leaf).all()
+    report = pieces[-1].report
+    assert report is not None
+    assert all(np.isfinite(value) for value in report.values())
+    assert set(COUNTS) & set(report)
+    assert len(traced) == 2, "once for the shapes, once for the program, never again"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_zero_progress_and_a_seed_give_one_update(name):
+    """A rule is a pure function: its update depends on its arguments alone."""
+    rule, problem = find("rule", name)(), Tiny()
+    objective, params = build(problem, "default", 0)
+    batch = problem.sample(jax.random.split(jax.random.key(0), BATCH)).at(0.0)
+    state = rule.init(objective, params, jax.random.key(1))
+    update = jax.jit(rule.update)
+    first, second = (update(objective, params, state, batch, jax.random.key(2))[0] for _ in "ab")
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(first))
