@@ -21,11 +21,8 @@ from jax import Array, lax
 from jax.custom_batching import custom_vmap
 from jax.typing import DTypeLike
 
-# function, its dtype, the dtype of its results, its arguments
-Evaluate = Callable[..., Any]
 
-
-def evaluated_in(function: Callable[..., Any]) -> Evaluate:
+def evaluated_in(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make `evaluate(dtype, result, *arguments)`: `function` of its arguments cast to `dtype`, its
     results cast to `result`.
 

@@ -37,7 +37,7 @@ from physopt.dense_products import (
 from physopt.float64 import evaluated_in
 from physopt.linalg import HIGHEST
 
-# Entries of a block of explicit rows that are cast to the Gram matrix's dtype at a time.
+# Entries of a block of explicit rows that are multiplied at a time.
 _BLOCK = 2**25
 
 
@@ -203,7 +203,7 @@ def explicit_gram(
 ) -> Array:
     """G = J J^T from J itself, summed over parameter leaves: the reference for `layerwise_gram`.
 
-    J is held in the dtype of the computation; only blocks of its columns are cast to `dtype`.
+    J is held whole, in the dtype of the computation and up to once more in `dtype`.
     Arguments and result as for `layerwise_gram`.
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from physopt.data import Source, initial_key, rule_key
@@ -146,8 +147,9 @@ def compile_program(
     seconds = time.perf_counter() - start
 
     def call(carry: Carry, pace: tuple[float, float], length: int) -> Carry:
-        arguments = (jnp.float32(pace[0]), jnp.float32(pace[1])), jnp.int32(length)
-        return compiled(objective, carry, source, key, *arguments)
+        # NumPy scalars go straight into the program; JAX's would be one dispatch each.
+        per_step, floor = map(np.float32, pace)
+        return compiled(objective, carry, source, key, (per_step, floor), np.int32(length))
 
     return Program(call, seconds)
 

@@ -1,7 +1,6 @@
 """The heat equation on a periodic grid: find the initial temperature from a later, smooth one."""
 
 import dataclasses
-import functools
 from typing import Annotated, ClassVar
 
 import jax
@@ -18,7 +17,6 @@ from physopt.unet import UNet
 
 MOST_BOXES = 10
 RELATIVE_NOISE = 1e-6
-ROUNDING = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,27 +71,27 @@ class Heat(Problem):
         """Return x + the part of the initial temperature that y* - y tells: [batch, n, n].
 
         A is the Fourier transform of D = y* - y, and E = n exp(-(2 pi |k|)^2 time) what a signal
-        would have. With the noise sigma = 1e-6 |D|, p = S / (S + N) from S = exp(-|A|^2 / 2 E^2)
-        and N = exp(-|A|^2 / 2 sigma^2) is the probability of signal. A is multiplied by
-        exp(action (2 pi |k|)^2 time), action = 2 p - 1, or 0 for 0.5 < p < 0.68.
+        would have. The noise sigma is 1e-6 |D|, but at least the rounding of y*, 2 eps |y*|, which
+        the source leaves out: without it a second step would amplify that rounding without limit.
+        p = S / (S + N) from S = exp(-|A|^2 / 2 E^2) and N = exp(-|A|^2 / 2 sigma^2) is the
+        probability of signal, and A is multiplied by exp(action (2 pi |k|)^2 time), action =
+        2 p - 1, or 0 for 0.5 < p < 0.68.
 
         The exponents reach 158, and sigma lies at the rounding of float32: computed in float64.
         """
         with jax.enable_x64(True):
             wide, wanted = (lax.convert_element_type(a, np.float64) for a in (x, batch.target))
             difference = wanted - self._diffuse(wide)
-            norms = (jnp.linalg.norm(a, axis=(1, 2), keepdims=True) for a in (difference, wanted))
-            noise = functools.reduce(
-                jnp.maximum, (n * f for n, f in zip(norms, (1e-6, ROUNDING*jnp.finfo(x.dtype).eps)))
-            )
-            step = self._invert_difference(difference, noise)
+            rounding = 2 * jnp.finfo(batch.target.dtype).eps
+            noise = jnp.maximum(RELATIVE_NOISE * _norm(difference), rounding * _norm(wanted))
+            step = self._signal(difference, noise[:, None, None])
             return lax.convert_element_type(wide + step, x.dtype)
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return absolute and relative distance to the true initial temperature."""
         difference = x - batch.extra
-        norm, wanted = (jnp.linalg.norm(a, axis=(1, 2)) for a in (difference, batch.extra))
-        return {"x_l1": jnp.sum(jnp.abs(difference), axis=(1, 2)), "x_error": norm / wanted}
+        relative = _norm(difference) / _norm(batch.extra)
+        return {"x_l1": jnp.sum(jnp.abs(difference), axis=(1, 2)), "x_error": relative}
 
     def _exponents(self) -> np.ndarray:
         """Return (2 pi k)^2 time along one axis: [n]."""
@@ -108,7 +106,8 @@ class Heat(Problem):
         index = np.arange(self.size)
         return two_sided(response[(index[:, None] - index) % self.size], field)
 
-    def _invert_difference(self, difference: jax.Array, noise: jax.Array) -> jax.Array:
+    def _signal(self, difference: jax.Array, noise: jax.Array) -> jax.Array:
+        """Return the initial temperature whose signal is in a difference of later ones."""
         exponent = jnp.asarray(self._exponents()[:, None] + self._exponents())
         amplitude = jnp.fft.fft2(difference)
         power = amplitude.real**2 + amplitude.imag**2
@@ -119,6 +118,10 @@ class Heat(Problem):
         undecided = (probability > 0.5) & (probability < 0.68)
         action = jnp.where(undecided, 0, 2 * probability - 1)
         return jnp.fft.ifft2(amplitude * jnp.exp(action * exponent)).real
+
+
+def _norm(field: jax.Array) -> jax.Array:
+    return jnp.linalg.norm(field, axis=(1, 2))
 
 
 def _likelihood(power: jax.Array, deviation: jax.Array) -> jax.Array:

@@ -1,0 +1,46 @@
+"""The files that CONTRIBUTING.md shows are complete: they pass `check` and they train."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import physopt
+from physopt.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCKS = re.findall(
+    r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
+)
+COMMANDS = re.findall(
+    r"^python -m physopt (check|run) (.*)$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name, code in BLOCKS:
+        (tmp_path / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_rule_takes_the_lines_it_promises():
+    code = dict(BLOCKS)["signed_descent.py"]
+    body = code[code.index("@dataclass") :]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize(("command", "words"), COMMANDS)
+def test_the_commands_work(folder, capsys, command, words):
+    small = ["steps=4", "log_every=2", "heldout_size=4", "batch_size=4"] if command == "run" else []
+    if "ldft2d" in words:
+        small += ["problem.size=4", "problem.points=5"]
+    assert main([command, *words.split(), *small]) == 0, capsys.readouterr()
+
+
+def test_the_problem_can_be_learnt(folder):
+    from physopt.registry import find
+
+    run = physopt.run(find("problem", "pendulum.py:Pendulum")(), "adam", steps=500, out=folder)
+    assert run.curve.error.iloc[-1] < 0.1 * run.curve.error.iloc[0]
