@@ -97,15 +97,24 @@ def training_source(problem: Problem, seed: int, batch_size: int, train_size: in
     return TrainingSet(jax.jit(problem.sample)(keys), batch_size)
 
 
-def held_out_samples(problem: Problem, size: int) -> Batch:
-    """Make validation and test set, joined: samples [0, size) and [size, 2 size).
+def held_out_sets(problem: Problem) -> tuple[str, ...]:
+    """Name the sets that `held_out_samples` joins, in their order."""
+    return ("validation", "test", *(f"test_{name}" for name in problem.test_sets))
 
-    They are the same for every seed and rule, and a smaller set is the beginning of a larger one.
+
+def held_out_samples(problem: Problem, size: int) -> Batch:
+    """Make validation set, test set and the problem's further test sets, `size` samples each.
+
+    They are joined into one batch, the same for every seed and rule; a smaller set is the beginning
+    of a larger one.
     """
     key = jax.random.fold_in(jax.random.key(0), _HELD_OUT)
-    validation, test = (
-        jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, split)))(jnp.arange(size))
-        for split in (0, 1)
-    )
-    samples = jax.jit(problem.held_out)(jnp.concatenate([validation, test]))
-    return samples.at(1.0)
+
+    def keys(split: int) -> jax.Array:
+        of_split = partial(jax.random.fold_in, jax.random.fold_in(key, split))
+        return jax.vmap(of_split)(jnp.arange(size))
+
+    sets = [jax.jit(problem.held_out)(jnp.concatenate([keys(0), keys(1)]))]
+    for k, name in enumerate(problem.test_sets):
+        sets.append(jax.jit(partial(problem.test_set, name))(keys(2 + k)))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sets).at(1.0)

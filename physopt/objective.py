@@ -108,6 +108,11 @@ class Objective:
         model(batch.inputs)
         return dataclasses.replace(self, rest=nnx.split(model, nnx.Param, ...)[2])
 
+    def has_batch_statistics(self) -> bool:
+        """Say whether batch normalisation couples the samples."""
+        variables = jax.tree.leaves(self.rest, is_leaf=lambda v: isinstance(v, nnx.Variable))
+        return any(isinstance(variable, nnx.BatchStat) for variable in variables)
+
     def _sample_outputs(self, params: Parameters, sample: Batch) -> jax.Array:
         """Return y of one sample, flat: [|y|]. The batch axis is kept inside: a group norm without
         one would normalise over the wrong axes without a word.

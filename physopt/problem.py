@@ -55,7 +55,8 @@ class Problem(Options, ABC):
     `target` names a metric and the value below which the problem counts as solved. `defaults` are
     settings of a run that suit this physics (batch_size, steps, ...), for whoever sets none.
 
-    `tiny` are options that make it small enough for a test of a second.
+    `test_sets` name further test sets, drawn by `test_set` and reported apart, as test_NAME_loss
+    and METRIC_NAME. `tiny` are options that make it small enough for a test of a second.
 
     A second network is one more method: `network_paper` is what `network=paper` selects.
     """
@@ -63,6 +64,7 @@ class Problem(Options, ABC):
     key_prefix: ClassVar[str] = "problem."
     target: ClassVar[tuple[str, float] | None] = None
     defaults: ClassVar[Mapping[str, Any]] = {}
+    test_sets: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
@@ -72,6 +74,10 @@ class Problem(Options, ABC):
     def held_out(self, keys: jax.Array) -> Batch:
         """Draw validation and test samples; like `sample` unless their targets need more care."""
         return self.sample(keys)
+
+    def test_set(self, name: str, keys: jax.Array) -> Batch:
+        """Draw the samples of a further test set, one of `test_sets`."""
+        raise NotImplementedError(f"{type(self).__name__} has no test set {name}")
 
     @abstractmethod
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -123,6 +129,15 @@ class EstimatesGradient(Protocol):
 
     def estimate_gradient(self, x: Tree, batch: Batch, key: jax.Array) -> Tree:
         """Return dL/dx of the batch's mean loss, leaves like x."""
+        ...
+
+
+@runtime_checkable
+class HasBaselines(Protocol):
+    """A problem that can be solved without training: what every result is to be compared with."""
+
+    def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
+        """Return {method: {metric: mean over the samples}}."""
         ...
 
 

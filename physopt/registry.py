@@ -93,7 +93,10 @@ def fingerprint(*classes: type) -> str:
     What only shows or starts runs (command line, display) is left out.
     """
     core = Path(__file__).resolve().parent
-    numerics = ("data", "layerwise", "linalg", "networks", "objective", "per_sample", "train")
+    numerics = (
+        *("data", "dense_products", "float64", "layerwise", "linalg", "networks"),
+        *("objective", "per_sample", "train", "unet"),
+    )
     files = {core / f"{name}.py" for name in numerics}
     for cls in classes:
         files.update(path for path in source_files(cls) if path.parent != core)

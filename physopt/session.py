@@ -12,6 +12,7 @@ import numpy as np
 from physopt import devices
 from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
+from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
 from physopt.prepare import prepare
 from physopt.problem import Draws
@@ -81,6 +82,7 @@ class Session:
     def run(self) -> Outcome:
         """Train until budget, target, divergence or interruption; return how it ended."""
         self.setup = setup = prepare(self.config)
+        self.sets = held_out_sets(self.config.problem)
         if reason := setup.rule.refuses(setup.objective):
             return Outcome("skipped", reason)
         checkpoints = Checkpoints(self.folder.checkpoints)
@@ -145,7 +147,7 @@ class Session:
         memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
         for name in COUNTS:
             memory.counts[name] += int(report.get(name, 0))
-        losses = _means(measured)
+        losses = _means(measured, self.sets)
         if losses["validation_loss"] < memory.best_loss:
             memory.best_loss, memory.best_step = losses["validation_loss"], memory.clock.step
             self.best = jax.tree.map(jnp.copy, params)
@@ -208,17 +210,20 @@ class Session:
         if not isinstance(problem, Draws):
             return
         x = setup.objective.predict(self.best, setup.held_out.inputs, train=False)
-        size = len(setup.held_out) // 2
+        size = len(setup.held_out) // len(self.sets)
         x, batch = jax.tree.map(lambda a: a[size : size + 4], (x, setup.held_out))
         y = problem.simulate(x, batch)
         problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
 
 
-def _means(measured: dict[str, np.ndarray]) -> dict[str, float]:
-    """Average over each held-out set. Plain metric names are those of the test set."""
+def _means(measured: dict[str, np.ndarray], sets: tuple[str, ...]) -> dict[str, float]:
+    """Average over each held-out set. A plain metric name is that of the test set."""
     means = {}
     for name, values in measured.items():
-        validation, test = np.split(values.astype(np.float64), 2)
-        means[f"validation_{name}"] = float(np.mean(validation))
-        means[f"test_{name}" if name == "loss" else name] = float(np.mean(test))
+        for split, part in zip(sets, np.split(values.astype(np.float64), len(sets)), strict=True):
+            if split == "validation" or name == "loss":
+                column = f"{split}_{name}"
+            else:
+                column = f"{name}_{split}".removesuffix("_test").replace("_test_", "_")
+            means[column] = float(np.mean(part))
     return means

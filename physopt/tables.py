@@ -61,9 +61,10 @@ def _run_table(curve: Sequence[dict[str, Any]]) -> Table:
 
 
 def _measured_columns(row: dict[str, Any]) -> list[str]:
-    """Name the losses and the metrics of the test set."""
-    metrics = [name for name in row if f"validation_{name}" in row]
-    return ["train_loss", "validation_loss", "test_loss", *metrics]
+    """Name the losses and the metrics, those on the validation set left out."""
+    names = list(row)
+    measured = names[names.index("train_loss") : names.index("n_simulate")]
+    return [n for n in measured if n == "validation_loss" or not n.startswith("validation_")]
 
 
 def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> str:

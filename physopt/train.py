@@ -203,7 +203,7 @@ def evaluate(
     The network sees all samples at once, the physics `chunk` at a time, so that evaluation needs
     about the memory of a training step.
     """
-    if jax.tree.leaves(objective.rest):  # batch statistics, measured on a training batch
+    if objective.has_batch_statistics():
         objective = objective.refresh(params, source.draw(jnp.int32(0)).at(1.0))
     problem = objective.problem
     x = objective.predict(params, held_out.inputs, train=False)

@@ -2,5 +2,7 @@
 
 PROBLEMS = {
     "ldft2d": "physopt.problems.ldft.design:LDFT2D",
+    "ldft3d": "physopt.problems.ldft.design:LDFT3D",
+    "ldft_hysteresis": "physopt.problems.ldft.design:LDFTHysteresis",
 }
 """Name -> "module:Class"; a class is imported when it is asked for."""

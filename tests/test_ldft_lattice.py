@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +137,8 @@ def test_baseline_is_a_fixed_number_of_plain_sweeps(double):
             density = sweep(density, jnp.asarray(pores), field, 2, Fluid())
         expected.append(density.sum((1, 2)) / pores.sum((1, 2)))
     results = {}
-    for gradient in ("unrolled", "remat"):
+    modes: tuple[Any, ...] = ("unrolled", "remat")
+    for gradient in modes:
 
         def total(p, gradient=gradient):
             y = isotherm(p, dimensions=2, humidities=humidities, gradient=gradient, sweeps=3)
@@ -253,7 +255,7 @@ def test_grand_potential(double):
         values.append(potential(rho, pores))
         rho = sweep(rho, pores, field, 2, Fluid())
     # Rounding of a sum of 36 terms of order 1 kcal/mol.
-    assert (np.diff(np.stack(values), axis=0) < 1e-13).all()
+    assert (jnp.diff(jnp.stack(values), axis=0) < 1e-13).all()
     assert (values[0] > values[-1]).all()
 
 

@@ -9,28 +9,42 @@ Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from physopt.networks import Activation, Dense, Normalization
-from physopt.options import Bounds, PositiveFloat, PositiveInt
+from physopt.networks import Activation, Normalization
+from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
+from physopt.problems.ldft import generators
+from physopt.problems.ldft.baselines import bank_baselines
+from physopt.problems.ldft.inverse import best_offset, inverse_step
 from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian
 from physopt.problems.ldft.lattice import Fluid
-from physopt.problems.ldft.targets import procedural_target, random_matrix
+from physopt.problems.ldft.relaxation import (
+    Relaxation,
+    binarisation_penalty,
+    binary,
+    continuity_penalty,
+    relax,
+)
+from physopt.problems.ldft.targets import (
+    optimised_matrices,
+    procedural_loop,
+    procedural_target,
+    random_matrix,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Relaxation = Literal["annealed", "straight_through", "relaxed"]
 Targets = Literal["mixture", "simulated", "procedural"]
+Misfit = Literal["squared", "area", "smooth_area"]
 
-SHARPEST = 8.0
-ROUNDED_FROM = 0.6
-SITE_BIAS = 1.0
+SMOOTHING = 1e-4
+TINY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +58,43 @@ class InverseDesign(Problem):
     """Humidities 1/points, 2/points, ..., 1 at which isotherms are compared."""
 
     hidden: tuple[PositiveInt, ...] = (256,)
-    """Widths of the generator's hidden layers."""
+    """Widths of the default generator's hidden layers."""
+
+    channels: PositiveInt = 32
+    """Channels of the generators network=convolutional and network=paper."""
 
     activation: Activation = "gelu"
-    """Of the hidden layers."""
+    """Of the default generator."""
 
     normalization: Normalization = "none"
-    """Of the hidden layers; batch couples samples, and some rules refuse it."""
+    """In the generator; batch couples samples, and some rules refuse it."""
 
     relaxation: Relaxation = "annealed"
     """How a matrix stays differentiable in training. annealed: sigmoid(k x), k rising from 1 to 8
     with the budget spent, rounded with a straight-through gradient from 60 % on; straight_through:
     always rounded; relaxed: sigmoid(x). Reported errors are of the rounded matrix, whichever."""
 
+    misfit: Misfit = "squared"
+    """The loss of r = y - y*: squared, 1/2 sum r^2; area, mean |r|; smooth_area,
+    sum sqrt(r^2 + 1e-4)."""
+
+    continuity: NonNegativeFloat = 0.0
+    """Weight of the phase-continuity penalty: the mean squared difference of neighbour sites."""
+
+    binarisation: NonNegativeFloat = 0.0
+    """Weight, at the end of the budget, of the penalty mean 4 eta (1 - eta); it rises from 0."""
+
     targets: Targets = "mixture"
     """Isotherms to train on: of simulated random matrices, procedural curves, or half and half."""
+
+    inverse_iterations: PositiveInt = 1
+    """Gauss-Newton iterations in one call of the inverse solver."""
+
+    inverse_damping: PositiveFloat = 1e-2
+    """Of the inverse solver, relative to the mean squared singular value."""
+
+    inverse_offsets: tuple[float, ...] = ()
+    """Constants tried on x before the inverse solver's first iteration; [-1,0,1,2,3,4] do well."""
 
     tolerance: PositiveFloat | None = None
     """Estimated mean error of the density where the solver stops in training; none takes 3e-5 in
@@ -70,12 +106,15 @@ class InverseDesign(Problem):
     critical_temperature: PositiveFloat = 647.0
     """Of the bulk fluid, in kelvin."""
 
-    interaction_ratio: Annotated[float, Bounds(0)] = 1.5
+    interaction_ratio: NonNegativeFloat = 1.5
     """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 water wets it."""
 
     target: ClassVar = ("area_percent", 2.0)
-    tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,)}
-    dimensions: ClassVar[int]
+    test_sets: ClassVar = ("procedural",)
+    tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4}
+    desorption: ClassVar[bool] = False
+    if TYPE_CHECKING:
+        dimensions: ClassVar[int]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,96 +122,182 @@ class InverseDesign(Problem):
         return (self.size,) * self.dimensions
 
     @property
-    def fluid(self) -> Fluid:
-        """The fluid and its attraction to the solid."""
-        return Fluid(self.temperature, self.critical_temperature, self.interaction_ratio)
+    def length(self) -> int:
+        """Points of a whole isotherm, both branches where there are two."""
+        return 2 * self.points if self.desorption else self.points
 
     def sample(self, keys: jax.Array) -> Batch:
-        """Draw target isotherms [batch, points]."""
+        """Draw training targets: isotherms [batch, length]."""
         split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         kind, procedural, matrix = split[:, 0], split[:, 1], split[:, 2]
-        curves = jax.vmap(lambda key: procedural_target(key, self.points))(procedural)
         if self.targets == "procedural":
-            return self._batch(curves)
+            return self._batch(self._procedural(procedural))
         matrices = jax.vmap(lambda key: random_matrix(key, self.shape))(matrix)
         if self.targets == "simulated":
-            return self._batch(self._isotherm(matrices))
+            return self._batch(self.isotherm(matrices))
         simulated = jax.vmap(jax.random.bernoulli)(kind)
         # A matrix without pores costs the solver nothing, and its curve is not used.
         used = matrices * simulated.reshape(-1, *(1,) * self.dimensions)
-        return self._batch(jnp.where(simulated[:, None], self._isotherm(used), curves))
+        curves = jnp.where(simulated[:, None], self.isotherm(used), self._procedural(procedural))
+        return self._batch(curves)
 
     def held_out(self, keys: jax.Array) -> Batch:
-        """Draw isotherms of simulated matrices, converged in float64 where the device has it."""
-        matrices = jax.vmap(lambda key: random_matrix(key, self.shape))(keys)
+        """Draw isotherms of random and of optimised matrices, converged in float64.
+
+        A TPU has no float64; there they are converged in float32.
+        """
+        matrices = self.held_out_matrices(keys)
         if jax.default_backend() == "tpu":
-            return self._batch(self._isotherm(matrices, tolerance=1e-6))
+            return self._batch(self.isotherm(matrices, tolerance=1e-6))
         dtype = matrices.dtype
         with jax.enable_x64(True):
             exact = jax.lax.convert_element_type(matrices, jnp.float64)
-            curves = self._isotherm(exact, tolerance=1e-10)
+            curves = self.isotherm(exact, tolerance=1e-10)
             return self._batch(jax.lax.convert_element_type(curves, dtype))
 
+    def held_out_matrices(self, keys: jax.Array) -> jax.Array:
+        """Draw the matrices behind the held-out isotherms, a fifth of them optimised."""
+        split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
+        random = jax.vmap(lambda key: random_matrix(key, self.shape))(split[:, 0])
+        optimised = jax.vmap(lambda key: jax.random.bernoulli(key, 0.2))(split[:, 1])
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(split[:, 2])
+        wanted = self._procedural(split[:, 3])
+        return optimised_matrices(random, optimised, noise, wanted, self._slope)
+
+    def test_set(self, name: str, keys: jax.Array) -> Batch:
+        """Draw procedural isotherms, many of which no matrix can reach."""
+        return self._batch(self._procedural(keys))
+
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make a dense generator with a random bias at each site, which breaks the lattice's
-        translation symmetry.
-        """
-        return Generator(self, rngs)
+        """Make the dense generator."""
+        return generators.DenseGenerator(
+            self.length, self.shape, rngs, self.hidden, self.activation, self.normalization
+        )
+
+    def network_convolutional(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the convolutional generator on a fixed field of noise."""
+        return generators.ConvolutionalGenerator(
+            self.length, self.shape, rngs, self.channels, 3, self.normalization
+        )
+
+    def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the source's generator; it used 64 channels in 2D, 8 in 3D, and batch norm."""
+        return generators.PaperGenerator(
+            self.length, self.shape, rngs, self.channels, self.normalization
+        )
 
     def matrix(self, x: jax.Array, progress: jax.Array) -> jax.Array:
-        """Return pore fractions eta [batch, n, n] or [batch, n, n, n] in [0, 1]."""
-        t = progress.reshape(-1, *(1,) * self.dimensions).astype(x.dtype)
-        if self.relaxation == "annealed":
-            soft = jax.nn.sigmoid(x * SHARPEST ** jnp.minimum(1, 1.5 * t))
-            return jnp.where(t >= ROUNDED_FROM, _rounded(soft), soft)
-        soft = jax.nn.sigmoid(x)
-        return _rounded(soft) if self.relaxation == "straight_through" else soft
+        """Return pore fractions eta [batch, *lattice] in [0, 1]."""
+        return relax(x, progress, self.relaxation)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return the isotherm of the matrix: x [batch, n, n] -> y [batch, points]."""
-        return self._isotherm(self.matrix(x, batch.progress))
+        """Return the isotherm of the matrix, and behind it the square roots of the penalties.
+
+        x [batch, *lattice] -> y [batch, length + penalties].
+        """
+        eta = self.matrix(x, batch.progress)
+        return self._with_penalties(self.isotherm(eta), eta, batch.progress)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Return y and dy/dx [batch, points, n, n] for the cost of one gradient."""
+        """Return y and dy/dx [batch, |y|, *lattice] for the cost of one gradient."""
         eta, vjp = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
-        y, slope = isotherm_and_jacobian(eta, **self._physics(eta.dtype))  # type: ignore[misc]
-        # matrix acts site by site: the vjp of ones is its diagonal Jacobian.
+        y, slope = self._slope(eta)
+        penalties = jax.vmap(jax.jacrev(self._penalties_of_one))(eta, batch.progress)
+        slope = jnp.concatenate([slope, penalties], axis=1)
+        # The matrix is made site by site: the vjp of ones is its diagonal Jacobian.
         (diagonal,) = vjp(jnp.ones_like(eta))
-        return y, slope * diagonal[:, None]
+        return self._with_penalties(y, eta, batch.progress), slope * diagonal[:, None]
+
+    def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
+        """Return x after damped Gauss-Newton steps of the relaxed matrix sigmoid(x)."""
+        if self.inverse_offsets:
+            x = best_offset(x, batch.target, self.isotherm, self.inverse_offsets)
+        return inverse_step(
+            x, batch.target, self._slope, self.inverse_iterations, self.inverse_damping
+        )
+
+    def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
+        """Return the misfit of the isotherm plus 1/2 the squares of the penalty residuals."""
+        misfit = y[:, : self.length] - batch.target
+        penalty = 0.5 * jnp.sum(y[:, self.length :] ** 2, axis=-1)
+        if self.misfit == "squared":
+            return 0.5 * jnp.sum(misfit**2, axis=-1) + penalty
+        if self.misfit == "area":
+            return jnp.mean(jnp.abs(misfit), axis=-1) + penalty
+        return jnp.sum(jnp.sqrt(misfit**2 + SMOOTHING), axis=-1) + penalty
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Return the area between target and achieved isotherm, in per cent, and the porosity.
+        """Measure the rounded matrix with the converged simulator, and the relaxed one beside it.
 
-        Both are those of the rounded matrix.
+        area_percent = 100 mean_h |y - y*|; unconverged counts humidities of the rounded matrix.
         """
-        rounded = jnp.round(jax.nn.sigmoid(x))
-        if self.relaxation == "relaxed":
-            y = self._isotherm(rounded)
-        area = 100 * jnp.mean(jnp.abs(y - batch.target), axis=-1)
-        return {"area_percent": area, "porosity": jnp.mean(rounded, axis=tuple(range(1, x.ndim)))}
+        rounded = binary(x)
+        physics = {**self._physics(x.dtype), "tolerance": None}
+        of_rounded, convergence = isotherm(rounded, **physics, return_convergence=True)
+        of_relaxed = self.isotherm(jax.nn.sigmoid(x))
+        return {
+            "area_percent": 100 * jnp.mean(jnp.abs(of_rounded - batch.target), axis=-1),
+            "area_percent_relaxed": 100 * jnp.mean(jnp.abs(of_relaxed - batch.target), axis=-1),
+            "porosity": jnp.mean(rounded, axis=tuple(range(1, x.ndim))),
+            "unconverged": convergence.unconverged.astype(x.dtype),
+        }
+
+    def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
+        """Solve without training: one fixed matrix, or the nearest of a bank of matrices."""
+        return bank_baselines(self.shape, self.isotherm, held_out.target)
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
-        """Draw matrices with their isotherms."""
+        """Draw the rounded matrices, their water and their isotherms."""
         from physopt.problems.ldft.picture import draw_designs
 
-        return draw_designs(jnp.round(jax.nn.sigmoid(x)), y, batch.target)
+        rounded = binary(jnp.asarray(x))
+        physics = {**self._physics(rounded.dtype), "tolerance": None}
+        achieved, density = isotherm(rounded, **physics, return_density=True)
+        return draw_designs(rounded, density, achieved, batch.target, self.points)
+
+    def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
+        """Return the isotherms [batch, length] of pore fractions [batch, *lattice]."""
+        physics = self._physics(matrices.dtype)
+        if tolerance is not None:
+            physics["tolerance"] = tolerance
+        return isotherm(matrices, **physics)  # type: ignore[return-value]
+
+    def _slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return isotherm_and_jacobian(eta, **self._physics(eta.dtype))  # type: ignore[return-value]
+
+    def _physics(self, dtype: Any) -> dict[str, Any]:
+        exact = dtype == jnp.float64
+        return {
+            "dimensions": self.dimensions,
+            "spacing": 1 / self.points,
+            "desorption": self.desorption,
+            "fluid": Fluid(self.temperature, self.critical_temperature, self.interaction_ratio),
+            "tolerance": self.tolerance or (1e-10 if exact else 3e-5),
+            # The error of the derivative may well exceed that of the state: 1e-3 of a gradient
+            # changes no training curve.
+            "linear_tolerance": 1e-10 if exact else 1e-3,
+        }
+
+    def _procedural(self, keys: jax.Array) -> jax.Array:
+        draw = procedural_loop if self.desorption else procedural_target
+        return jax.vmap(lambda key: draw(key, self.points))(keys)
 
     def _batch(self, target: jax.Array) -> Batch:
         return Batch(inputs=2 * target - 1, target=target)
 
-    def _isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
-        physics = self._physics(matrices.dtype)
-        return isotherm(matrices, **{**physics, "tolerance": tolerance or physics["tolerance"]})  # type: ignore[arg-type,return-value]
+    def _with_penalties(self, y: jax.Array, eta: jax.Array, progress: jax.Array) -> jax.Array:
+        return jnp.concatenate([y, jax.vmap(self._penalties_of_one)(eta, progress)], axis=1)
 
-    def _physics(self, dtype: jnp.dtype) -> dict[str, object]:
-        default = 1e-10 if dtype == jnp.float64 else 3e-5
-        return {
-            "dimensions": self.dimensions,
-            "spacing": 1 / self.points,
-            "fluid": self.fluid,
-            "tolerance": self.tolerance or default,
-            "linear_tolerance": 1e-10 if dtype == jnp.float64 else 1e-3,
-        }
+    def _penalties_of_one(self, eta: jax.Array, progress: jax.Array) -> jax.Array:
+        """Return sqrt(2 w R) for each penalty R of one matrix, so that 1/2 of its square is w R."""
+        parts = []
+        if self.continuity:
+            parts.append(self.continuity * continuity_penalty(eta[None])[0])
+        if self.binarisation:
+            parts.append(self.binarisation * progress * binarisation_penalty(eta[None])[0])
+        # Without the tiny term the derivative of the root is infinite at R = 0.
+        roots = [jnp.sqrt(2 * part + TINY) for part in parts]
+        return jnp.stack(roots).astype(eta.dtype) if roots else jnp.zeros(0, eta.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,28 +312,37 @@ class LDFT2D(InverseDesign):
     """
 
     dimensions: ClassVar[int] = 2
-    defaults: ClassVar = {"batch_size": 8, "steps": 1000, "log_every": 25}
+    defaults: ClassVar = {"batch_size": 8, "steps": 1000, "log_every": 50, "heldout_size": 64}
 
 
-class Generator(nnx.Module):
-    """Dense network, isotherm [batch, points] -> pre-activation [batch, n, n]."""
+@dataclasses.dataclass(frozen=True)
+class LDFT3D(InverseDesign):
+    """Inverse design of porous matrices on a cubic lattice, by their sorption isotherm.
 
-    def __init__(self, problem: InverseDesign, rngs: nnx.Rngs):
-        sites = problem.size**problem.dimensions
-        self.dense = Dense(
-            (problem.points, *problem.hidden, sites),
-            rngs,
-            activation=problem.activation,
-            normalization=problem.normalization,
-            bias_scale=SITE_BIAS,
-        )
-        self.shape = problem.shape
+    As ldft2d, with x [batch, n, n, n] and six neighbours a site.
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Evaluate the network."""
-        return self.dense(inputs).reshape(-1, *self.shape)
+    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
+    """
+
+    size: Annotated[int, Bounds(2)] = 10
+
+    dimensions: ClassVar[int] = 3
+    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 50, "heldout_size": 64}
 
 
-def _rounded(soft: jax.Array) -> jax.Array:
-    """Round, with the derivative of not having rounded (straight-through)."""
-    return soft + jax.lax.stop_gradient(jnp.round(soft) - soft)
+@dataclasses.dataclass(frozen=True)
+class LDFTHysteresis(InverseDesign):
+    """Inverse design of porous matrices by their whole hysteresis loop.
+
+    As ldft2d or ldft3d, with y [batch, 2 points]: adsorption at h = 1/points ... 1, then desorption
+    from there back to 0, each branch on its own metastable states.
+
+    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
+    """
+
+    dimensions: Literal[2, 3] = 2  # type: ignore[misc]
+    """Of the lattice; a cubic one of 20^3 sites is large, so set the size too."""
+
+    desorption: ClassVar[bool] = True
+    target: ClassVar = ("area_percent", 4.0)
+    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 50, "heldout_size": 64}

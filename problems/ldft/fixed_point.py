@@ -35,7 +35,8 @@ class Schedule:
     tolerance: float
     maximum_sweeps: int
     widths: tuple[int, ...]
-    rounds: int = 3
+    rounds: int = 2
+    """Rounds between two choices of the worst lanes."""
 
 
 class Lanes(NamedTuple):

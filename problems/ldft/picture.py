@@ -1,40 +1,82 @@
-"""Picture of designs: each matrix above its wanted and its achieved isotherm."""
+"""Picture of designs: matrices with their water, and wanted and achieved isotherms."""
 
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-SOLID_AND_PORE = ListedColormap(["#4a4a4a", "#f2efe6"])
-WANTED, ACHIEVED = "#222222", "#0072b2"
+SOLID = "#4a4a4a"
+WANTED, ACHIEVED, DESORPTION = "#222222", "#0072b2", "#d55e00"
+SOLID_AND_PORE = ListedColormap([SOLID, "#f2efe6"])
+WATER = LinearSegmentedColormap.from_list("water", ["#f2efe6", "#9ecae1", "#08519c"])
+SHOWN = (0.25, 0.5, 0.75)
 
 
-def draw_designs(matrices: ArrayLike, achieved: ArrayLike, wanted: ArrayLike) -> Figure:
-    """Draw matrices [batch, n, n] or [batch, n, n, n] over their isotherms [batch, points].
+def draw_designs(
+    matrices: ArrayLike, density: ArrayLike, achieved: ArrayLike, wanted: ArrayLike, points: int
+) -> Figure:
+    """Draw each design in a column: matrix, water at 25, 50 and 75 % humidity, isotherms.
 
-    Of a cubic lattice the layers are shown side by side.
+    matrices [batch, n, n] or [batch, n, n, n], of which layers are shown side by side; density
+    [batch, length, *lattice]; achieved and wanted [batch, length], in which a desorption branch
+    follows the `points` of adsorption.
     """
-    matrices, achieved, wanted = (np.asarray(a) for a in (matrices, achieved, wanted))
-    count = len(matrices)
-    figure = Figure(figsize=(2.6 * count, 5.2), dpi=140, layout="constrained")
-    axes = figure.subplots(2, count, squeeze=False)
-    humidity = np.linspace(0, 100, achieved.shape[1] + 1)
-    for top, bottom, matrix, y, target in zip(*axes, matrices, achieved, wanted, strict=True):
-        top.imshow(_flat(matrix), cmap=SOLID_AND_PORE, vmin=0, vmax=1, interpolation="nearest")
-        top.set_xticks([])
-        top.set_yticks([])
-        top.set_title(f"porosity {100 * matrix.mean():.0f} %", fontsize=9)
-        bottom.plot(humidity, np.insert(target, 0, 0), color=WANTED, lw=1.2, ls="--")
-        bottom.plot(humidity, np.insert(y, 0, 0), color=ACHIEVED, lw=1.6)
-        bottom.set_title(f"area error {100 * np.mean(np.abs(y - target)):.2f} %", fontsize=9)
-        bottom.set_xlabel("relative humidity (%)", fontsize=9)
-        bottom.set_xlim(0, 100)
-        bottom.set_ylim(-0.03, 1.03)
-        bottom.tick_params(labelsize=8)
-    axes[0, 0].set_ylabel("matrix: pore light, solid dark", fontsize=9)
-    axes[1, 0].set_ylabel("water per pore volume", fontsize=9)
-    axes[1, 0].legend(["wanted", "achieved"], fontsize=8, loc="upper left", frameon=False)
+    matrices, density, achieved, wanted = (
+        np.asarray(a, np.float64) for a in (matrices, density, achieved, wanted)
+    )
+    count, rows = len(matrices), 2 + len(SHOWN)
+    heights = [1.0] * (rows - 1) + [1.25]
+    figure = Figure(figsize=(2.3 * count + 0.6, 2.1 * rows), dpi=130, layout="constrained")
+    axes = figure.subplots(rows, count, squeeze=False, height_ratios=heights)
+    for column, matrix, rho, y, target in zip(
+        axes.T, matrices, density, achieved, wanted, strict=True
+    ):
+        _draw_matrix(column[0], matrix)
+        for axis, humidity in zip(column[1:-1], SHOWN, strict=True):
+            _draw_water(axis, matrix, rho[round(humidity * points) - 1])
+        _draw_isotherms(column[-1], y, target, points)
+    axes[0, 0].set_ylabel("solid dark, pore light", fontsize=8)
+    for axis, humidity in zip(axes[1:-1, 0], SHOWN, strict=True):
+        axis.set_ylabel(f"water at {100 * humidity:.0f} %", fontsize=8)
+    axes[-1, 0].set_ylabel("water per pore volume", fontsize=8)
+    axes[-1, 0].legend(fontsize=7, loc="upper left", frameon=False)
     return figure
+
+
+def _draw_matrix(axis: Axes, matrix: np.ndarray) -> None:
+    axis.imshow(_flat(matrix), cmap=SOLID_AND_PORE, vmin=0, vmax=1, interpolation="nearest")
+    axis.set_title(f"porosity {100 * matrix.mean():.0f} %", fontsize=9)
+    _hide_ticks(axis)
+
+
+def _draw_water(axis: Axes, matrix: np.ndarray, density: np.ndarray) -> None:
+    shown = np.where(_flat(matrix) == 0, np.nan, _flat(density))
+    axis.imshow(shown, cmap=WATER, vmin=0, vmax=1, interpolation="nearest")
+    axis.set_facecolor(SOLID)
+    _hide_ticks(axis)
+
+
+def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) -> None:
+    humidity = np.linspace(0, 100, points + 1)
+    axis.plot(humidity, np.insert(target[:points], 0, 0), color=WANTED, lw=1.2, ls="--",
+              label="wanted")  # fmt: skip
+    axis.plot(humidity, np.insert(y[:points], 0, 0), color=ACHIEVED, lw=1.6, label="achieved")
+    if len(y) > points:  # desorption starts where adsorption ended
+        back = humidity[::-1]
+        axis.plot(back, target[points - 1 :], color=WANTED, lw=1.2, ls=":",
+                  label="wanted, desorption")  # fmt: skip
+        axis.plot(back, y[points - 1 :], color=DESORPTION, lw=1.6, label="achieved, desorption")
+    axis.set_title(f"area error {100 * np.mean(np.abs(y - target)):.2f} %", fontsize=9)
+    axis.set_xlabel("relative humidity (%)", fontsize=8)
+    axis.set_xlim(0, 100)
+    axis.set_ylim(-0.03, 1.03)
+    axis.tick_params(labelsize=7)
+
+
+def _hide_ticks(axis: Axes) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
 
 
 def _flat(matrix: np.ndarray) -> np.ndarray:

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physopt.problems.ldft.inverse import IsothermAndJacobian, inverse_step
+from physopt.problems.ldft.relaxation import binary
+
 STEP_PROBABILITY = 0.2
 LOG_INCREMENT_SCALE = 4.0
 POROSITIES = (0.1, 0.95)
-TEXTURES = ("uniform", "correlated", "slits", "blocks")
+TEXTURE_WEIGHTS = (0.35, 0.35, 0.15, 0.15)
 
 
 def procedural_target(key: jax.Array, points: int) -> jax.Array:
@@ -37,6 +40,18 @@ def procedural_target(key: jax.Array, points: int) -> jax.Array:
     return jnp.where(jax.random.bernoulli(kind, STEP_PROBABILITY), step, anchored)
 
 
+def procedural_loop(key: jax.Array, points: int) -> jax.Array:
+    """Draw a hysteresis loop: adsorption at h = 1/points ... 1, then desorption back to 0:
+    [2 points].
+
+    Two procedural curves, of which the higher one is the desorption branch at every humidity: a
+    pore empties at a lower humidity than it fills at. The branches meet at h = 1 and at h = 0.
+    """
+    one, other = (procedural_target(k, points) for k in jax.random.split(key))
+    back = jnp.maximum(one, other)[-2::-1]
+    return jnp.concatenate([jnp.minimum(one, other), back, jnp.zeros(1)])
+
+
 def random_matrix(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draw a binary matrix of pores (1) and solid (0): a random field above a threshold.
 
@@ -45,8 +60,7 @@ def random_matrix(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """
     texture, porosity, field_key = jax.random.split(key, 3)
     fields = (_white, _correlated, _slits, _blocks)
-    probabilities = jnp.asarray([0.35, 0.35, 0.15, 0.15])
-    chosen = jax.random.choice(texture, len(fields), p=probabilities)
+    chosen = jax.random.choice(texture, len(fields), p=jnp.asarray(TEXTURE_WEIGHTS))
     field = jax.lax.switch(chosen, [lambda k, f=f: f(k, shape) for f in fields], field_key)
     sites = int(np.prod(shape))
     wanted = jax.random.uniform(porosity, minval=POROSITIES[0], maxval=POROSITIES[1])
@@ -89,3 +103,26 @@ def _blocks(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     coarse = _white(noise, shape)
     index = jnp.ix_(*(jnp.arange(n) // side for n in shape))
     return coarse[index] + 1e-3 * _white(trace, shape)
+
+
+def optimised_matrices(
+    random: jax.Array,
+    chosen: jax.Array,
+    noise: jax.Array,
+    wanted: jax.Array,
+    physics: IsothermAndJacobian,
+) -> jax.Array:
+    """Replace the chosen matrices by designs: the rounded result of an inverse solve.
+
+    random [batch, *lattice], chosen [batch] bool, noise [batch, *lattice] the start of the solve,
+    wanted [batch, points] the isotherm that it aims at. What is tested is not how near that one
+    they come: their own isotherms are the targets, of textures that no random field has.
+    """
+    mask = chosen.reshape(-1, *(1,) * (random.ndim - 1))
+
+    def masked(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return physics(eta * mask)  # a matrix without pores costs the solver nothing
+
+    designed = binary(inverse_step(noise, wanted, masked, iterations=4, damping=1e-2))
+    pores = jnp.sum(designed, axis=tuple(range(1, random.ndim)), keepdims=True)
+    return jnp.where(mask & (pores > 0), designed, random)

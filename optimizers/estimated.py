@@ -1,0 +1,111 @@
+"""First-order rules whose dL/dx is estimated by the problem instead of backpropagated.
+
+A problem offers an estimator as a method
+
+    estimate_gradient_equilibrium(x, batch, key, nudge) -> dL/dx
+    estimate_gradient_randomized(x, batch, key, fraction) -> dL/dx
+
+or, where it has a single one, as `estimate_gradient(x, batch, key)`, which serves either rule. All
+return the gradient of the batch's mean loss, leaves like x.
+"""
+
+import dataclasses
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+
+from physopt.objective import Objective
+from physopt.optimizers.first_order import AnyOptax
+from physopt.options import PositiveFloat, UnitFloat
+from physopt.problem import Batch, EstimatesGradient, Problem, Tree
+from physopt.rule import Info, cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimated(AnyOptax):
+    """A problem's estimate of dL/dx, pulled back through the network, and an optax optimiser."""
+
+    optimizer: str = "adam"
+    """Name of an optimiser of optax or optax.contrib, which has its other options by default."""
+
+    estimator: ClassVar[str]
+    """The method of a problem that this rule calls, after `estimate_gradient_`."""
+
+    tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
+
+    def refuses(self, objective: Objective) -> str | None:
+        """Refuse problems that have no estimator."""
+        if self._estimator(objective.problem) is None:
+            name = type(objective.problem).__name__
+            return f"{name} estimates no gradient (no estimate_gradient_{self.estimator})"
+        return None
+
+    def cotangent(
+        self, objective: Objective, x: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, Tree, Info]:
+        """Return L, the estimate of dL/dx and what they cost."""
+        estimate = self._estimator(objective.problem)
+        assert estimate is not None, "a rule that refuses is not asked"
+        return objective.mean_loss(x, batch), estimate(x, batch, key), self._spent(len(batch))
+
+    def _estimator(self, problem: Problem) -> Callable[..., Tree] | None:
+        own = getattr(problem, f"estimate_gradient_{self.estimator}", None)
+        if own is not None:
+            return lambda x, batch, key: own(x, batch, key, self._strength())
+        return problem.estimate_gradient if isinstance(problem, EstimatesGradient) else None
+
+    @abstractmethod
+    def _strength(self) -> Any:
+        """Return the option that is handed to the estimator."""
+
+    @abstractmethod
+    def _spent(self, size: int) -> Info:
+        """Return what loss and estimate cost for a batch of this size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EquilibriumPropagation(Estimated):
+    """Equilibrium propagation: dL/dx from two relaxations of the physics, without backpropagation.
+
+    The physics is a state s* of least energy E(s, x). With the energy nudged by b L,
+    dL/dx = d/db [dE/dx (s*_b, x)] at b = 0, here by the symmetric difference between the states
+    relaxed at b = +nudge and b = -nudge, whose error falls with nudge^2.
+    Source: B. Scellier, Y. Bengio, Front. Comput. Neurosci. 11, 24 (2017),
+    doi 10.3389/fncom.2017.00024; the symmetric difference: A. Laborieux et al., arXiv 2006.03824.
+    """
+
+    nudge: PositiveFloat = 1e-2
+    """Weight b of the loss in the nudged energy."""
+
+    estimator: ClassVar = "equilibrium"
+
+    def _strength(self) -> float:
+        return self.nudge
+
+    def _spent(self, size: int) -> Info:
+        return cost(simulate=3 * size)  # free, and nudged up and down
+
+
+@dataclasses.dataclass(frozen=True)
+class Randomized(Estimated):
+    """Randomised gradients: dL/dx from a random part of the physics, without bias.
+
+    L = sum_k l_k over parts k (humidities, time steps); a part is drawn with probability p, and
+    its gradient is divided by p. A smaller fraction is cheaper and varies more.
+    Source: D. Oktay et al., Randomized automatic differentiation, arXiv 2007.10412 (ICLR 2021).
+    """
+
+    fraction: UnitFloat = 0.25
+    """Part of the physics that is drawn, p."""
+
+    estimator: ClassVar = "randomized"
+
+    def _strength(self) -> float:
+        return self.fraction
+
+    def _spent(self, size: int) -> Info:
+        part = math.ceil(self.fraction * size)
+        return cost(simulate=size + part, vjp=part)

@@ -1,0 +1,159 @@
+"""Population methods: evolution strategies by evosax, an optional dependency.
+
+A population of parameters is drawn around the mean theta, its losses on one batch are ranked, and
+theta moves towards the better ones. The physics is only ever evaluated.
+"""
+
+import dataclasses
+import importlib.util
+import math
+from abc import abstractmethod
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from physopt.objective import Objective
+from physopt.options import Bounds, PositiveFloat, PositiveInt
+from physopt.problem import Batch
+from physopt.rule import Info, Parameters, State, UpdateRule, cost
+
+LARGEST_COVARIANCE = 2000
+"""Parameters up to which a covariance matrix of all of them is held and decomposed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionStrategy(UpdateRule):
+    """An evosax strategy on the losses of a population; the parameters are its mean."""
+
+    @abstractmethod
+    def strategy(self, params: Parameters) -> Any:
+        """Return the evosax algorithm."""
+
+    @abstractmethod
+    def settings(self, strategy: Any) -> Any:
+        """Return evosax's settings of the algorithm."""
+
+    def refuses(self, objective: Objective, params: Parameters | None = None) -> str | None:
+        """Refuse to work without evosax."""
+        if importlib.util.find_spec("evosax") is None:
+            return "needs evosax, which is not installed: pip install physopt[evolution]"
+        return None
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return evosax's state; raises ValueError with the reason of a refusal."""
+        if reason := self.refuses(objective, params):
+            raise ValueError(reason)
+        strategy = self.strategy(params)
+        return _arrays(strategy.init(key, params, self.settings(strategy)))
+
+    def update(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: State,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[Parameters, State, Info]:
+        """Return the move of the mean."""
+        strategy = self.strategy(params)
+        settings = self.settings(strategy)
+        draw, move = jax.random.split(key)
+        before, unravel = ravel_pytree(params)
+        shapes = jax.tree.map(jnp.result_type, state)
+        # The run loop rounds the mean when it adds an update: go on from what it has.
+        population, state = strategy.ask(draw, state.replace(mean=before), settings)
+        losses = jax.vmap(partial(objective.value, batch=batch))(population)
+        # A member without a loss ranks last; one not-a-number would void the whole ranking.
+        ranked = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+        state, _ = strategy.tell(move, population, ranked, state, settings)
+        loss = objective.value(params, batch)
+        info = {"loss": loss, "best_loss": jnp.min(ranked), "sigma": jnp.asarray(state.std)}
+        updates = unravel(state.mean.astype(before.dtype) - before)
+        state = jax.tree.map(lambda leaf, dtype: jnp.asarray(leaf, dtype), state, shapes)
+        members = jax.tree.leaves(population)[0].shape[0]
+        return updates, state, {**info, **cost(simulate=(members + 1) * len(batch))}
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenES(EvolutionStrategy):
+    """OpenAI's evolution strategy: a gradient of the smoothed, ranked loss, given to Adam.
+
+    theta_k = theta + sigma e_k with e_k ~ N(0, I) in opposite pairs, and
+    gradient = 1 / (population sigma) sum_k rank_k e_k, with ranks from -1/2 to 1/2.
+    Source: T. Salimans et al., arXiv 1703.03864; by evosax, R. T. Lange, arXiv 2212.04180.
+    """
+
+    learning_rate: PositiveFloat = 1e-2
+    sigma: PositiveFloat = 2e-2
+    """Standard deviation of the population, in each parameter."""
+
+    population: Annotated[int, Bounds(2)] = 32
+    """Members, an even number; each evaluates the batch."""
+
+    tunable: ClassVar = {"learning_rate": (1e-4, 1e-1), "sigma": (1e-3, 1e-1)}
+
+    def strategy(self, params: Parameters) -> Any:
+        """Return evosax's Open_ES with Adam."""
+        from evosax.algorithms import Open_ES  # type: ignore[import-not-found]
+
+        return Open_ES(
+            self.population + self.population % 2,
+            params,
+            optimizer=optax.adam(self.learning_rate),
+            std_schedule=optax.constant_schedule(self.sigma),
+        )
+
+    def settings(self, strategy: Any) -> Any:
+        """Return evosax's own."""
+        return strategy.default_params
+
+
+@dataclasses.dataclass(frozen=True)
+class CMAES(EvolutionStrategy):
+    """Covariance matrix adaptation: a population whose covariance [P, P] learns the landscape.
+
+    theta_k ~ N(theta, sigma^2 C); theta moves to the weighted mean of the better half, C and sigma
+    follow the path. Decomposes C in every update: for small networks, or network=none.
+    Source: N. Hansen, arXiv 1604.00772; by evosax, R. T. Lange, arXiv 2212.04180.
+    """
+
+    sigma: PositiveFloat = 5e-2
+    """Standard deviation to begin with."""
+
+    population: PositiveInt | None = None
+    """Members; none takes 4 + 3 ln P, the source's."""
+
+    tunable: ClassVar = {"sigma": (1e-3, 1e0)}
+
+    def refuses(self, objective: Objective, params: Parameters | None = None) -> str | None:
+        """Refuse more parameters than a covariance matrix is affordable for."""
+        if reason := super().refuses(objective):
+            return reason
+        size = 0 if params is None else sum(leaf.size for leaf in jax.tree.leaves(params))
+        if size > LARGEST_COVARIANCE:
+            return (
+                f"a covariance of all {size} parameters is decomposed in every update; more than "
+                f"{LARGEST_COVARIANCE} take too long, use open_es"
+            )
+        return None
+
+    def strategy(self, params: Parameters) -> Any:
+        """Return evosax's CMA_ES."""
+        from evosax.algorithms import CMA_ES  # type: ignore[import-not-found]
+
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return CMA_ES(self.population or 4 + int(3 * math.log(size)), params)
+
+    def settings(self, strategy: Any) -> Any:
+        """Return evosax's own with this sigma."""
+        settings = strategy.default_params
+        return settings.replace(std_init=jnp.full_like(settings.std_init, self.sigma))
+
+
+def _arrays(state: Any) -> Any:
+    """Make arrays of Python's numbers, which would be constants of the program."""
+    return jax.tree.map(jnp.asarray, state)

@@ -1,0 +1,240 @@
+"""Which way leads to a spectral-power update: a table of methods, their costs, and the choice.
+
+Estimates count operations on numbers and bytes of arrays; they are rough, but the costs compared
+differ by powers of n. A new method is a function in `directions` and an entry of METHODS.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from physopt.dense_products import find_dense_products
+from physopt.objective import Objective, flatten
+from physopt.optimizers.directions import (
+    Power,
+    Solution,
+    System,
+    by_columns,
+    by_krylov,
+    by_layers,
+    by_rows,
+    through_physics,
+    through_slope,
+)
+from physopt.problem import Batch, Linearizes
+from physopt.rule import Info, Parameters, cost
+
+Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
+Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
+Way = Callable[[System, Power], Solution]
+
+EXACT_OPERATIONS = 1e13
+"""More than this, minutes for an update, is not spent on an exact update unless asked for."""
+
+MEMORY_SHARE = 0.7
+"""Part of the memory of a device that is used where no limit is given."""
+
+
+class Size(NamedTuple):
+    """What the cost of a method depends on."""
+
+    batch: int
+    outputs: int  # |y|
+    unknowns: int  # |x|
+    parameters: int  # P
+    layers: tuple[tuple[int, int, int], ...]  # positions, inputs, outputs of each dense layer
+    explicit: int  # parameters of all other layers
+    linearizes: bool  # the physics gives dy/dx at the cost of a gradient
+    itemsize: int
+    steps: int
+    limit: float  # bytes
+
+    @property
+    def n(self) -> int:
+        """All outputs of the batch."""
+        return self.batch * self.outputs
+
+
+def measure(
+    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float
+) -> Size:
+    """Read the sizes from shapes alone."""
+    x = jax.eval_shape(objective.predict, params, batch.inputs)
+    y = jax.eval_shape(objective.problem.simulate, x, batch)
+
+    def predict(params: Parameters, inputs: Any) -> Array:
+        return flatten(objective.predict(params, jax.tree.map(lambda leaf: leaf[None], inputs)))[0]
+
+    found = find_dense_products(predict, params, batch.inputs)
+    leaves = jax.tree.leaves(params)
+    layers = []
+    for p in found.products:
+        out = math.prod(p.shape) // max(1, p.positions)
+        layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
+    return Size(
+        len(batch), jax.eval_shape(flatten, y).shape[1], jax.eval_shape(flatten, x).shape[1],
+        sum(leaf.size for leaf in leaves), tuple(layers),
+        sum(leaves[i].size for i in found.explicit), isinstance(objective.problem, Linearizes),
+        jnp.result_type(*leaves).itemsize, steps, limit,
+    )  # fmt: skip
+
+
+def _sweeps(size: Size, network: float, physics: float) -> float:
+    """Operations of pulling samples back; a physics is taken to cost 100 per unknown and output."""
+    dense = sum(t * i * o for t, i, o in size.layers)
+    return network * 4 * (dense + size.explicit) + physics * 100 * size.unknowns * size.outputs
+
+
+def _decomposition(n: int) -> float:
+    return 10.0 * n**3
+
+
+def _layers(size: Size) -> float:
+    pairs = sum(min(t * t * (i + o), t * i * o + i * o) for t, i, o in size.layers)
+    return 2.0 * size.n**2 * (pairs + size.explicit)
+
+
+def _factor_bytes(size: Size) -> float:
+    slopes = size.n * sum(t * o for t, _, o in size.layers)
+    return (3 * slopes + size.n * size.explicit) * (size.itemsize + 8) + 40 * size.n**2
+
+
+def _pieces(size: Size) -> int:
+    """Pieces in which rows of J, as they are and in float64, stay within the limit."""
+    room = size.limit - 40 * size.n**2
+    for pieces in (k for k in range(1, size.batch + 1) if size.batch % k == 0):
+        if 2 * (size.itemsize + 8) * size.n / pieces * size.parameters <= room:
+            return pieces
+    return size.batch
+
+
+def _row_bytes(size: Size) -> float:
+    rows = size.n / _pieces(size)
+    return 2 * (size.itemsize + 8) * rows * size.parameters + 40 * size.n**2
+
+
+def _linearized(size: Size) -> float:
+    return size.batch if size.linearizes else size.n
+
+
+class Method(NamedTuple):
+    """A way to the update, with estimates of its operations and bytes."""
+
+    name: Name
+    builds: str
+    operations: Callable[[Size], float]
+    bytes: Callable[[Size], float]
+    way: Callable[[Size], Way]
+
+
+METHODS = (
+    Method(
+        "layerwise", "J J^T from the inputs and derivatives of dense layers, without J",
+        lambda s: _sweeps(s, s.n, s.n) + _layers(s) + _decomposition(s.n),
+        _factor_bytes, lambda _: by_layers,
+    ),
+    Method(
+        "physics", "J J^T from dense layers, with dy/dx in place of the physics",
+        lambda s: _sweeps(s, s.n, _linearized(s)) + _layers(s) + _decomposition(s.n),
+        lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize, lambda _: by_layers,
+    ),
+    Method(
+        "rows", "J J^T from the rows of J",
+        lambda s: _pieces(s) * _sweeps(s, s.n, s.n) + 2.0 * s.n**2 * s.parameters
+        + _decomposition(s.n),
+        _row_bytes, lambda s: partial(by_rows, pieces=_pieces(s)),
+    ),
+    Method(
+        "columns", "J^T J from J",
+        lambda s: _sweeps(s, s.n, s.n) + 2.0 * s.n * s.parameters**2
+        + _decomposition(s.parameters),
+        lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2, lambda _: by_columns,
+    ),
+    Method(
+        "krylov", "an approximation from products with J and its transpose",
+        lambda s: 2 * s.steps * _sweeps(s, s.batch, s.batch) + 4.0 * s.steps**2 * s.n,
+        lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize, lambda _: by_krylov,
+    ),
+)  # fmt: skip
+
+
+class Plan(NamedTuple):
+    """The method chosen for a size, and why."""
+
+    method: Method
+    size: Size
+    reason: str
+
+    def __str__(self) -> str:
+        s, m = self.size, self.method
+        return (
+            f"{m.name}: {m.builds}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
+            f"P = {s.parameters} parameters, {_estimate(m, s)}, limit {_si(s.limit)}B"
+        )
+
+    def solve(
+        self, objective: Objective, params: Parameters, batch: Batch, power: Power
+    ) -> tuple[System, Solution]:
+        """Compute the direction. Where the physics linearises, that is done once for all outputs."""
+        whole = self.method.name == "layerwise" or not (self.size.linearizes or self._physics)
+        system = (through_physics if whole else through_slope)(objective, params, batch)
+        return system, self.method.way(self.size)(system, power)
+
+    def cost(self) -> Info:
+        """Count the calls of the physics."""
+        s = self.size
+        way = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(self.method.name, s.n)
+        factor = 0 if self.method.name == "krylov" else 1
+        if self.method.name == "layerwise" or not (s.linearizes or self._physics):
+            return cost(simulate=2 * s.batch, vjp=way + s.batch, factor=factor)
+        return cost(simulate=s.batch, vjp=_linearized(s), factor=factor)
+
+    @property
+    def _physics(self) -> bool:
+        return self.method.name == "physics"
+
+
+def choose(size: Size, method: Choice) -> Plan:
+    """Choose the cheapest exact method within the limits, Krylov's where there is none.
+
+    Raises ValueError where a method needs more memory than may be used.
+    """
+    fitting = [m for m in METHODS if m.bytes(size) <= size.limit]
+    if method != "auto":
+        wanted = {m.name: m for m in METHODS}[method]
+        if wanted not in fitting:
+            need = f"needs {_si(wanted.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
+            raise ValueError(f"method={method} {need}; lower batch_size or raise memory_limit")
+        return Plan(wanted, size, "asked for")
+    exact = [m for m in fitting if m.name != "krylov" and m.operations(size) <= EXACT_OPERATIONS]
+    if exact:
+        best = min(exact, key=lambda m: m.operations(size))
+        others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
+        return Plan(best, size, f"cheapest exact method that fits (others: {', '.join(others)})")
+    if METHODS[-1] in fitting:
+        return Plan(METHODS[-1], size, "no exact method fits into memory and time")
+    raise ValueError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+
+
+def memory_limit() -> float:
+    """Return the bytes that may be used by default: 70 % of the device's, or the host's."""
+    device = jax.config.jax_default_device or jax.devices()[0]  # type: ignore[attr-defined]
+    held = (device.memory_stats() or {}).get("bytes_limit")
+    return MEMORY_SHARE * (held or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _estimate(method: Method, size: Size) -> str:
+    return f"about {_si(method.operations(size))}flop and {_si(method.bytes(size))}B"
+
+
+def _si(value: float) -> str:
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.3g} "

@@ -1,0 +1,73 @@
+"""Neuroevolution by Metropolis steps: random changes of the parameters, accepted by their loss."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from physopt.objective import Objective
+from physopt.options import PositiveFloat
+from physopt.problem import Batch
+from physopt.rule import Info, Parameters, State, UpdateRule, cost
+
+
+class MetropolisState(NamedTuple):
+    """What neuroevolution keeps between updates."""
+
+    accepted: jax.Array  # int32, proposals accepted so far
+
+
+@dataclasses.dataclass(frozen=True)
+class Metropolis(UpdateRule):
+    """Neuroevolution: theta' = theta + eps, eps ~ N(0, sigma^2 I), is accepted with probability
+
+    min(1, exp(-beta [L(theta') - L(theta)])), both losses on the same batch. It needs no derivative
+    of the physics. For small sigma it is gradient descent in white noise: to first order in sigma
+    the mean step is -sigma |grad L| / sqrt(2 pi) along the unit gradient where beta is none, and
+    -(beta sigma^2 / 2) grad L where beta sigma |grad L| is small.
+    Source: S. Whitelam, V. Selin, S.-W. Park, I. Tamblyn, Nat. Commun. 12, 6317 (2021),
+    doi 10.1038/s41467-021-26568-2; N. Metropolis et al., doi 10.1063/1.1699114.
+    """
+
+    sigma: PositiveFloat = 1e-2
+    """Standard deviation of the change of each parameter."""
+
+    beta: PositiveFloat | None = None
+    """Inverse temperature; none is infinity, which never accepts a higher loss."""
+
+    tunable: ClassVar = {"sigma": (1e-4, 1e-1)}
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return a count of zero."""
+        return MetropolisState(jnp.int32(0))
+
+    def update(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: State,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[Parameters, State, Info]:
+        """Return the proposed change or none."""
+        draw, decide = jax.random.split(key)
+        # theta' = theta + eps, eps ~ N(0, sigma^2 I)
+        normal = optax.tree.random_like(draw, params, sampler=jax.random.normal)
+        proposal = optax.tree.scale(self.sigma, normal)
+        before = objective.value(params, batch)
+        after = objective.value(optax.apply_updates(params, proposal), batch)
+        accepted = self._accepts(after - before, decide)
+        updates = jax.tree.map(lambda e: jnp.where(accepted, e, jnp.zeros_like(e)), proposal)
+        info = {"loss": before, "accepted": accepted.astype(before.dtype)}
+        state = MetropolisState(state.accepted + accepted)
+        return updates, state, {**info, **cost(simulate=2 * len(batch))}
+
+    def _accepts(self, rise: jax.Array, key: jax.Array) -> jax.Array:
+        """Draw whether a rise of the loss is accepted; one that is not a number never is."""
+        if self.beta is None:
+            return rise <= 0
+        # u < exp(-beta rise), u ~ U(0, 1]; the logarithm cannot overflow
+        u = 1 - jax.random.uniform(key, dtype=rise.dtype)
+        return jnp.log(u) <= -self.beta * rise

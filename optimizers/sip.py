@@ -1,0 +1,108 @@
+"""Scale-invariant physics training: the network learns what an inverse solver would change."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from physopt.objective import Objective, flatten
+from physopt.optimizers.first_order import AnyOptax
+from physopt.options import PositiveInt
+from physopt.problem import Batch, Inverts, Linearizes, Tree
+from physopt.rule import Info, Parameters, State, cost
+
+
+@dataclasses.dataclass(frozen=True)
+class SIP(AnyOptax):
+    """Scale-invariant physics training (SIP).
+
+    x0 = network(c; theta), x~ = P^-1(y* | x0) without a gradient, and the optimiser minimises the
+    proxy loss 1/2 |x(theta) - x~|^2, as a mean over the batch: its cotangent in x is
+    (x - x~) / batch. The step in x is the inverse solver's, so that badly scaled physics does not
+    slow it down; the network sees the gradient of a plain regression. The solver is the problem's
+    `invert`, or a damped Gauss-Newton step in x where it has none; `plan` says which.
+
+    info holds proxy_loss, and own_solver: 1 where the solver is the problem's.
+    Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048 (NeurIPS 2022).
+    """
+
+    optimizer: str = "adam"
+    """Name of an optimiser of optax or optax.contrib, which has its other options by default."""
+
+    inner: PositiveInt = 1
+    """Iterations of the inverse solver for an update."""
+
+    repeat: PositiveInt = 1
+    """Steps of the network towards x~ for an update; the source's theorem 3 has many."""
+
+    tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
+
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
+        """Say which inverse solver is used."""
+        if isinstance(objective.problem, Inverts):
+            return f"inverse solver: {type(objective.problem).__name__}'s own"
+        return (
+            "inverse solver: the generic damped Gauss-Newton step in x, since the problem has none"
+        )
+
+    def update(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: State,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[Parameters, State, Info]:
+        """Return `repeat` steps of the optimiser on the proxy loss."""
+        x0 = objective.predict(params, batch.inputs)
+        loss, goal, spent = self._solve(objective, x0, batch)
+
+        def proxy(params: Parameters) -> jax.Array:
+            return _distance(objective.predict(params, batch.inputs), goal)
+
+        def step(updates: Parameters, state: State) -> tuple[Parameters, State, jax.Array]:
+            theta = optax.apply_updates(params, updates)
+            distance, gradient = jax.value_and_grad(proxy)(theta)
+            change, state = self._chain().update(
+                gradient, state, theta, value=distance, grad=gradient, value_fn=proxy
+            )
+            change = optax.tree.scale(self._factor(batch.progress), change)
+            # Summed apart from the parameters: small changes of large numbers would be rounded.
+            return optax.tree.add(updates, change), state, optax.tree.norm(gradient)
+
+        updates, state, norm = step(optax.tree.zeros_like(params), state)
+        updates, state = jax.lax.fori_loop(
+            1, self.repeat, lambda _, carry: step(*carry)[:2], (updates, state)
+        )
+        own = jnp.asarray(isinstance(objective.problem, Inverts), loss.dtype)
+        info = {"loss": loss, "grad_norm": norm, "proxy_loss": _distance(x0, goal)}
+        return updates, state, {**info, "own_solver": own, **spent}
+
+    def _solve(self, objective: Objective, x: Tree, batch: Batch) -> tuple[jax.Array, Tree, Info]:
+        """Return L(x), x~ and what they cost."""
+        goal = jax.lax.fori_loop(0, self.inner, lambda _, x: objective.invert(x, batch), x)
+        loss, size = objective.mean_loss(x, batch), len(batch)
+        spent = cost(simulate=size, invert=self.inner * size)
+        if not isinstance(objective.problem, Inverts):  # every step linearises the physics
+            pulled = (
+                1 if isinstance(objective.problem, Linearizes) else _outputs(objective, x, batch)
+            )
+            spent = cost(
+                simulate=(1 + self.inner) * size, vjp=self.inner * size * pulled,
+                invert=self.inner * size, factor=self.inner * size,
+            )  # fmt: skip
+        return loss, jax.lax.stop_gradient(goal), spent
+
+
+def _distance(x: Tree, goal: Tree) -> jax.Array:
+    """1/2 |x - x~|^2, as a mean over the batch."""
+    difference = flatten(x) - flatten(goal)
+    return 0.5 * jnp.mean(jnp.sum(difference**2, axis=1))
+
+
+def _outputs(objective: Objective, x: Tree, batch: Batch) -> Any:
+    """|y|, from shapes alone."""
+    y = jax.eval_shape(lambda x: flatten(objective.problem.simulate(x, batch)), x)
+    return y.shape[1]

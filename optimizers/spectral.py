@@ -1,0 +1,273 @@
+"""Spectral-power rules: half-inverse gradients and Gauss-Newton.
+
+With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy, both rules are
+
+    theta <- theta - eta V S^kappa U^T g,
+
+of which kappa = 1 is gradient descent. g carries the 1/batch of the mean loss. The paths to this
+direction, none of which forms V, are in `methods` and `directions`.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from physopt.objective import Objective
+from physopt.optimizers.directions import Power, Solution, System
+from physopt.optimizers.methods import Choice, Plan, choose, measure, memory_limit
+from physopt.options import (
+    NonNegativeFloat,
+    OptionError,
+    PositiveFloat,
+    PositiveInt,
+    UnitFloat,
+)
+from physopt.problem import Batch
+from physopt.rule import Info, Parameters, State, UpdateRule, cost
+
+GIGABYTE = 1e9
+
+
+class SpectralState(NamedTuple):
+    """What a spectral rule keeps between updates."""
+
+    velocity: Parameters  # sum of earlier steps, each weighed by momentum^age; () without momentum
+    damping: jax.Array  # relative to the largest singular value; moves in an adaptive rule only
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralPower(UpdateRule):
+    """The body of both rules; a subclass says what kappa is."""
+
+    learning_rate: PositiveFloat = 1.0
+    """eta. g carries 1/batch, so that the full Gauss-Newton step of a squared loss has eta equal
+    to the batch size."""
+
+    kappa: float = -0.5
+    """Power of the singular values."""
+
+    tau: NonNegativeFloat = 1e-5
+    """Singular values s < tau max(s) are dropped."""
+
+    absolute: bool = False
+    """Whether tau is a singular value itself instead of a fraction of the largest."""
+
+    damping: NonNegativeFloat = 0.0
+    """A positive d takes the place of tau by the smooth weights
+    s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
+
+    beta: float = 0.0
+    """Power of the largest singular value that multiplies the step."""
+
+    momentum: UnitFloat = 0.0
+    """Weight of earlier steps, v <- momentum v + step."""
+
+    max_step_norm: PositiveFloat | None = None
+    """Largest norm of a step before momentum adds earlier ones; none leaves it."""
+
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Factor on the learning rate: constant, or cosine to 0 at the end of the budget."""
+
+    method: Choice = "auto"
+    """How the direction is found: auto chooses by cost and memory. layerwise and physics: a Gram
+    matrix without J; rows and columns: one from J; krylov: approximately, for many outputs."""
+
+    krylov_steps: PositiveInt = 30
+    """Products with J and with J^T that method=krylov makes in an update."""
+
+    memory_limit: PositiveFloat | None = None
+    """Gigabytes that the matrices of an update may take; none takes 70 % of what there is."""
+
+    gram_dtype: Literal["float64", "float32"] = "float64"
+    """Of Gram matrices and their decomposition, whatever the run's; float32 serves tau >= 1e-2."""
+
+    tunable: ClassVar = {"learning_rate": (1e-2, 1e1), "tau": (1e-7, 1e-1)}
+
+    def refuses(self, objective: Objective) -> str | None:
+        """Refuse batch normalisation, and float64 matrices where there is no float64."""
+        variables = jax.tree.leaves(objective.rest, is_leaf=lambda v: isinstance(v, nnx.Variable))
+        if any(isinstance(variable, nnx.BatchStat) for variable in variables):
+            return (
+                "batch normalisation couples the samples of a batch, so that none has a Jacobian "
+                "of its own; use normalization=group"
+            )
+        if jax.default_backend() == "tpu" and self.gram_dtype == "float64":
+            return "a TPU has no float64; use gram_dtype=float32 with tau or damping >= 1e-2"
+        return None
+
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
+        """Say which method is used for a batch, why, and what it is estimated to cost.
+
+        Raises ValueError where no method fits into memory.
+        """
+        return str(self._plan(objective, params, batch))
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return no velocity, and the damping to begin with."""
+        velocity = optax.tree.zeros_like(params) if self.momentum else ()
+        return SpectralState(velocity, jnp.asarray(self.damping, _dtype(params)))
+
+    def update(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: State,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[Parameters, State, Info]:
+        """Return the step and the spectrum it was made from.
+
+        Raises ValueError where no method fits into memory.
+        """
+        plan = self._plan(objective, params, batch)
+        power = Power(
+            self.kappa, self.tau, self.absolute, self._damping(state), self.gram_dtype,
+            self.krylov_steps,
+        )  # fmt: skip
+        system, solution = plan.solve(objective, params, batch, power)
+        # step = -eta(t) max(s)^beta V S^kappa U^T g, shortened to max_step_norm
+        scale = -self.learning_rate * self._factor(batch) * self._prefactor(solution)
+        scale *= self._shortening(scale, solution.direction)
+        step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
+        info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
+        step, state, more = self._judge(
+            objective, params, state, batch, step, scale, system, solution
+        )
+        # v <- momentum v + step
+        if self.momentum:
+            step = optax.tree.add_scale(step, self.momentum, state.velocity)
+            state = state._replace(velocity=step)
+        return step, state, _joined(info, more)
+
+    def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
+        limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
+        return choose(measure(objective, params, batch, self.krylov_steps, limit), self.method)
+
+    def _damping(self, state: SpectralState) -> Any:
+        return self.damping
+
+    def _factor(self, batch: Batch) -> jax.Array:
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * batch.progress[0]))
+        return cosine if self.schedule == "cosine" else jnp.ones_like(cosine)
+
+    def _prefactor(self, solution: Solution) -> jax.Array:
+        largest = solution.spectrum.largest
+        return jnp.where(largest > 0, largest, 1) ** self.beta
+
+    def _shortening(self, scale: jax.Array, direction: Parameters) -> jax.Array:
+        if self.max_step_norm is None:
+            return jnp.ones_like(scale)
+        norm = jnp.abs(scale) * optax.tree.norm(direction)
+        return self.max_step_norm / jnp.maximum(norm, self.max_step_norm)
+
+    def _judge(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: SpectralState,
+        batch: Batch,
+        step: Parameters,
+        scale: jax.Array,
+        system: System,
+        solution: Solution,
+    ) -> tuple[Parameters, SpectralState, Info]:
+        """Accept every step."""
+        return step, state, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfInverse(SpectralPower):
+    """Half-inverse gradients: theta <- theta - eta V S^(-1/2) U^T g.
+
+    Half-way between gradient descent (kappa = 1) and Gauss-Newton (kappa = -1), in logarithms of
+    the singular values s of J = dy/dtheta [n, P]: directions in which outputs hardly respond catch
+    up without the full inverse's blow-up. Costs one Gram matrix, its decomposition, of order n^3
+    with n = batch |y|, and one vector-Jacobian product: smaller batches are much cheaper.
+    Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131 (ICLR 2022).
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewton(SpectralPower):
+    """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
+
+    adaptive=true adapts the damping d after Levenberg and Marquardt: with rho the actual decrease
+    of the batch's loss over that of its quadratic model, d is divided by 2 where rho > 3/4,
+    multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
+    Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
+    doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
+    """
+
+    kappa: float = -1.0
+    adaptive: bool = False
+    """Adapt the damping; begins with `damping`, or with 0.1 where that is 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adaptive and self.momentum:
+            reason = "adaptive damping judges single steps; use momentum=0"
+            raise OptionError(type(self), "momentum", self.momentum, reason)
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return no velocity, and the damping to begin with."""
+        state = super().init(objective, params, key)
+        begin = (self.damping or 0.1) if self.adaptive else self.damping
+        return state._replace(damping=jnp.asarray(begin, _dtype(params)))
+
+    def _damping(self, state: SpectralState) -> Any:
+        return state.damping if self.adaptive else self.damping
+
+    def _judge(
+        self,
+        objective: Objective,
+        params: Parameters,
+        state: SpectralState,
+        batch: Batch,
+        step: Parameters,
+        scale: jax.Array,
+        system: System,
+        solution: Solution,
+    ) -> tuple[Parameters, SpectralState, Info]:
+        """Compare the loss after the step with its quadratic model; adapt the damping."""
+        if not self.adaptive:
+            return step, state, {}
+        after = objective.value(optax.apply_updates(params, step), batch)
+        # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
+        v = scale.astype(solution.response.dtype) * solution.response
+        predicted = -(system.g @ v + 0.5 * system.curvature(v))
+        actual = system.loss - after
+        # Written so that a loss that is not a number is no decrease.
+        lower = (actual > 0) & (predicted > 0)
+        rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
+        factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))
+        damping = jnp.clip(state.damping * factor.astype(state.damping.dtype), 1e-7, 1e3)
+        step = jax.tree.map(lambda leaf: jnp.where(lower, leaf, jnp.zeros_like(leaf)), step)
+        more = {"damping": damping, "accepted": lower.astype(damping.dtype)}
+        return step, state._replace(damping=damping), {**more, **cost(simulate=len(batch))}
+
+
+def _dtype(params: Parameters) -> Any:
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def _diagnostics(solution: Solution) -> Info:
+    spectrum = solution.spectrum
+    return {
+        "grad_norm": solution.gradient_norm,
+        "cosine": solution.cosine,
+        # Not an integer: those are counts, which are summed over updates.
+        "rank": spectrum.rank.astype(solution.gradient_norm.dtype),
+        "smallest": spectrum.smallest,
+        "largest": spectrum.largest,
+        **solution.extra,
+    }
+
+
+def _joined(info: Info, more: Info) -> Info:
+    """Add counts that both have."""
+    both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
+    return {**info, **more, **both}

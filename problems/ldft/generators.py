@@ -1,0 +1,142 @@
+"""Generators: networks from a wanted isotherm to the pre-activation of a porous matrix."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from physopt.networks import Activation, Dense, Normalization, normalization_layer
+
+
+class DenseGenerator(nnx.Module):
+    """Fully connected, with a random bias at each site, which breaks the lattice's symmetry.
+
+    It trains best of the three on a small budget.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        shape: tuple[int, ...],
+        rngs: nnx.Rngs,
+        hidden: Sequence[int],
+        activation: Activation,
+        normalization: Normalization,
+    ):
+        sites = _product(shape)
+        self.shape = shape
+        self.dense = Dense(
+            (inputs, *hidden, sites), rngs, activation, normalization, bias_scale=1.0
+        )
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Evaluate: [batch, points] -> [batch, *shape]."""
+        return self.dense(inputs).reshape(-1, *self.shape)
+
+
+class ConvolutionalGenerator(nnx.Module):
+    """Periodic convolutions over a fixed field of noise, modulated by the wanted isotherm.
+
+    A translation-invariant network has no means to make one site differ from another: the noise is
+    what it places pores by.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        shape: tuple[int, ...],
+        rngs: nnx.Rngs,
+        channels: int,
+        layers: int,
+        normalization: Normalization,
+    ):
+        self.shape = shape
+        self.noise = FixedField(jax.random.normal(rngs.params(), (*shape, channels)))
+        self.embed = nnx.Linear(inputs, 2 * channels, rngs=rngs)
+        kernel = (3,) * len(shape)
+        self.convolutions = nnx.List(
+            [
+                nnx.Conv(channels, channels, kernel, padding="CIRCULAR", rngs=rngs)
+                for _ in range(layers)
+            ]
+        )
+        self.norms = nnx.List(
+            [normalization_layer(normalization, channels, rngs) for _ in range(layers)]
+        )
+        self.last = nnx.Conv(channels, 1, kernel, padding="CIRCULAR", rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Evaluate: [batch, points] -> [batch, *shape]."""
+        embedding = self.embed(inputs).reshape(len(inputs), *(1,) * len(self.shape), -1)
+        scale, shift = jnp.split(embedding, 2, axis=-1)
+        z = self.noise[...] * (1 + scale) + shift
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            z = z + jax.nn.gelu(norm(convolution(z)))
+        return self.last(z)[..., 0]
+
+
+class FixedField(nnx.Variable):
+    """An array of a network that is not trained."""
+
+
+class PaperGenerator(nnx.Module):
+    """The generator of the source: a branch for each half of the isotherm's increments.
+
+    Each branch: dense -> [*shape, channels], a transposed convolution as wide as the lattice, a
+    convolution to one channel, ReLU and normalisation after each; the two are joined by a last
+    convolution. Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        shape: tuple[int, ...],
+        rngs: nnx.Rngs,
+        channels: int,
+        normalization: Normalization,
+    ):
+        self.half = inputs // 2
+        sizes = (self.half, inputs - self.half)
+        self.branches = nnx.List(
+            [_Branch(size, shape, channels, normalization, rngs) for size in sizes]
+        )
+        self.last = nnx.Conv(2, 1, (3,) * len(shape), padding="CIRCULAR", rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Evaluate: [batch, points] -> [batch, *shape]."""
+        increments = jnp.diff((inputs + 1) / 2, axis=1, prepend=0)
+        parts = increments[:, : self.half], increments[:, self.half :]
+        maps = [branch(part) for branch, part in zip(self.branches, parts, strict=True)]
+        return self.last(jnp.concatenate(maps, axis=-1))[..., 0]
+
+
+class _Branch(nnx.Module):
+    def __init__(
+        self,
+        inputs: int,
+        shape: tuple[int, ...],
+        channels: int,
+        normalization: Normalization,
+        rngs: nnx.Rngs,
+    ):
+        self.shape, self.channels = shape, channels
+        self.dense = nnx.Linear(inputs, _product(shape) * channels, rngs=rngs)
+        self.spread = nnx.ConvTranspose(channels, channels, shape, padding="CIRCULAR", rngs=rngs)
+        self.gather = nnx.Conv(channels, 1, (3,) * len(shape), padding="CIRCULAR", rngs=rngs)
+        self.norms = nnx.List([normalization_layer(normalization, n, rngs) for n in (channels, 1)])
+        self.first_norm = normalization_layer(normalization, channels, rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        z = self.dense(inputs).reshape(-1, *self.shape, self.channels)
+        z = self.first_norm(jax.nn.relu(z))
+        for layer, norm in zip((self.spread, self.gather), self.norms, strict=True):
+            z = norm(jax.nn.relu(layer(z)))
+        return z
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for n in shape:
+        product *= n
+    return product
