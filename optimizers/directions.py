@@ -4,7 +4,8 @@ With J = dy/dtheta = U S V^T [n, P] of all outputs of a batch, n = batch |y|, an
 
     V S^kappa U^T g = J^T (J J^T)^((kappa - 1)/2) g = (J^T J)^((kappa - 1)/2) J^T g.
 
-Exact ways decompose one of the two Gram matrices and differ in how they get it. "krylov" needs products with J and J^T alone. A new way is a function and a line in METHODS.
+The exact ways decompose one of the two Gram matrices, and differ in how they get it. The Krylov
+method is approximate and needs products with J and J^T alone. `methods` chooses among them.
 """
 
 from collections.abc import Callable

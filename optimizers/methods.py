@@ -77,11 +77,12 @@ def measure(
     for p in found.products:
         out = math.prod(p.shape) // max(1, p.positions)
         layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
+    n = len(batch) * jax.eval_shape(flatten, y).shape[1]
     return Size(
         len(batch), jax.eval_shape(flatten, y).shape[1], jax.eval_shape(flatten, x).shape[1],
         sum(leaf.size for leaf in leaves), tuple(layers),
         sum(leaves[i].size for i in found.explicit), isinstance(objective.problem, Linearizes),
-        jnp.result_type(*leaves).itemsize, steps, limit,
+        jnp.result_type(*leaves).itemsize, min(steps, n), limit,
     )  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _decomposition(n: int) -> float:
 
 
 def _layers(size: Size) -> float:
-    pairs = sum(min(t * t * (i + o), t * i * o + i * o) for t, i, o in size.layers)
+    pairs = sum(min(t * t * (i + o), i * o) for t, i, o in size.layers)
     return 2.0 * size.n**2 * (pairs + size.explicit)
 
 
@@ -105,22 +106,23 @@ def _factor_bytes(size: Size) -> float:
     return (3 * slopes + size.n * size.explicit) * (size.itemsize + 8) + 40 * size.n**2
 
 
+def _row_bytes(size: Size, pieces: int) -> float:
+    """Of the rows of J, as they are and in float64, and of the Gram matrix."""
+    entries = size.n / pieces * size.parameters
+    # In one piece, only blocks of columns are cast at a time.
+    cast = min(entries, 2**25) if pieces == 1 else entries
+    return 2 * (size.itemsize * entries + 8 * cast) + 40 * size.n**2
+
+
 def _pieces(size: Size) -> int:
-    """Pieces in which rows of J, as they are and in float64, stay within the limit."""
-    room = size.limit - 40 * size.n**2
-    for pieces in (k for k in range(1, size.batch + 1) if size.batch % k == 0):
-        if 2 * (size.itemsize + 8) * size.n / pieces * size.parameters <= room:
-            return pieces
-    return size.batch
+    """Pieces of the batch whose rows stay within the limit, as few as possible."""
+    divisors = (k for k in range(1, size.batch + 1) if size.batch % k == 0)
+    return next((k for k in divisors if _row_bytes(size, k) <= size.limit), size.batch)
 
 
-def _row_bytes(size: Size) -> float:
-    rows = size.n / _pieces(size)
-    return 2 * (size.itemsize + 8) * rows * size.parameters + 40 * size.n**2
-
-
-def _linearized(size: Size) -> float:
-    return size.batch if size.linearizes else size.n
+def _pulled(size: Size, otherwise: float) -> float:
+    """Samples pulled back through the physics: each once where it gives its own dy/dx."""
+    return size.batch if size.linearizes else otherwise
 
 
 class Method(NamedTuple):
@@ -135,33 +137,52 @@ class Method(NamedTuple):
 
 METHODS = (
     Method(
-        "layerwise", "J J^T from the inputs and derivatives of dense layers, without J",
+        "layerwise",
+        "J J^T from the inputs and derivatives of dense layers, without J",
         lambda s: _sweeps(s, s.n, s.n) + _layers(s) + _decomposition(s.n),
-        _factor_bytes, lambda _: by_layers,
+        _factor_bytes,
+        lambda _: by_layers,
     ),
     Method(
-        "physics", "J J^T from dense layers, with dy/dx in place of the physics",
-        lambda s: _sweeps(s, s.n, _linearized(s)) + _layers(s) + _decomposition(s.n),
-        lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize, lambda _: by_layers,
+        "physics",
+        "J J^T from dense layers, with dy/dx in place of the physics",
+        lambda s: _sweeps(s, s.n, _pulled(s, s.n)) + _layers(s) + _decomposition(s.n),
+        lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize,
+        lambda _: by_layers,
     ),
     Method(
-        "rows", "J J^T from the rows of J",
-        lambda s: _pieces(s) * _sweeps(s, s.n, s.n) + 2.0 * s.n**2 * s.parameters
-        + _decomposition(s.n),
-        _row_bytes, lambda s: partial(by_rows, pieces=_pieces(s)),
+        "rows",
+        "J J^T from the rows of J",
+        lambda s: (
+            _sweeps(s, _pieces(s) * s.n, _pulled(s, _pieces(s) * s.n))
+            + 2.0 * s.n**2 * s.parameters
+            + _decomposition(s.n)
+        ),
+        lambda s: _row_bytes(s, _pieces(s)),
+        lambda s: partial(by_rows, pieces=_pieces(s)),
     ),
     Method(
-        "columns", "J^T J from J",
-        lambda s: _sweeps(s, s.n, s.n) + 2.0 * s.n * s.parameters**2
-        + _decomposition(s.parameters),
-        lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2, lambda _: by_columns,
+        "columns",
+        "J^T J from J",
+        lambda s: (
+            _sweeps(s, s.n, _pulled(s, s.n))
+            + 2.0 * s.n * s.parameters**2
+            + _decomposition(s.parameters)
+        ),
+        lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2,
+        lambda _: by_columns,
     ),
     Method(
-        "krylov", "an approximation from products with J and its transpose",
-        lambda s: 2 * s.steps * _sweeps(s, s.batch, s.batch) + 4.0 * s.steps**2 * s.n,
-        lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize, lambda _: by_krylov,
+        "krylov",
+        "an approximation from products with J and its transpose",
+        lambda s: (
+            _sweeps(s, 2 * s.steps * s.batch, _pulled(s, 2 * s.steps * s.batch))
+            + 4.0 * s.steps**2 * s.n
+        ),
+        lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
+        lambda _: by_krylov,
     ),
-)  # fmt: skip
+)
 
 
 class Plan(NamedTuple):
@@ -181,23 +202,23 @@ class Plan(NamedTuple):
     def solve(
         self, objective: Objective, params: Parameters, batch: Batch, power: Power
     ) -> tuple[System, Solution]:
-        """Compute the direction. Where the physics linearises, that is done once for all outputs."""
-        whole = self.method.name == "layerwise" or not (self.size.linearizes or self._physics)
-        system = (through_physics if whole else through_slope)(objective, params, batch)
+        """Compute the direction, with one linearisation of the physics where it has its own."""
+        system = (through_slope if self._slope else through_physics)(objective, params, batch)
         return system, self.method.way(self.size)(system, power)
 
     def cost(self) -> Info:
-        """Count the calls of the physics."""
-        s = self.size
-        way = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(self.method.name, s.n)
-        factor = 0 if self.method.name == "krylov" else 1
-        if self.method.name == "layerwise" or not (s.linearizes or self._physics):
-            return cost(simulate=2 * s.batch, vjp=way + s.batch, factor=factor)
-        return cost(simulate=s.batch, vjp=_linearized(s), factor=factor)
+        """Count what the direction costs."""
+        s, name = self.size, self.method.name
+        products = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(name, s.n)
+        factor = 0 if name == "krylov" else 1
+        if self._slope:  # nothing but dy/dx is asked of the physics
+            return cost(simulate=s.batch, vjp=_pulled(s, s.n), factor=factor)
+        return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
 
     @property
-    def _physics(self) -> bool:
-        return self.method.name == "physics"
+    def _slope(self) -> bool:
+        name = self.method.name
+        return name == "physics" or (self.size.linearizes and name != "layerwise")
 
 
 def choose(size: Size, method: Choice) -> Plan:
@@ -216,7 +237,8 @@ def choose(size: Size, method: Choice) -> Plan:
     if exact:
         best = min(exact, key=lambda m: m.operations(size))
         others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
-        return Plan(best, size, f"cheapest exact method that fits (others: {', '.join(others)})")
+        found = f" (others: {', '.join(others)})" if others else ""
+        return Plan(best, size, "the cheapest exact method that fits" + found)
     if METHODS[-1] in fitting:
         return Plan(METHODS[-1], size, "no exact method fits into memory and time")
     raise ValueError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")

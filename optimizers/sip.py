@@ -83,6 +83,8 @@ class SIP(AnyOptax):
     def _solve(self, objective: Objective, x: Tree, batch: Batch) -> tuple[jax.Array, Tree, Info]:
         """Return L(x), x~ and what they cost."""
         goal = jax.lax.fori_loop(0, self.inner, lambda _, x: objective.invert(x, batch), x)
+        # Where the solver has no answer (a physics that does not respond), x stays.
+        goal = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), goal, x)
         loss, size = objective.mean_loss(x, batch), len(batch)
         spent = cost(simulate=size, invert=self.inner * size)
         if not isinstance(objective.problem, Inverts):  # every step linearises the physics

@@ -39,6 +39,15 @@ class SpectralState(NamedTuple):
     damping: jax.Array  # relative to the largest singular value; moves in an adaptive rule only
 
 
+class Trial(NamedTuple):
+    """A step that may be taken."""
+
+    step: Parameters
+    scale: jax.Array  # step = scale * direction
+    system: System
+    solution: Solution
+
+
 @dataclasses.dataclass(frozen=True)
 class SpectralPower(UpdateRule):
     """The body of both rules; a subclass says what kappa is."""
@@ -134,9 +143,8 @@ class SpectralPower(UpdateRule):
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
-        step, state, more = self._judge(
-            objective, params, state, batch, step, scale, system, solution
-        )
+        trial = Trial(step, scale, system, solution)
+        step, state, more = self._judge(objective, params, state, batch, trial)
         # v <- momentum v + step
         if self.momentum:
             step = optax.tree.add_scale(step, self.momentum, state.velocity)
@@ -170,13 +178,10 @@ class SpectralPower(UpdateRule):
         params: Parameters,
         state: SpectralState,
         batch: Batch,
-        step: Parameters,
-        scale: jax.Array,
-        system: System,
-        solution: Solution,
+        trial: Trial,
     ) -> tuple[Parameters, SpectralState, Info]:
         """Accept every step."""
-        return step, state, {}
+        return trial.step, state, {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,12 +232,10 @@ class GaussNewton(SpectralPower):
         params: Parameters,
         state: SpectralState,
         batch: Batch,
-        step: Parameters,
-        scale: jax.Array,
-        system: System,
-        solution: Solution,
+        trial: Trial,
     ) -> tuple[Parameters, SpectralState, Info]:
         """Compare the loss after the step with its quadratic model; adapt the damping."""
+        step, scale, system, solution = trial
         if not self.adaptive:
             return step, state, {}
         after = objective.value(optax.apply_updates(params, step), batch)

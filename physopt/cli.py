@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 
 from physopt import arguments
@@ -149,6 +150,21 @@ def _check(words: list[str]) -> int:
     return show_findings(name, check(options))
 
 
+def _design(words: list[str]) -> int:
+    from physopt.results import design, load
+
+    folder, rest = _first(words, "folder", "say which run: its folder")
+    table, rest = _first(rest, "file", "say which isotherm: a table of humidity and water content")
+    if rest:
+        raise OptionError(object, "argument", rest[0], "design takes a run and a file")
+    errors, files = design(load(folder), Path(table))
+    for name, value in errors.items():
+        print(f"{name}  {value:.4g}")
+    for file in files:
+        print(f"wrote  {file}")
+    return 0
+
+
 def _find_any(name: str) -> tuple[Kind, type]:
     """Find a name among problems and rules."""
     from physopt.rule import UpdateRule
@@ -222,6 +238,22 @@ COMMANDS = {
         _plain_help(
             "status [FOLDER]",
             "Show every run below FOLDER (default: runs/results) with its status and reason.",
+        ),
+    ),
+    "design": Command(
+        "design FOLDER FILE",
+        "let a trained generator answer to your own isotherm",
+        _design,
+        _plain_help(
+            "design FOLDER FILE",
+            """
+            Let the network of a run answer to a target of your own: for the LDFT problems FILE is a
+            table of relative humidity and water content, one point a row. Prints the true error of
+            the design, computed by the converged simulator, and writes the design (.npy) and its
+            picture (.png) beside FILE.
+
+            python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
+            """,
         ),
     ),
     "list": Command(

@@ -11,6 +11,7 @@ vmapped, sharded and differentiated sample by sample. It does not know which rul
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -138,6 +139,19 @@ class HasBaselines(Protocol):
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Return {method: {metric: mean over the samples}}."""
+        ...
+
+
+@runtime_checkable
+class Designs(Protocol):
+    """A problem whose trained network answers to a user's own target."""
+
+    def read_target(self, path: Path) -> Batch:
+        """Read a file into a batch of one sample; raise ValueError with the reason it cannot be."""
+        ...
+
+    def design(self, x: Tree) -> jax.Array:
+        """Return what is to be built, [batch, ...], from the unknowns x."""
         ...
 
 

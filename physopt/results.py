@@ -13,7 +13,7 @@ from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig, from_record, make_config
 from physopt.options import OptionError
 from physopt.prepare import Setup, prepare
-from physopt.problem import Problem, Tree
+from physopt.problem import Designs, Draws, Problem, Tree
 from physopt.progress import Display
 from physopt.records import RunFolder
 from physopt.registry import find
@@ -98,6 +98,32 @@ def resume(
     """Go on with an interrupted run, or with a finished one up to a larger budget."""
     experiment.resume(folder, steps=steps, seconds=seconds, display=display)
     return load(folder)
+
+
+def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
+    """Let a trained network answer to a user's target.
+
+    Returns the errors of the design and the files written beside the target: the design as .npy and
+    a picture of it. Raises OptionError where problem or file do not serve.
+    """
+    problem, settings = run.config.problem, run.config.settings
+    if not isinstance(problem, Designs):
+        reason = f"{type(problem).__name__} does not read targets from files"
+        raise OptionError(object, "folder", run.folder, reason)
+    with devices.computing(devices.select(settings.device), settings.dtype):
+        try:
+            batch = problem.read_target(target)
+        except (OSError, ValueError) as error:
+            raise OptionError(object, "file", target, str(error)) from None
+        x = jax.tree.map(jax.numpy.asarray, run.predict(batch.inputs))
+        y = problem.simulate(x, batch)
+        errors = {k: float(v[0]) for k, v in problem.metrics(x, y, batch).items()}
+        files = [target.with_name(f"{target.stem}_design.npy")]
+        np.save(files[0], np.asarray(problem.design(x)[0]))
+        if isinstance(problem, Draws):
+            files.append(files[0].with_suffix(".png"))
+            problem.figure(x, y, batch).savefig(files[1])
+    return errors, files
 
 
 def load(folder: Path | str) -> Run:

@@ -1,6 +1,8 @@
 """Session: the training of one run, with its evaluations, records and checkpoints."""
 
 import dataclasses
+import hashlib
+import json
 import math
 import time
 from typing import Any, NamedTuple
@@ -15,10 +17,10 @@ from physopt.config import RunConfig
 from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
 from physopt.prepare import prepare
-from physopt.problem import Draws
+from physopt.problem import Batch, Draws, HasBaselines
 from physopt.progress import Display
 from physopt.records import RunFolder
-from physopt.registry import name_of
+from physopt.registry import fingerprint, name_of
 from physopt.rule import COUNTS, Parameters
 from physopt.train import (
     Budget,
@@ -89,6 +91,7 @@ class Session:
         try:
             carry = self._begin(checkpoints)
             outcome = self._train(checkpoints, carry)
+            self._compare()
             self._draw()
         finally:
             checkpoints.close()
@@ -204,14 +207,37 @@ class Session:
         checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
         self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
 
+    def _compare(self) -> None:
+        """Record what the test set costs those who do not train, where the problem can say."""
+        problem, settings = self.config.problem, self.config.settings
+        if not isinstance(problem, HasBaselines):
+            return
+        # They depend on problem and test set alone: one computation serves all runs in a folder.
+        kept = RunFolder(self.folder.path.parent.parent / "baselines")
+        content = [problem.as_dict(), settings.heldout_size, fingerprint(type(problem))]
+        name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
+        found = kept.read(name)
+        if not found:
+            self.display.note("computing the baselines of the test set")
+            found = problem.baselines(self._test_samples())
+            kept.write(name, found)
+        self.folder.write("baselines.json", found)
+
+    def _test_samples(self, count: int | None = None) -> Batch:
+        """Return the first samples of the test set."""
+        size = len(self.setup.held_out) // len(self.sets)
+        end = 2 * size if count is None else size + min(count, size)
+        return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
+
     def _draw(self) -> None:
         """Draw the first test samples with the best parameters, where the problem can."""
         problem, setup = self.config.problem, self.setup
         if not isinstance(problem, Draws):
             return
         x = setup.objective.predict(self.best, setup.held_out.inputs, train=False)
-        size = len(setup.held_out) // len(self.sets)
-        x, batch = jax.tree.map(lambda a: a[size : size + 4], (x, setup.held_out))
+        batch = self._test_samples(4)
+        first = len(setup.held_out) // len(self.sets)
+        x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
         y = problem.simulate(x, batch)
         problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
 
@@ -219,7 +245,7 @@ class Session:
 def _means(measured: dict[str, np.ndarray], sets: tuple[str, ...]) -> dict[str, float]:
     """Average over each held-out set. A plain metric name is that of the test set."""
     means = {}
-    for name, values in measured.items():
+    for name, values in sorted(measured.items(), key=lambda item: item[0] != "loss"):
         for split, part in zip(sets, np.split(values.astype(np.float64), len(sets)), strict=True):
             if split == "validation" or name == "loss":
                 column = f"{split}_{name}"

@@ -11,12 +11,22 @@ from rich.table import Table
 from physopt import arguments
 from physopt.check import Finding
 from physopt.options import OptionError
-from physopt.problem import Draws, EstimatesGradient, Inverts, Linearizes, Problem
+from physopt.problem import (
+    Designs,
+    Draws,
+    EstimatesGradient,
+    HasBaselines,
+    Inverts,
+    Linearizes,
+    Problem,
+)
 from physopt.progress import seconds_text
 from physopt.records import RunFolder, find_runs
 from physopt.registry import Kind, find, names
 
 _CAPABILITIES = {
+    "baselines": HasBaselines,
+    "read_target": Designs,
     "linearize": Linearizes,
     "invert": Inverts,
     "estimate_gradient": EstimatesGradient,
@@ -36,6 +46,9 @@ def show_run(folder: RunFolder) -> str:
             f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
             f"of compilation and {seconds_text(last['t_eval'])} of evaluation"
         )
+    for metric, methods in _by_metric(folder.read("baselines.json")).items():
+        listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
+        console.print(f"{metric} without training: {escape(listed)}")
     reason = f" ({status['reason']})" if status.get("reason") else ""
     console.print(f"status  {status.get('status')}{escape(reason)}")
     console.print(f"folder  {escape(str(folder.path))}")
@@ -43,6 +56,15 @@ def show_run(folder: RunFolder) -> str:
         console.print(f"figure  {escape(str(folder.path / 'figure.png'))}")
     console.print(f"next    {escape(_next(folder, status, curve))}")
     return str(status.get("status", "error"))
+
+
+def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Turn {method: {metric: value}} into {metric: {method: value}}."""
+    turned: dict[str, dict[str, float]] = {}
+    for method, values in baselines.items():
+        for metric, value in values.items():
+            turned.setdefault(metric, {})[method] = value
+    return turned
 
 
 def _run_table(curve: Sequence[dict[str, Any]]) -> Table:
@@ -73,7 +95,7 @@ def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, A
         settings = folder.read("config.json")
         key = "steps" if settings.get("steps") else "seconds"
         return f"{command} {key}={2 * settings[key]:g}"
-    if status.get("status") in ("interrupted", "running"):
+    if status.get("status") in ("interrupted", "running", "error"):
         return command
     return "python -m physopt list"
 

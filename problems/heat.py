@@ -61,7 +61,7 @@ class Heat(Problem):
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a U-net [batch, n, n] -> [batch, n, n] whose output has its input's mean."""
-        return MeanKeeping(UNet(1, 1, rngs, self.levels, self.filters, self.normalization))
+        return Standardized(UNet(1, 1, rngs, self.levels, self.filters, self.normalization))
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Let heat diffuse: [batch, n, n] -> [batch, n, n]."""
@@ -150,10 +150,11 @@ def random_boxes(key: jax.Array, size: int) -> jax.Array:
     return jnp.einsum("k,kij->ij", strength, jnp.clip(0.5 - np.sqrt(2) * distance, 0, 1))
 
 
-class MeanKeeping(nnx.Module):
-    """A network between fields [batch, n, n], corrected to the mean of its input.
+class Standardized(nnx.Module):
+    """A network between fields [batch, n, n], in units of its input's mean and deviation.
 
-    Diffusion conserves the mean, so that of x is known.
+    Diffusion is linear and conserves the mean: that of x is known, and x scales with y, which a
+    group-normalised network could hardly tell, because it loses the amplitude of its input.
     """
 
     def __init__(self, network: nnx.Module):
@@ -161,6 +162,8 @@ class MeanKeeping(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Evaluate the network."""
-        x = self.network(inputs)  # type: ignore[operator]
-        axes = (1, 2)
-        return x + jnp.mean(inputs, axes, keepdims=True) - jnp.mean(x, axes, keepdims=True)
+        mean = jnp.mean(inputs, (1, 2), keepdims=True)
+        deviation = jnp.std(inputs, (1, 2), keepdims=True)
+        unit = jnp.where(deviation > 0, deviation, 1)
+        x = self.network((inputs - mean) / unit)  # type: ignore[operator]
+        return mean + unit * (x - jnp.mean(x, (1, 2), keepdims=True))

@@ -90,7 +90,7 @@ def test_the_untrained_network_is_the_papers():
     last = max((leaf for leaf in leaves if leaf.ndim == 2), key=jnp.size)
     bound = np.sqrt(6 / (20 + 96))  # Glorot's; 1920 draws come within 1 % of it
     assert 0.99 * bound < float(jnp.abs(last).max()) <= bound
-    batch = PROBLEM.sample(jax.random.split(jax.random.key(1), 512))
+    batch = jax.jit(PROBLEM.sample)(jax.random.split(jax.random.key(1), 512))
     x = network(batch.inputs)
     y = jax.jit(PROBLEM.simulate)(x, batch)
     # The authors' program starts between 0.7 and 0.96, depending on the weights.

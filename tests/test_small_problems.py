@@ -98,7 +98,7 @@ def test_inverse_step_is_saddle_free_newton_in_the_eigenbasis(xi, phi):
 
     with jax.enable_x64(True):
         target = problem.sample(keys(12)).target
-        x = jnp.asarray(normal(1, 12, 2))
+        x = jnp.asarray(2 * normal(1, 12, 2)) / problem.slopes @ problem.rotation
         found = problem.invert(x, Batch(target, target)) - x
         derivatives = jax.jit(
             jax.vmap(lambda *pair: (jax.grad(loss)(*pair), jax.hessian(loss)(*pair)))
@@ -117,7 +117,6 @@ def test_inverse_steps_reach_the_nearest_solution(xi, phi):
     problem = Sine(xi=xi, phi=phi)
     with jax.enable_x64(True):
         batch = problem.sample(keys(200))
-        # Where z_2 is right, the way to the nearest solution leads along z_1 only.
         x = jnp.asarray(normal(2, 200, 2)) / problem.slopes @ problem.rotation
         begin = problem.metrics(x, x, batch)["x_distance"]
         invert, end = jax.jit(problem.invert), x
@@ -127,9 +126,9 @@ def test_inverse_steps_reach_the_nearest_solution(xi, phi):
         # The last steps are Newton's, quadratic except where the sine touches y* = 1.
         assert float(jnp.max(left * problem.slopes[0])) < 1e-6
         moved = jnp.linalg.norm(end - x, axis=-1)
-        nearest = moved < begin * (1 + 1e-6) + 1e-6
-        print(nearest.mean())
-        assert float(nearest.mean()) > 0.95
+        # The sine is monotone between its peaks, and each such piece holds the solution nearest
+        # to its points; no step leaves the piece, because it lowers the loss by 0.2 at most.
+        assert float(jnp.mean(moved <= begin * (1 + 1e-6) + 1e-6)) == 1
 
 
 def test_distance_is_to_the_nearest_of_all_solutions():

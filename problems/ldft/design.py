@@ -9,6 +9,7 @@ Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import jax
@@ -20,6 +21,7 @@ from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines
+from physopt.problems.ldft.curves import read_isotherm
 from physopt.problems.ldft.inverse import best_offset, inverse_step
 from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian
 from physopt.problems.ldft.lattice import Fluid
@@ -241,6 +243,15 @@ class InverseDesign(Problem):
             "porosity": jnp.mean(rounded, axis=tuple(range(1, x.ndim))),
             "unconverged": convergence.unconverged.astype(x.dtype),
         }
+
+    def read_target(self, path: Path) -> Batch:
+        """Read a user's isotherm, a table of relative humidity and water content."""
+        curve = read_isotherm(path, self.points, self.desorption)
+        return self._batch(jnp.asarray(curve[None], dtype=float)).at(1.0)
+
+    def design(self, x: jax.Array) -> jax.Array:
+        """Return the binary matrices: 1 pore, 0 solid."""
+        return binary(x)
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Solve without training: one fixed matrix, or the nearest of a bank of matrices."""

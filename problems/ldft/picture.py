@@ -40,7 +40,8 @@ def draw_designs(
     for axis, humidity in zip(axes[1:-1, 0], SHOWN, strict=True):
         axis.set_ylabel(f"water at {100 * humidity:.0f} %", fontsize=8)
     axes[-1, 0].set_ylabel("water per pore volume", fontsize=8)
-    axes[-1, 0].legend(fontsize=7, loc="upper left", frameon=False)
+    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  fontsize=8, frameon=False)  # fmt: skip
     return figure
 
 
