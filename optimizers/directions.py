@@ -123,9 +123,11 @@ def _shaped_like(tree: Any, flat: Array) -> Any:
 
 
 def _curvature(objective: Objective, batch: Batch, y: Any, v: Array) -> Array:
-    v = _shaped_like(y, v)
-    _, slope = jax.jvp(lambda y: objective.output_gradient(y, batch)[1], (y,), (v,))
-    return optax.tree.vdot(v, slope)
+    def slope(y: Any) -> Any:
+        return objective.output_gradient(y, batch)[1]
+
+    _, change = jax.jvp(slope, (y,), (_shaped_like(y, v),))
+    return v @ flatten(change).ravel()
 
 
 # --- the ways
@@ -244,7 +246,8 @@ def _solution(
     direction: Parameters, response: Array, spectrum: GramPower, gradient: Parameters, extra: Info
 ) -> Solution:
     norm = optax.tree.norm(gradient)
-    cosine = _over(optax.tree.vdot(direction, gradient), norm * optax.tree.norm(direction))
+    inner = jnp.asarray(optax.tree.vdot(direction, gradient))
+    cosine = _over(inner, norm * optax.tree.norm(direction))
     return Solution(direction, response, spectrum, norm, cosine, extra)
 
 

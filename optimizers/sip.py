@@ -73,9 +73,10 @@ class SIP(AnyOptax):
             return optax.tree.add(updates, change), state, optax.tree.norm(gradient)
 
         updates, state, norm = step(optax.tree.zeros_like(params), state)
-        updates, state = jax.lax.fori_loop(
-            1, self.repeat, lambda _, carry: step(*carry)[:2], (updates, state)
-        )
+        if self.repeat > 1:  # a loop that never runs is compiled all the same
+            updates, state = jax.lax.fori_loop(
+                1, self.repeat, lambda _, carry: step(*carry)[:2], (updates, state)
+            )
         own = jnp.asarray(isinstance(objective.problem, Inverts), loss.dtype)
         info = {"loss": loss, "grad_norm": norm, "proxy_loss": _distance(x0, goal)}
         return updates, state, {**info, "own_solver": own, **spent}

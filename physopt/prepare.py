@@ -4,6 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from physopt import devices
 from physopt.config import RunConfig
@@ -25,19 +26,46 @@ class Setup(NamedTuple):
     key: jax.Array
 
 
+class Refused(Exception):
+    """The reason why a rule cannot serve a problem."""
+
+
 def prepare(config: RunConfig) -> Setup:
-    """Build objective, initial parameters and data. Call inside `devices.computing`."""
+    """Build objective, initial parameters and data. Call inside `devices.computing`.
+
+    Raises Refused where the rule refuses, before any physics is compiled.
+    """
     settings, problem, rule = config.settings, config.problem, config.rule
     key = jax.random.key(settings.seed)
-    solved = settings.network == "none"
-    held_out = held_out_samples(problem, settings.batch_size if solved else settings.heldout_size)
-    network = "default" if solved else settings.network
-    objective, params = build(problem, network, settings.seed)
+    if settings.network == "none":
+        return _prepare_unknowns(config, key)
+    objective, params = build(problem, settings.network, settings.seed)
     objective, params = devices.cast((objective, params), settings.dtype)
-    if solved:
-        # An untrained network's prediction has the scale and the asymmetry that the physics needs.
-        x = jax.jit(partial(objective.predict, train=False))(params, held_out.inputs)
-        objective, params = build_unknowns(problem, x)
-        return Setup(objective, PerSample(rule), params, SameSamples(held_out), held_out, key)
+    _ask(rule, objective)
     source = training_source(problem, settings.seed, settings.batch_size, settings.train_size)
+    held_out = held_out_samples(problem, settings.heldout_size)
     return Setup(objective, rule, params, source, held_out, key)
+
+
+def _prepare_unknowns(config: RunConfig, key: jax.Array) -> Setup:
+    """Take x itself as the parameters, one for each held-out sample."""
+    settings, problem = config.settings, config.problem
+    rule = PerSample(config.rule)
+    network, params = build(problem, "default", settings.seed)
+    network, params = devices.cast((network, params), settings.dtype)
+    predict = partial(network.predict, train=False)
+    few = jax.eval_shape(problem.sample, jax.random.split(key, 2))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(predict, params, few.inputs),
+    )
+    _ask(rule, build_unknowns(problem, zeros)[0])
+    held_out = held_out_samples(problem, settings.batch_size)
+    # An untrained network's prediction has the scale and the asymmetry that the physics needs.
+    objective, params = build_unknowns(problem, jax.jit(predict)(params, held_out.inputs))
+    return Setup(objective, rule, params, SameSamples(held_out), held_out, key)
+
+
+def _ask(rule: UpdateRule, objective: Objective) -> None:
+    if reason := rule.refuses(objective):
+        raise Refused(reason)

@@ -16,10 +16,10 @@ from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
 from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
-from physopt.prepare import prepare
+from physopt.prepare import Refused, prepare
 from physopt.problem import Batch, Draws, HasBaselines
 from physopt.progress import Display
-from physopt.records import RunFolder
+from physopt.records import FINISHED, RunFolder
 from physopt.registry import fingerprint, name_of
 from physopt.rule import COUNTS, Parameters
 from physopt.train import (
@@ -83,16 +83,18 @@ class Session:
 
     def run(self) -> Outcome:
         """Train until budget, target, divergence or interruption; return how it ended."""
-        self.setup = setup = prepare(self.config)
+        try:
+            self.setup = prepare(self.config)
+        except Refused as refused:
+            return Outcome("skipped", str(refused))
         self.sets = held_out_sets(self.config.problem)
-        if reason := setup.rule.refuses(setup.objective):
-            return Outcome("skipped", reason)
         checkpoints = Checkpoints(self.folder.checkpoints)
         try:
             carry = self._begin(checkpoints)
             outcome = self._train(checkpoints, carry)
-            self._compare()
-            self._draw()
+            if outcome.status in FINISHED:
+                self._compare()
+                self._draw()
         finally:
             checkpoints.close()
         return outcome

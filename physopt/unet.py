@@ -1,14 +1,17 @@
 """U-net: the convolutional network for problems whose inputs and unknowns are fields on a grid."""
 
+import math
 from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from physopt.networks import Normalization, normalization_layer
 
 Initialization = Literal["torch", "glorot"]
+_zeros = nnx.initializers.zeros_init()  # for a start: `initialize` draws all weights
 _Module = TypeVar("_Module", bound=nnx.Module)
 
 
@@ -40,7 +43,7 @@ class UNet(nnx.Module):
         self.entry = double(inputs)
         self.encoder = nnx.List([double(filters) for _ in range(levels - 1)])
         self.decoder = nnx.List([double(2 * filters) for _ in range(levels - 1)])
-        self.exit = nnx.Conv(filters, outputs, (1,) * dimensions, rngs=rngs)
+        self.exit = nnx.Conv(filters, outputs, (1,) * dimensions, kernel_init=_zeros, rngs=rngs)
         initialize(self, rngs, "torch")
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -72,7 +75,10 @@ class DoubleConvolution(nnx.Module):
     ):
         width = (3,) * dimensions
         self.convolutions = nnx.List(
-            [nnx.Conv(c, filters, width, rngs=rngs) for c in (channels, filters)]
+            [
+                nnx.Conv(c, filters, width, kernel_init=_zeros, rngs=rngs)
+                for c in (channels, filters)
+            ]
         )
         self.norms = nnx.List([normalization_layer(normalization, filters, rngs) for _ in range(2)])
 
@@ -87,22 +93,27 @@ def initialize(module: _Module, rngs: nnx.Rngs, scheme: Initialization) -> _Modu
     """Draw the weights of all dense and convolutional layers anew; return the module.
 
     torch: weights and biases uniform within +-1/sqrt(fan in), PyTorch's default.
-    glorot: weights uniform within +-sqrt(6 / (fan in + fan out)), zero biases; the default of TF.
+    glorot: weights uniform within +-sqrt(6 / (fan in + fan out)), zero biases, TensorFlow's.
     """
-    kernel_init = {
-        "torch": nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-        "glorot": nnx.initializers.glorot_uniform(),
-    }[scheme]
+    bounded: list[tuple[nnx.Param, float]] = []
     for _, layer in nnx.iter_graph(module):
-        if not isinstance(layer, nnx.Linear | nnx.Conv):
-            continue
-        kernel = layer.kernel[...]
-        layer.kernel[...] = kernel_init(rngs.params(), kernel.shape, kernel.dtype)
-        if layer.bias is None:
-            continue
-        bias = layer.bias[...]
-        bound = (kernel.size // kernel.shape[-1]) ** -0.5 if scheme == "torch" else 0.0
-        layer.bias[...] = jax.random.uniform(
-            rngs.params(), bias.shape, bias.dtype, minval=-bound, maxval=bound
-        )
+        if isinstance(layer, nnx.Linear | nnx.Conv):
+            weights, biases = _bounds(layer.kernel.shape, scheme)
+            bounded.append((layer.kernel, weights))
+            if layer.bias is not None:
+                bounded.append((layer.bias, biases))
+    # One draw, cut to pieces: a draw for each shape would take seconds to compile.
+    ends = np.cumsum([parameter.size for parameter, _ in bounded])
+    drawn = jax.random.uniform(rngs.params(), (int(ends[-1]),), minval=-1.0)
+    for (parameter, bound), piece in zip(bounded, jnp.split(drawn, ends[:-1]), strict=True):
+        parameter[...] = (bound * piece).reshape(parameter.shape).astype(parameter.dtype)
     return module
+
+
+def _bounds(shape: tuple[int, ...], scheme: Initialization) -> tuple[float, float]:
+    """Return the largest weight and the largest bias of a layer with a kernel of this shape."""
+    window, inputs, outputs = math.prod(shape[:-2]), *shape[-2:]
+    if scheme == "torch":
+        bound = (window * inputs) ** -0.5
+        return bound, bound
+    return (6 / (window * (inputs + outputs))) ** 0.5, 0.0

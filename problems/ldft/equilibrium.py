@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.extend import core as jex
 
 from physopt.problems.ldft import fixed_point
 from physopt.problems.ldft.lattice import Fluid, log_activity, matrix_field
@@ -94,19 +95,31 @@ def _solve(settings: Settings, pores: Array) -> Equilibrium:
 
 
 def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
-    """`_solve`, under which a vmapped axis joins the batch: no matrix waits for another."""
+    """`_solve`, under which a vmapped axis joins the batch: no matrix waits for another.
+
+    Its constant arrays are made arguments: JAX batches all operands of a `cond` whose predicate is
+    batched, constants included, and a custom rule may have none of these.
+    """
+    traced, shapes = jax.make_jaxpr(partial(_solve, settings), return_shape=True)(pores)
+    structure = jax.tree.structure(shapes)
 
     @jax.custom_batching.custom_vmap
-    def solve(pores: Array) -> Equilibrium:
-        return _solve(settings, pores)
+    def solve(constants: list[Array], pores: Array) -> Equilibrium:
+        closed = jex.ClosedJaxpr(traced.jaxpr, constants)
+        return jax.tree.unflatten(structure, jex.jaxpr_as_fun(closed)(pores))
 
     @solve.def_vmap
-    def _(axis_size: int, in_batched: list[bool], pores: Array) -> tuple[Equilibrium, Equilibrium]:
+    def _(
+        axis_size: int, in_batched: list[Any], constants: list[Array], pores: Array
+    ) -> tuple[Equilibrium, Equilibrium]:
+        if not in_batched[1]:
+            result = _solve_merged(settings, pores)
+            return result, jax.tree.map(lambda _: False, result)
         merged = _solve_merged(settings, pores.reshape(-1, pores.shape[-1]))
         result = jax.tree.map(lambda x: x.reshape(axis_size, -1, *x.shape[1:]), merged)
         return result, jax.tree.map(lambda _: True, result)
 
-    return solve(pores)
+    return solve(list(traced.consts), pores)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -1,6 +1,6 @@
 """The run loop against a jitted loop written by hand that makes the same updates.
 
-    python -m pytest tests/benchmarks/bench_loop.py -s
+    python -m pytest -n0 -s tests/benchmarks/bench_loop.py
 
 The aim is a ratio of medians under 1.02: what physopt adds to training is not worth a thought.
 """

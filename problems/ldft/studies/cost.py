@@ -1,0 +1,131 @@
+"""Memory and time of a loss gradient, by lattice size, batch and gradient mode."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+from jax.stages import Compiled
+
+from physopt.problems.ldft.isotherm import Gradient, isotherm
+from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
+
+GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
+
+
+def compile_gradient(
+    shape: tuple[int, ...], gradient: Gradient, sweeps: int = 100, points: int = 40
+) -> Compiled:
+    """Compile value and gradient of L = 1/2 sum_h y^2 in float32, without allocating its arrays.
+
+    shape: of the pore fractions, [batch, n, n] or [batch, n, n, n].
+    """
+
+    def loss(pores: jax.Array) -> jax.Array:
+        y = isotherm(
+            pores,
+            dimensions=len(shape) - 1,
+            spacing=1 / points,
+            gradient=gradient,
+            sweeps=sweeps,
+        )
+        return 0.5 * jnp.sum(y**2)
+
+    pores = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.jit(jax.value_and_grad(loss)).lower(pores).compile()
+
+
+def temporary_bytes(compiled: Compiled) -> float:
+    """Return the memory that a compiled program needs beside arguments and results.
+
+    The compiler's own figure, temp_size_in_bytes; NaN on a backend that gives none.
+    """
+    analysis = compiled.memory_analysis()
+    return math.nan if analysis is None else float(analysis.temp_size_in_bytes)
+
+
+def memory(
+    sizes: Sequence[int],
+    batches: Sequence[int],
+    *,
+    dimensions: int,
+    gradients: Sequence[Gradient] = GRADIENTS,
+    sweeps: int = 100,
+    points: int = 40,
+    limit_bytes: float = 2**30,
+    repeats: int = 3,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Predict the memory of a loss gradient in float32, and time it where the memory allows.
+
+    A cell is a lattice size, a batch and a gradient mode. Each is compiled and its memory read from
+    the compiler; the cells below the limit run on random, nearly binary matrices. Gradient modes
+    take turns, so that other load on the machine falls on all of them, and the best time counts.
+
+    Args:
+        sizes: sites n along each side of the lattice.
+        batches: numbers of matrices in a batch.
+        dimensions: 2 or 3.
+        gradients: of "implicit", "unrolled" and "remat"; see `isotherm`.
+        sweeps: sweeps a humidity of the modes that are not implicit.
+        points: humidities.
+        limit_bytes: cells predicted to need this much memory or more are not run.
+        repeats: runs of each cell; 0 measures no time.
+        seed: of the matrices.
+
+    Returns:
+        A row per cell: dimensions, size, batch, gradient, sweeps, predicted_bytes,
+        bytes_per_site (over batch n^d sites), seconds of one value and gradient (NaN if not run).
+
+    Raises:
+        ValueError: options that `isotherm` refuses.
+    """
+    rows = []
+    for size in sizes:
+        for batch in batches:
+            shape = (batch, *(size,) * dimensions)
+            programs: dict[Gradient, Compiled] = {
+                g: compile_gradient(shape, g, sweeps, points) for g in gradients
+            }
+            needed = {g: temporary_bytes(program) for g, program in programs.items()}
+            # Where the compiler gives no figure, nothing says that the cell would fit.
+            fitting: dict[Gradient, Compiled] = {
+                g: p for g, p in programs.items() if needed[g] < limit_bytes
+            }
+            seconds = _times(fitting, shape, repeats, seed)
+            for gradient in gradients:
+                rows.append(
+                    {
+                        "dimensions": dimensions,
+                        "size": size,
+                        "batch": batch,
+                        "gradient": gradient,
+                        "sweeps": sweeps,
+                        "predicted_bytes": needed[gradient],
+                        "bytes_per_site": needed[gradient] / math.prod(shape),
+                        "seconds": seconds.get(gradient, math.nan),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _times(
+    programs: Mapping[Gradient, Compiled], shape: tuple[int, ...], repeats: int, seed: int
+) -> dict[Gradient, float]:
+    """Return the best of `repeats` times of each program, taking turns."""
+    if not programs or not repeats:
+        return {}
+    drawn = random_matrices(seed, shape[0], shape[1], len(shape) - 1)
+    pores = jnp.asarray(near_binary(drawn, 0.05, seed), jnp.float32)
+    best = dict.fromkeys(programs, math.inf)
+    for _ in range(repeats):
+        for gradient, program in programs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(program(pores))
+            best[gradient] = min(best[gradient], time.perf_counter() - start)
+    return best

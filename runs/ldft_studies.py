@@ -1,0 +1,206 @@
+"""The studies of H. Liu et al., npj Computational Materials 9, 121 (2023), on this simulator.
+
+    python runs/ldft_studies.py [accuracy|translation|memory|pores|gradient|all] [key=value ...]
+
+Writes a table (CSV) and a figure (PNG) of each study, and prints what it found. `help` after the
+name of the study lists the options.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import physopt
+from physopt import arguments
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.problems.ldft import studies, study_figures
+
+
+@dataclass(frozen=True)
+class StudyOptions(Options):
+    """What the studies run on; the defaults take about three minutes on two cores."""
+
+    out: Path = Path("runs/results/studies")
+    """Folder of the tables and figures."""
+
+    size: PositiveInt = 20
+    """Sites along each side of a square lattice; a cubic one has half as many."""
+
+    count: PositiveInt = 32
+    """Square matrices; half as many cubic ones."""
+
+    seed: int = 0
+    """Of the matrices."""
+
+    sweeps: tuple[PositiveInt, ...] = (10, 30, 100, 300)
+    """Numbers M of sweeps of the unrolled simulator."""
+
+    distance: PositiveFloat = 0.05
+    """How far from 0 and 1 the pore fractions of the gradient study lie, at most."""
+
+    limit: PositiveFloat = 0.3
+    """GiB of predicted memory from which the memory study runs a cell no more."""
+
+    run: Path | None = None
+    """Folder of a trained run of ldft2d or ldft3d, whose designs translation and pores then study;
+    without one they are the inverse solver's."""
+
+
+Study = Callable[[StudyOptions], tuple[pd.DataFrame, Figure, str]]
+
+
+def accuracy(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
+    """Isotherms of M unrolled sweeps against converged ones."""
+    parts = [studies.accuracy(m, options.sweeps) for m in random_matrices(options)]
+    frame = pd.concat(parts, ignore_index=True)
+    last = frame[frame.sweeps == nearest(options.sweeps, 100)]
+    found = "; ".join(
+        f"in {row.dimensions}D {row.mean_area_percent:.2f} % of area on average and more than 0.01 "
+        f"somewhere on {100 * row.share_uptake_off:.0f} % of {row.matrices} matrices"
+        for row in last.itertuples()
+    )
+    return frame, study_figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off {found}."
+
+
+def translation(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
+    """2D designs repeated along a third axis."""
+    frame = studies.translation(designs(options, 2))
+    losses = frame.groupby("matrix").area_percent.first()
+    found = (
+        f"2D designs read as 3D lose {losses.mean():.1f} % of area on average "
+        f"({losses.min():.1f} to {losses.max():.1f} %)."
+    )
+    return frame, study_figures.draw_translation(frame), found
+
+
+def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
+    """Memory and time of a gradient, by lattice size, batch and mode."""
+    limit = options.limit * 2**30
+    cells = {2: (10, 20, 40), 3: (5, 10, 20)}
+    frame = pd.concat(
+        [studies.memory(sizes, (2, 8), dimensions=d, limit_bytes=limit, repeats=2)
+         for d, sizes in cells.items()], ignore_index=True)  # fmt: skip
+    at_large = frame[frame["size"] == frame.groupby("dimensions")["size"].transform("max")]
+    per_site = at_large.groupby("gradient").bytes_per_site.median()
+    seconds = frame.pivot(index=["dimensions", "size", "batch"], columns="gradient",
+                          values="seconds")  # fmt: skip
+    ratio = (seconds.unrolled / seconds.implicit).dropna()
+    sizes = ", ".join(f"{gradient} {number:,.0f}" for gradient, number in per_site.items())
+    times = f"unrolled takes {ratio.min():.1f} to {ratio.max():.1f} times the time of implicit"
+    found = f"Bytes a site on the largest lattices: {sizes}; {times}."
+    return frame, study_figures.draw_memory(frame, limit), found
+
+
+def pores(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
+    """Pore sizes of designs."""
+    kinds = (2, 3) if options.run is None else (None,)
+    parts = [studies.pore_sizes(designs(options, dimensions)) for dimensions in kinds]
+    frame = pd.concat(parts, ignore_index=True)
+    frame["weighted"] = frame.pore_size * frame.share
+    rows = frame.groupby(["dimensions", "matrix"]).agg(
+        porosity=("porosity", "first"), mean_size=("weighted", "sum")
+    )
+    means = rows.groupby("dimensions").mean()
+    found = "; ".join(
+        f"{d}D designs have pores of {row.mean_size:.1f} sites at {100 * row.porosity:.0f} % "
+        "porosity on average"
+        for d, row in means.iterrows()
+    )
+    frame = frame.drop(columns="weighted")
+    return frame, study_figures.draw_pores(frame), f"{found}."
+
+
+def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
+    """Gradients through M unrolled sweeps against implicit ones."""
+    parts = []
+    for matrices in random_matrices(options):
+        relaxed = studies.near_binary(matrices, options.distance, options.seed)
+        wanted = studies.procedural_isotherms(options.seed + 1, len(relaxed))
+        parts.append(studies.gradient_error(relaxed, wanted, options.sweeps))
+    frame = pd.concat(parts, ignore_index=True)
+    last = frame[frame.sweeps == nearest(options.sweeps, 100)]
+    found = "; ".join(
+        f"in {row.dimensions}D the median relative error is {row.error_50:.2g} and the cosine is "
+        f"below 0.9 on {100 * row.share_cosine_below_09:.0f} % of {row.matrices} matrices"
+        for row in last.itertuples()
+    )
+    text = f"At M = {last.sweeps.iloc[0]} {found}."
+    return frame, study_figures.draw_gradient_error(frame), text
+
+
+STUDIES: dict[str, Study] = {
+    "accuracy": accuracy,
+    "translation": translation,
+    "memory": memory,
+    "pores": pores,
+    "gradient": gradient,
+}
+
+
+def random_matrices(options: StudyOptions) -> list[np.ndarray]:
+    """Draw the square and the cubic matrices."""
+    return [
+        studies.random_matrices(options.seed, options.count, options.size, 2),
+        studies.random_matrices(options.seed, *halved(options), 3),
+    ]
+
+
+def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
+    """Make designs: a trained run's of its own lattice, or the inverse solver's."""
+    if options.run is not None:
+        return designs_of_run(options.run, options.count, options.seed)
+    if dimensions == 3:
+        return studies.designed_matrices(options.seed, *halved(options), 3)
+    return studies.designed_matrices(options.seed, options.count, options.size, 2)
+
+
+def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:
+    """Let a trained network design matrices for new isotherms that matrices have."""
+    run = physopt.load(folder)
+    problem = run.config.problem
+    held_out = problem.held_out(jax.random.split(jax.random.key(seed), count))
+    designed = problem.design(run.predict(held_out.inputs))  # type: ignore[attr-defined]
+    return np.asarray(designed, np.float64)
+
+
+def halved(options: StudyOptions) -> tuple[int, int]:
+    """Return number and size of the cubic matrices: they have more sites."""
+    return max(1, options.count // 2), max(2, options.size // 2)
+
+
+def nearest(numbers: tuple[int, ...], wanted: int) -> int:
+    """Return the one of `numbers` that is nearest to `wanted`."""
+    return min(numbers, key=lambda number: abs(number - wanted))
+
+
+def main(words: list[str]) -> int:
+    """Run the studies that the words name; return the exit code."""
+    name = words[0] if words else "all"
+    if name in ("help", "-h", "--help") or set(words[1:]) & {"help", "-h", "--help"}:
+        print(__doc__, arguments.help_text(StudyOptions, "ldft_studies"), sep="\n")
+        return 0
+    try:
+        if name != "all" and name not in STUDIES:
+            raise OptionError(object, "study", name, f"one of all, {', '.join(STUDIES)}")
+        flat = arguments.flat_arguments(words[1:])
+        options = arguments.parse(StudyOptions, flat, "ldft_studies")
+        options.out.mkdir(parents=True, exist_ok=True)
+        for chosen in STUDIES if name == "all" else (name,):
+            frame, figure, found = STUDIES[chosen](options)
+            frame.to_csv(options.out / f"{chosen}.csv", index=False)
+            figure.savefig(options.out / f"{chosen}.png")
+            print(f"{chosen}: {found}", flush=True)
+    except OptionError as error:
+        print(f"ldft_studies: {error.key}={error.value}: {error.reason}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

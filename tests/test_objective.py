@@ -1,0 +1,130 @@
+"""The objective: the pieces that rules are made of agree with one another."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import Tiny
+
+from physopt.objective import build, flatten, networks
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair(Tiny):
+    """A physics whose unknowns and observations are trees, not linear, and coupled in a sample."""
+
+    def network(self, rngs):
+        return Tiny(size=self.size).network(rngs)
+
+    def simulate(self, x, batch):
+        square = x**2 * self.scales(x.dtype)
+        return {"sum": jnp.sum(x, axis=1, keepdims=True), "square": square + x[:, ::-1]}
+
+    def sample(self, keys):
+        batch = super().sample(keys)
+        target = {"sum": batch.target[:, :1], "square": batch.target}
+        return dataclasses.replace(batch, target=target)
+
+    def metrics(self, x, y, batch):
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSlope(Tiny):
+    """Gives twice the Jacobian, by which one sees that it was asked."""
+
+    def linearize(self, x, batch):
+        slope = jnp.broadcast_to(jnp.diag(self.scales(x.dtype)), (len(batch), self.size, self.size))
+        return self.simulate(x, batch), 2 * slope
+
+
+def case(problem, batch=4):
+    objective, params = build(problem, "default", 0)
+    objective, params = jax.tree.map(lambda a: a.astype("float64"), (objective, params))
+    samples = problem.sample(jax.random.split(jax.random.key(1), batch)).at(0.0)
+    return objective, params, samples
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("problem", [Tiny(), Pair()])
+def test_the_pieces_make_up_the_gradient(problem):
+    objective, params, batch = case(problem)
+    gradient = jax.grad(objective.value)(params, batch)
+    x = objective.predict(params, batch.inputs)
+    by_pieces = objective.pullback(params, batch, jax.grad(objective.mean_loss)(x, batch))
+    loss, output_gradient = objective.output_gradient(objective.outputs(params, batch), batch)
+    rows = objective.jacobian_rows(params, batch)
+    by_rows = jnp.einsum("bmp,bm->p", rows, flatten(output_gradient))
+    flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
+    # Sums of some hundred float64 products of order one.
+    np.testing.assert_allclose(by_rows, flat, atol=1e-13)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(by_pieces), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-13)
+    np.testing.assert_allclose(loss, objective.value(params, batch))
+
+
+def test_loss_is_the_mean_over_the_batch_of_half_the_squares():
+    objective, params, batch = case(Tiny())
+    y = np.asarray(objective.outputs(params, batch))
+    expected = np.mean(0.5 * np.sum((y - np.asarray(batch.target)) ** 2, axis=1))
+    np.testing.assert_allclose(objective.value(params, batch), expected, rtol=1e-14)
+    _, gradient = objective.output_gradient(jnp.asarray(y), batch)
+    np.testing.assert_allclose(gradient, (y - np.asarray(batch.target)) / 4, rtol=1e-14)
+
+
+def test_gram_is_the_product_of_the_rows():
+    objective, params, batch = case(Pair())
+    rows = objective.jacobian_rows(params, batch)
+    rows = rows.reshape(-1, rows.shape[-1])
+    np.testing.assert_allclose(objective.gram(params, batch), rows @ rows.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("problem", [Tiny(), Pair()])
+def test_linearize_is_the_derivative_of_simulate(problem):
+    objective, params, batch = case(problem)
+    x = objective.predict(params, batch.inputs)
+    y, slope = objective.linearize(x, batch)
+    direction = jax.random.normal(jax.random.key(2), x.shape)
+    _, tangent = jax.jvp(lambda x: flatten(problem.simulate(x, batch)), (x,), (direction,))
+    np.testing.assert_allclose(jnp.einsum("bmk,bk->bm", slope, direction), tangent, atol=1e-13)
+    np.testing.assert_allclose(y, flatten(problem.simulate(x, batch)))
+
+
+def test_a_problem_s_own_jacobian_is_used():
+    objective, params, batch = case(OwnSlope())
+    x = objective.predict(params, batch.inputs)
+    own, default = (
+        dataclasses.replace(objective, problem=problem).linearize(x, batch)[1]
+        for problem in (OwnSlope(), Tiny())
+    )
+    np.testing.assert_allclose(own, 2 * default, atol=1e-15)
+
+
+def test_the_generic_inverse_step_solves_a_linear_physics():
+    objective, params, batch = case(Tiny())
+    x = objective.predict(params, batch.inputs)
+    # With damping d relative to the mean of s^2, a component keeps d m / (s^2 + d m) of its error.
+    damping = 1e-9
+    solved = objective.invert(x, batch, damping)
+    np.testing.assert_allclose(Tiny().simulate(solved, batch), batch.target, atol=1e-6)
+    scales = np.logspace(0, -1, 3)
+    step = objective.invert(x, batch, 0.5) - x
+    exact = np.asarray(batch.target) / scales - np.asarray(x)
+    kept = scales**2 / (scales**2 + 0.5 * np.mean(scales**2))
+    np.testing.assert_allclose(step, exact * kept, rtol=1e-9)
+
+
+def test_networks_are_named_by_their_methods():
+    class TwoNetworks(Tiny):
+        def network_other(self, rngs):
+            return Tiny(size=self.size).network(rngs)
+
+    assert networks(Tiny) == ["default"]
+    assert networks(TwoNetworks) == ["default", "other"]
