@@ -209,7 +209,8 @@ def _bidiagonalise(
     """Return U [m, n], alpha [m], beta [m]: J^T u_k = alpha_k v_k + beta_k v_(k-1)."""
     g = system.g
     norm = jnp.linalg.norm(g)
-    u, v, alpha = _over(g, norm), _over_tree(gradient, norm), _over(optax.tree.norm(gradient), norm)
+    u, v = _over(g, norm), _over_tree(gradient, norm)
+    alpha = _noiseless(optax.tree.norm(v), 0 * norm)
     v = _over_tree(v, alpha)
 
     def step(carry: Any, k: Array) -> tuple[Any, tuple[Array, Array]]:
@@ -288,8 +289,10 @@ def _over_tree(tree: Any, b: Array) -> Any:
 
 
 def _noiseless(value: Array, scale: Array) -> Array:
-    """Zero where only rounding is left: the Krylov space is exhausted."""
-    return jnp.where(value > 10 * jnp.finfo(value.dtype).eps * scale, value, 0 * value)
+    """Zero where only rounding is left, of `scale` or of squares too small for their type."""
+    limits = jnp.finfo(value.dtype)
+    noise = jnp.maximum(10 * limits.eps * scale, limits.tiny**0.5 / limits.eps)
+    return jnp.where(value > noise, value, 0 * value)
 
 
 def _block(system: System) -> int | None:

@@ -71,19 +71,22 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def source_files(cls: type) -> list[Path]:
-    """Return the source files that a class is made of: those of its bases, and the other modules of
-    its folder where that folder is a package of its own (problems/ldft/, say).
+    """Return the source files that a class is made of: those of its bases, of the problem or
+    optimizer modules that they use, and of the whole folder where that is a package (problems/ldft/).
     """
+    modules = {base.__module__ for base in cls.__mro__}
+    for name in tuple(modules):
+        used = vars(sys.modules[name]).values()
+        modules |= {str(getattr(value, "__module__", "")) for value in used}
+    bases = {base.__module__ for base in cls.__mro__}
     files = set()
-    for base in cls.__mro__:
-        module = sys.modules.get(base.__module__)
-        source = getattr(module, "__file__", None)
-        if source is None or base.__module__ in sys.stdlib_module_names:
+    for name in modules:
+        source = getattr(sys.modules.get(name), "__file__", None)
+        ours = name.startswith(("physopt.problems.", "physopt.optimizers."))
+        if source is None or not (ours or name in bases):
             continue
-        files.add(Path(source).resolve())
-        package = getattr(module, "__package__", "") or ""
-        if package.startswith(("physopt.problems.", "physopt.optimizers.")):
-            files.update(path.resolve() for path in Path(source).parent.glob("*.py"))
+        path = Path(source).resolve()
+        files.update(path.parent.glob("*.py") if name.count(".") > 2 else [path])
     return sorted(files)
 
 

@@ -4,5 +4,14 @@ PROBLEMS = {
     "ldft2d": "physopt.problems.ldft.design:LDFT2D",
     "ldft3d": "physopt.problems.ldft.design:LDFT3D",
     "ldft_hysteresis": "physopt.problems.ldft.design:LDFTHysteresis",
+    "poisson": "physopt.problems.poisson:Poisson",
+    "poisson8": "physopt.problems.poisson8:Poisson8",
+    "heat": "physopt.problems.heat:Heat",
+    "burgers": "physopt.problems.burgers:Burgers",
+    "oscillators": "physopt.problems.oscillators:Oscillators",
+    "quantum": "physopt.problems.quantum:QuantumDipole",
+    "exp": "physopt.problems.exponential:Exponential",
+    "sin": "physopt.problems.sine:Sine",
+    "toy": "physopt.problems.toy:Toy",
 }
 """Name -> "module:Class"; a class is imported when it is asked for."""

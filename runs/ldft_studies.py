@@ -59,13 +59,14 @@ def accuracy(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     """Isotherms of M unrolled sweeps against converged ones."""
     parts = [studies.accuracy(m, options.sweeps) for m in random_matrices(options)]
     frame = pd.concat(parts, ignore_index=True)
-    last = frame[frame.sweeps == nearest(options.sweeps, 100)]
+    last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
     found = "; ".join(
-        f"in {row.dimensions}D {row.mean_area_percent:.2f} % of area on average and more than 0.01 "
-        f"somewhere on {100 * row.share_uptake_off:.0f} % of {row.matrices} matrices"
-        for row in last.itertuples()
+        f"in {row['dimensions']}D {row['mean_area_percent']:.2f} % of area on average and more "
+        f"than 0.01 somewhere on {100 * row['share_uptake_off']:.0f} % of {row['matrices']} "
+        "matrices"
+        for row in last.to_dict("records")
     )
-    return frame, study_figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off {found}."
+    return frame, study_figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off: {found}."
 
 
 def translation(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
@@ -102,18 +103,13 @@ def pores(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     kinds = (2, 3) if options.run is None else (None,)
     parts = [studies.pore_sizes(designs(options, dimensions)) for dimensions in kinds]
     frame = pd.concat(parts, ignore_index=True)
-    frame["weighted"] = frame.pore_size * frame.share
-    rows = frame.groupby(["dimensions", "matrix"]).agg(
-        porosity=("porosity", "first"), mean_size=("weighted", "sum")
-    )
-    means = rows.groupby("dimensions").mean()
-    found = "; ".join(
-        f"{d}D designs have pores of {row.mean_size:.1f} sites at {100 * row.porosity:.0f} % "
-        "porosity on average"
-        for d, row in means.iterrows()
-    )
-    frame = frame.drop(columns="weighted")
-    return frame, study_figures.draw_pores(frame), f"{found}."
+    found = []
+    for dimensions, part in frame.groupby("dimensions"):
+        size = (part.pore_size * part.share).groupby(part.matrix).sum().mean()
+        porosity = 100 * part.groupby("matrix").porosity.first().mean()
+        found.append(f"{size:.1f} sites wide in {dimensions}D, at a porosity of {porosity:.0f} %")
+    text = f"On average the pores of designs are {'; '.join(found)}."
+    return frame, study_figures.draw_pores(frame), text
 
 
 def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
@@ -124,11 +120,12 @@ def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
         wanted = studies.procedural_isotherms(options.seed + 1, len(relaxed))
         parts.append(studies.gradient_error(relaxed, wanted, options.sweeps))
     frame = pd.concat(parts, ignore_index=True)
-    last = frame[frame.sweeps == nearest(options.sweeps, 100)]
+    last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
     found = "; ".join(
-        f"in {row.dimensions}D the median relative error is {row.error_50:.2g} and the cosine is "
-        f"below 0.9 on {100 * row.share_cosine_below_09:.0f} % of {row.matrices} matrices"
-        for row in last.itertuples()
+        f"in {row['dimensions']}D the median relative error is {row['error_50']:.2g} and the "
+        f"cosine below 0.9 on {100 * row['share_cosine_below_09']:.0f} % of {row['matrices']} "
+        "matrices"
+        for row in last.to_dict("records")
     )
     text = f"At M = {last.sweeps.iloc[0]} {found}."
     return frame, study_figures.draw_gradient_error(frame), text
@@ -154,7 +151,11 @@ def random_matrices(options: StudyOptions) -> list[np.ndarray]:
 def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
     """Make designs: a trained run's of its own lattice, or the inverse solver's."""
     if options.run is not None:
-        return designs_of_run(options.run, options.count, options.seed)
+        made = designs_of_run(options.run, options.count, options.seed)
+        if dimensions not in (None, made.ndim - 1):
+            reason = f"its designs are {made.ndim - 1}D; this study needs {dimensions}D ones"
+            raise OptionError(StudyOptions, "run", options.run, reason)
+        return made
     if dimensions == 3:
         return studies.designed_matrices(options.seed, *halved(options), 3)
     return studies.designed_matrices(options.seed, options.count, options.size, 2)

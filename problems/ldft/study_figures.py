@@ -6,11 +6,14 @@ told apart in grey and by colour-blind readers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 BLACK, BLUE, VERMILION, GREEN, ORANGE = "#222222", "#0072b2", "#d55e00", "#009e73", "#e69f00"
 LATTICE_COLOURS = {2: BLUE, 3: VERMILION}
@@ -22,6 +25,7 @@ GRADIENT_STYLES = {
 }
 BATCH_MARKERS = "os^Dv"
 PUBLISHED_TRANSLATION_LOSS = 14.8
+CURVES = ("humidity", "uptake_2d", "uptake_3d")
 MEBIBYTE = 2**20
 
 
@@ -45,7 +49,7 @@ def draw_accuracy(frame: pd.DataFrame) -> Figure:
     share.set_ylabel("matrices that are off (%)")
     share.set_ylim(0, 100)
     for axis in (size, share):
-        _sweeps_axis(axis)
+        _sweeps_axis(axis, frame)
     return figure
 
 
@@ -56,10 +60,11 @@ def draw_translation(frame: pd.DataFrame) -> Figure:
     losses = frame.groupby("matrix").area_percent.first().sort_values()
     chosen = {"median": losses.index[(len(losses) - 1) // 2], "largest": losses.index[-1]}
     for axis, (which, matrix) in zip(examples, chosen.items(), strict=True):
-        part = frame[frame.matrix == matrix]
-        humidity = 100 * part.humidity
-        axis.plot(humidity, part.uptake_2d, color=BLUE, label="2D")
-        axis.plot(humidity, part.uptake_3d, color=VERMILION, ls="--", label="3D, repeated")
+        part = frame.query(f"matrix == {matrix}")
+        # A dry matrix holds no water.
+        humidity, flat, deep = (np.insert(part[c], 0, 0.0) for c in CURVES)
+        axis.plot(100 * humidity, flat, color=BLUE, label="2D")
+        axis.plot(100 * humidity, deep, color=VERMILION, ls="--", label="3D, repeated")
         axis.set_title(f"{which} loss: {losses[matrix]:.1f} %", fontsize=10)
         axis.set(xlabel="relative humidity (%)", ylabel="water per pore volume")
         axis.set(xlim=(0, 100), ylim=(-0.03, 1.03))
@@ -69,7 +74,7 @@ def draw_translation(frame: pd.DataFrame) -> Figure:
     distribution.axvline(losses.mean(), color=BLUE, ls="--", label=f"mean {losses.mean():.1f} %")
     distribution.axvline(PUBLISHED_TRANSLATION_LOSS, color=ORANGE, ls=":",
                          label=f"published {PUBLISHED_TRANSLATION_LOSS} %")  # fmt: skip
-    distribution.set(xlabel="translation loss (% area)", ylabel="matrices below (%)")
+    distribution.set(xlabel="translation loss (% area)", ylabel="matrices that lose less (%)")
     distribution.set(xlim=(0, None), ylim=(0, 103))
     distribution.legend(fontsize=8, frameon=False, loc="upper left")
     return figure
@@ -81,12 +86,15 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
     limit_bytes: where the memory limit of the study is drawn; cells above it have no time.
     """
     dimensions = sorted(frame.dimensions.unique())
-    figure = Figure(figsize=(8.4, 3.5 * len(dimensions) + 0.4), dpi=150, layout="constrained")
-    axes = figure.subplots(len(dimensions), 2, squeeze=False)
+    figure = Figure(figsize=(9.2, 3.1 * len(dimensions) + 0.4), dpi=150, layout="constrained")
+    axes = figure.subplots(len(dimensions), 2, squeeze=False, sharex="row")
     markers = dict(zip(sorted(frame.batch.unique()), BATCH_MARKERS * 9, strict=False))
     for (space, duration), dimension in zip(axes, dimensions, strict=True):
-        rows = frame[frame.dimensions == dimension]
-        for (gradient, batch), part in rows.groupby(["gradient", "batch"], sort=False):
+        rows = frame.query("dimensions == @dimension")
+        for gradient, batch in product(GRADIENT_STYLES, markers):
+            part = rows.query("gradient == @gradient and batch == @batch")
+            if part.empty:
+                continue
             style = {**GRADIENT_STYLES[gradient], "marker": markers[batch], "ms": 5}
             label = f"{gradient}, batch {batch}"
             space.plot(part["size"], part.predicted_bytes / MEBIBYTE, label=label, **style)
@@ -98,7 +106,8 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
         for axis in (space, duration):
             axis.set_title(f"{dimension}D", fontsize=10)
             axis.set_xlabel("sites along each side")
-            axis.set_xticks(sorted(rows["size"].unique()))
+            axis.set_xscale("log", base=2)
+            _number_ticks(axis, rows["size"])
             axis.set_yscale("log")
             axis.grid(alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -122,6 +131,9 @@ def draw_pores(frame: pd.DataFrame) -> Figure:
         rows = part.assign(weighted=part.pore_size * part.share).groupby("matrix")
         scatter.plot(100 * rows.porosity.first(), rows.weighted.sum(), LATTICE_MARKERS[dimension],
                      ms=5, color=colour, markeredgecolor="white", label=name)  # fmt: skip
+    largest = frame.pore_size[frame.share > 0].max() if (frame.share > 0).any() else 1
+    distribution.set_xlim(0.5, largest + 0.5)
+    distribution.xaxis.set_major_locator(MaxNLocator(integer=True))
     distribution.set(xlabel="pore size (sites)", ylabel="share of the pore volume (%)")
     scatter.set(xlabel="porosity (%)", ylabel="mean pore size (sites)", xlim=(0, 100))
     scatter.set_ylim(bottom=0)
@@ -134,29 +146,33 @@ def draw_gradient_error(frame: pd.DataFrame) -> Figure:
     """Draw the frame of `studies.gradient_error`: medians over matrices, with quartiles."""
     figure = Figure(figsize=(10.2, 3.6), dpi=150, layout="constrained")
     error, cosine, share = figure.subplots(1, 3)
-    for name, part in _lattices(frame):
+    for k, (name, part) in enumerate(_lattices(frame)):
         style = _lattice_style(part)
+        at = part.sweeps * 1.06**k  # side by side, so that no bar hides another
         for axis, column in ((error, "error"), (cosine, "cosine")):
-            axis.plot(part.sweeps, part[f"{column}_50"], label=f"{name}, median", **style)
-            axis.fill_between(part.sweeps, part[f"{column}_25"], part[f"{column}_75"], alpha=0.25,
-                              color=style["color"], lw=0, label=f"{name}, quartiles")  # fmt: skip
+            middle = part[f"{column}_50"]
+            spread = [middle - part[f"{column}_25"], part[f"{column}_75"] - middle]
+            axis.errorbar(at, middle, spread, capsize=3, elinewidth=1, label=name, **style)
         share.plot(part.sweeps, part.share_cosine_below_09, label=name, **style)
     error.set_yscale("log")
-    error.set_ylabel("relative error of the gradient")
-    cosine.set_ylabel("cosine with the implicit gradient")
+    # Below that the compared gradients are equal for any purpose.
+    error.set_ylim(bottom=1e-6)
+    error.set_ylabel("relative error, median and quartiles")
+    cosine.set_ylabel("cosine, median and quartiles")
     cosine.set_ylim(None, 1.03)
     share.set_ylabel("matrices with a cosine below 0.9")
     share.set_ylim(0, 1)
     share.yaxis.set_major_formatter(PercentFormatter(1))
     for axis in (error, cosine, share):
-        _sweeps_axis(axis)
+        _sweeps_axis(axis, frame)
     return figure
 
 
 def _lattices(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Split by lattice, each with its name."""
-    groups = frame.groupby(["dimensions", "size"])
-    return [("x".join([str(size)] * d), part) for (d, size), part in groups]
+    kinds = sorted(set(zip(frame.dimensions, frame["size"], strict=True)))
+    parts = [frame.query(f"dimensions == {d} and size == {size}") for d, size in kinds]
+    return [(" × ".join([str(n)] * d), part) for (d, n), part in zip(kinds, parts, strict=True)]
 
 
 def _lattice_style(part: pd.DataFrame) -> dict[str, str]:
@@ -164,8 +180,16 @@ def _lattice_style(part: pd.DataFrame) -> dict[str, str]:
     return {"color": LATTICE_COLOURS[dimension], "marker": LATTICE_MARKERS[dimension]}
 
 
-def _sweeps_axis(axis: Axes) -> None:
+def _sweeps_axis(axis: Axes, frame: pd.DataFrame) -> None:
     axis.set_xscale("log")
+    _number_ticks(axis, frame.sweeps)
     axis.set_xlabel("sweeps per humidity, M")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False)
+
+
+def _number_ticks(axis: Axes, numbers: Iterable[float]) -> None:
+    """Tick a logarithmic axis at the numbers studied, written out."""
+    ticks = sorted(set(numbers))
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())

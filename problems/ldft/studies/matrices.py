@@ -12,7 +12,14 @@ import jax
 import numpy as np
 
 from physopt.problems.ldft.design import LDFT2D, LDFT3D
+from physopt.problems.ldft.isotherm import isotherm
 from physopt.problems.ldft.targets import procedural_target, random_matrix
+
+# Compiled once for every shape and choice of options, where calling `isotherm` compiles each time.
+compiled_isotherm = jax.jit(
+    isotherm,
+    static_argnames=("dimensions", "spacing", "desorption", "gradient", "sweeps", "fluid"),
+)
 
 
 def random_matrices(seed: int, count: int, size: int, dimensions: int) -> np.ndarray:
