@@ -11,5 +11,13 @@ RULES = {
     "muon": "physopt.optimizers.first_order:Muon",
     "lbfgs": "physopt.optimizers.first_order:LBFGS",
     "optax": "physopt.optimizers.first_order:AnyOptax",
+    "sip": "physopt.optimizers.sip:SIP",
+    "hig": "physopt.optimizers.spectral:HalfInverse",
+    "gauss_newton": "physopt.optimizers.spectral:GaussNewton",
+    "metropolis": "physopt.optimizers.metropolis:Metropolis",
+    "open_es": "physopt.optimizers.evolution:OpenES",
+    "cma_es": "physopt.optimizers.evolution:CMAES",
+    "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
+    "randomized": "physopt.optimizers.estimated:Randomized",
 }
 """Name -> "module:Class"; a class is imported when it is asked for."""

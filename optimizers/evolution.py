@@ -37,7 +37,7 @@ class EvolutionStrategy(UpdateRule):
     def settings(self, strategy: Any) -> Any:
         """Return evosax's settings of the algorithm."""
 
-    def refuses(self, objective: Objective, params: Parameters | None = None) -> str | None:
+    def refuses(self, objective: Objective) -> str | None:
         """Refuse to work without evosax."""
         if importlib.util.find_spec("evosax") is None:
             return "needs evosax, which is not installed: pip install physopt[evolution]"
@@ -45,7 +45,7 @@ class EvolutionStrategy(UpdateRule):
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return evosax's state; raises ValueError with the reason of a refusal."""
-        if reason := self.refuses(objective, params):
+        if reason := self.refuses(objective):
             raise ValueError(reason)
         strategy = self.strategy(params)
         return _arrays(strategy.init(key, params, self.settings(strategy)))
@@ -129,11 +129,11 @@ class CMAES(EvolutionStrategy):
 
     tunable: ClassVar = {"sigma": (1e-3, 1e0)}
 
-    def refuses(self, objective: Objective, params: Parameters | None = None) -> str | None:
+    def refuses(self, objective: Objective) -> str | None:
         """Refuse more parameters than a covariance matrix is affordable for."""
         if reason := super().refuses(objective):
             return reason
-        size = 0 if params is None else sum(leaf.size for leaf in jax.tree.leaves(params))
+        size = objective.parameter_count
         if size > LARGEST_COVARIANCE:
             return (
                 f"a covariance of all {size} parameters is decomposed in every update; more than "

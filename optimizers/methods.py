@@ -37,6 +37,9 @@ Way = Callable[[System, Power], Solution]
 EXACT_OPERATIONS = 1e13
 """More than this, minutes for an update, is not spent on an exact update unless asked for."""
 
+KRYLOV_ERROR = 1e-4
+"""Relative error below which the Krylov method counts as exact."""
+
 MEMORY_SHARE = 0.7
 """Part of the memory of a device that is used where no limit is given."""
 
@@ -52,8 +55,9 @@ class Size(NamedTuple):
     explicit: int  # parameters of all other layers
     linearizes: bool  # the physics gives dy/dx at the cost of a gradient
     itemsize: int
-    steps: int
+    steps: int  # of the Krylov method
     limit: float  # bytes
+    damping: float = 0.0  # known before the update, else 0
 
     @property
     def n(self) -> int:
@@ -62,7 +66,12 @@ class Size(NamedTuple):
 
 
 def measure(
-    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float
+    objective: Objective,
+    params: Parameters,
+    batch: Batch,
+    steps: int,
+    limit: float,
+    damping: float,
 ) -> Size:
     """Read the sizes from shapes alone."""
     x = jax.eval_shape(objective.predict, params, batch.inputs)
@@ -82,7 +91,7 @@ def measure(
         len(batch), jax.eval_shape(flatten, y).shape[1], jax.eval_shape(flatten, x).shape[1],
         sum(leaf.size for leaf in leaves), tuple(layers),
         sum(leaves[i].size for i in found.explicit), isinstance(objective.problem, Linearizes),
-        jnp.result_type(*leaves).itemsize, min(steps, n), limit,
+        jnp.result_type(*leaves).itemsize, min(steps, n), limit, damping,
     )  # fmt: skip
 
 
@@ -233,7 +242,11 @@ def choose(size: Size, method: Choice) -> Plan:
             need = f"needs {_si(wanted.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
             raise ValueError(f"method={method} {need}; lower batch_size or raise memory_limit")
         return Plan(wanted, size, "asked for")
-    exact = [m for m in fitting if m.name != "krylov" and m.operations(size) <= EXACT_OPERATIONS]
+    exact = [
+        m
+        for m in fitting
+        if m.operations(size) <= EXACT_OPERATIONS and (m.name != "krylov" or _converges(size))
+    ]
     if exact:
         best = min(exact, key=lambda m: m.operations(size))
         others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
@@ -242,6 +255,19 @@ def choose(size: Size, method: Choice) -> Plan:
     if METHODS[-1] in fitting:
         return Plan(METHODS[-1], size, "no exact method fits into memory and time")
     raise ValueError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+
+
+def _converges(size: Size) -> bool:
+    """Whether the Krylov method is known to reach KRYLOV_ERROR.
+
+    With damping d, J J^T + d^2 max(s)^2 has a condition number of at most c = 1 + 1/d^2, and the
+    error falls by (sqrt(c) + 1) / (sqrt(c) - 1) or more with each step. Without a dy/dx of its own
+    the physics would need forward differentiation, which not every physics has.
+    """
+    if not (size.linearizes and size.damping > 0):
+        return False
+    root = math.sqrt(1 + size.damping**-2)
+    return 2 * ((root - 1) / (root + 1)) ** size.steps <= KRYLOV_ERROR
 
 
 def memory_limit() -> float:

@@ -83,7 +83,8 @@ class SpectralPower(UpdateRule):
 
     method: Choice = "auto"
     """How the direction is found: auto chooses by cost and memory. layerwise and physics: a Gram
-    matrix without J; rows and columns: one from J; krylov: approximately, for many outputs."""
+    matrix without J; rows and columns: one from J; krylov: step by step, for many outputs or a
+    large damping; it needs forward differentiation of a physics that has no dy/dx of its own."""
 
     krylov_steps: PositiveInt = 30
     """Products with J and with J^T that method=krylov makes in an update."""
@@ -153,7 +154,12 @@ class SpectralPower(UpdateRule):
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        return choose(measure(objective, params, batch, self.krylov_steps, limit), self.method)
+        steps, damping = self.krylov_steps, self._least_damping
+        return choose(measure(objective, params, batch, steps, limit, damping), self.method)
+
+    @property
+    def _least_damping(self) -> float:
+        return self.damping
 
     def _damping(self, state: SpectralState) -> Any:
         return self.damping
@@ -200,7 +206,7 @@ class HalfInverse(SpectralPower):
 class GaussNewton(SpectralPower):
     """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
 
-    adaptive=true adapts the damping d after Levenberg and Marquardt: with rho the actual decrease
+    adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual decrease
     of the batch's loss over that of its quadratic model, d is divided by 2 where rho > 3/4,
     multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
     Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
@@ -208,7 +214,7 @@ class GaussNewton(SpectralPower):
     """
 
     kappa: float = -1.0
-    adaptive: bool = False
+    adaptive: bool = True
     """Adapt the damping; begins with `damping`, or with 0.1 where that is 0."""
 
     def __post_init__(self) -> None:
@@ -222,6 +228,10 @@ class GaussNewton(SpectralPower):
         state = super().init(objective, params, key)
         begin = (self.damping or 0.1) if self.adaptive else self.damping
         return state._replace(damping=jnp.asarray(begin, _dtype(params)))
+
+    @property
+    def _least_damping(self) -> float:
+        return 0.0 if self.adaptive else self.damping
 
     def _damping(self, state: SpectralState) -> Any:
         return state.damping if self.adaptive else self.damping

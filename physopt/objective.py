@@ -21,7 +21,9 @@ from physopt.rule import Parameters
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["rest"], meta_fields=["problem", "graphdef"]
+    jax.tree_util.register_dataclass,
+    data_fields=["rest"],
+    meta_fields=["problem", "graphdef", "parameter_count"],
 )
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -30,6 +32,7 @@ class Objective:
     problem: Problem
     graphdef: Any  # the network without its arrays
     rest: Any  # the network's arrays that are not parameters
+    parameter_count: int = 0  # P; with network=none that of one sample
 
     def predict(self, params: Parameters, inputs: Tree, *, train: bool = True) -> Tree:
         """Evaluate the network, inputs [batch, ...] -> x [batch, ...]."""
@@ -131,7 +134,8 @@ def build(problem: Problem, network: str, seed: int) -> tuple[Objective, Paramet
     """
     make = problem.network if network == "default" else getattr(problem, f"network_{network}")
     graphdef, params, rest = nnx.split(make(nnx.Rngs(seed)), nnx.Param, ...)
-    return Objective(problem, graphdef, rest), params
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return Objective(problem, graphdef, rest, count), params
 
 
 def networks(problem: Problem | type[Problem]) -> list[str]:

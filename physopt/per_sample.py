@@ -32,7 +32,8 @@ class Unknowns(nnx.Module):
 def build_unknowns(problem: Problem, x: Tree) -> tuple[Objective, Parameters]:
     """Return the objective whose parameters are x [batch, ...] itself, and these parameters."""
     graphdef, params, rest = nnx.split(Unknowns(x), nnx.Param, ...)
-    return Objective(problem, graphdef, rest), params
+    count = sum(leaf[0].size for leaf in jax.tree.leaves(params))
+    return Objective(problem, graphdef, rest, count), params
 
 
 @dataclasses.dataclass(frozen=True)

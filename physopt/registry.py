@@ -71,8 +71,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def source_files(cls: type) -> list[Path]:
-    """Return the source files that a class is made of: those of its bases, of the problem or
-    optimizer modules that they use, and of the whole folder where that is a package (problems/ldft/).
+    """Return the source files that a class is made of.
+
+    Those of its bases, of the problem or optimizer modules that these use, and of the whole folder
+    where that is a package of its own (problems/ldft/).
     """
     modules = {base.__module__ for base in cls.__mro__}
     for name in tuple(modules):

@@ -60,6 +60,7 @@ class Burgers(Problem):
 
     # The loss, because the end alone can be met, and force alone be spared, trivially.
     target: ClassVar = ("loss", 0.01)
+    tiny: ClassVar = {"cells": 8, "steps": 4, "hidden": (16,), "levels": 2, "filters": 4}
     defaults: ClassVar = {"batch_size": 16, "steps": 1000, "log_every": 50}
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -38,6 +38,7 @@ class Oscillators(Problem):
     """Widths of the network's hidden layers."""
 
     target: ClassVar = ("squared_error", 1e-3)
+    tiny: ClassVar = {"steps": 12, "hidden": (8,)}
     defaults: ClassVar = {"batch_size": 32, "steps": 2000, "log_every": 50}
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -40,6 +40,7 @@ class Poisson(Problem):
     """Of the U-net. The source uses batch, which couples samples; some rules refuse it."""
 
     target: ClassVar = ("x_error", 0.1)
+    tiny: ClassVar = {"size": 8, "levels": 2, "filters": 4}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -32,6 +32,7 @@ class Poisson8(Problem):
     """Widths of the network's hidden layers."""
 
     target: ClassVar = ("x_l1", 5.0)
+    tiny: ClassVar = {"size": 4, "hidden": (8,)}
     defaults: ClassVar = {"batch_size": 16, "steps": 2000, "log_every": 50}
 
     def sample(self, keys: jax.Array) -> Batch:

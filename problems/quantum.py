@@ -44,6 +44,7 @@ class QuantumDipole(Problem):
     """Widths of the network's hidden layers."""
 
     target: ClassVar = ("infidelity", 0.1)
+    tiny: ClassVar = {"points": 6, "steps": 12, "hidden": (8,)}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 20}
 
     @property

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-import physopt
-from physopt import arguments
+from physopt import arguments, results
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.problems.ldft import studies, study_figures
 
@@ -163,11 +162,12 @@ def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
 
 def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:
     """Let a trained network design matrices for new isotherms that matrices have."""
-    run = physopt.load(folder)
+    run = results.load(folder)
     problem = run.config.problem
     held_out = problem.held_out(jax.random.split(jax.random.key(seed), count))
-    designed = problem.design(run.predict(held_out.inputs))  # type: ignore[attr-defined]
-    return np.asarray(designed, np.float64)
+    x = run.predict(held_out.inputs)
+    with jax.enable_x64(x.dtype == np.float64):
+        return np.asarray(problem.design(x), np.float64)  # type: ignore[attr-defined]
 
 
 def halved(options: StudyOptions) -> tuple[int, int]:

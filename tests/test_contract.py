@@ -32,7 +32,7 @@ def pairs():
     """Every problem with every rule; of the optax family adam alone stands for all."""
     for problem in PROBLEMS:
         for rule in RULES:
-            if rule == "adam" or not issubclass(find("rule", rule), FirstOrder):
+            if rule == "adam" or find("rule", rule).__module__ != FirstOrder.__module__:
                 yield problem, rule
 
 
@@ -72,7 +72,7 @@ def test_every_pair_trains(problem_name, rule_name):
     objective, params = build(problem, "default", 0)
     if reason := rule.refuses(objective):
         assert len(reason.split()) > 2, "a refusal says why"
-        return
+        pytest.skip(f"{rule_name} refuses {problem_name}: {reason}")
     source, key = training_source(problem, 0, BATCH, None), jax.random.key(0)
     traced = []
 
@@ -101,6 +101,8 @@ def test_zero_progress_and_a_seed_give_one_update(name):
     """A rule is a pure function: its update depends on its arguments alone."""
     rule, problem = find("rule", name)(), Tiny()
     objective, params = build(problem, "default", 0)
+    if rule.refuses(objective):
+        pytest.skip(f"{name}: {rule.refuses(objective)}")
     batch = problem.sample(jax.random.split(jax.random.key(0), BATCH)).at(0.0)
     state = rule.init(objective, params, jax.random.key(1))
     update = jax.jit(rule.update)

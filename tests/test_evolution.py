@@ -178,8 +178,8 @@ def test_a_population_is_counted():
 @needs_evosax
 def test_a_large_covariance_is_refused():
     objective, params, _ = case(Tiny(size=200))
-    assert CMAES().refuses(*case(Tiny())[:2]) is None
-    reason = CMAES().refuses(objective, params)
+    assert CMAES().refuses(case(Tiny())[0]) is None
+    reason = CMAES().refuses(objective)
     assert reason is not None
     assert "open_es" in reason
     with pytest.raises(ValueError, match="covariance of all"):

@@ -187,7 +187,7 @@ def test_the_inverse_step_comes_nearer(problem):
         return jnp.mean(jnp.abs(problem.isotherm(jax.nn.sigmoid(x)) - batch.target), axis=-1)
 
     before, after = error(x), error(jax.jit(problem.invert)(x, batch))
-    assert after.mean() < 0.99 * before.mean()
+    assert after.mean() < 0.995 * before.mean()
     # A step is at most 1 in x, so a matrix far away comes nearer by little; none gets worse by more
     # than the linearisation is worth.
     assert (after < before + 0.05).all()

@@ -18,7 +18,7 @@ class Pair(Tiny):
     def network(self, rngs):
         return Tiny(size=self.size).network(rngs)
 
-    def simulate(self, x, batch):
+    def simulate(self, x, batch):  # type: ignore[override]
         square = x**2 * self.scales(x.dtype)
         return {"sum": jnp.sum(x, axis=1, keepdims=True), "square": square + x[:, ::-1]}
 

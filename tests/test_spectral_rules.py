@@ -110,7 +110,7 @@ def test_every_method_gives_the_direction(problem, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("rule", [HalfInverse(tau=TAU), GaussNewton(tau=TAU)])
+@pytest.mark.parametrize("rule", [HalfInverse(tau=TAU), GaussNewton(tau=TAU, adaptive=False)])
 def test_a_float32_network_keeps_the_direction(rule, method):
     arguments = case(Curved(), "float32")
     updates, _, _ = update(rule.replace(method=method, krylov_steps=100), *arguments)
@@ -130,7 +130,7 @@ def test_kappa_1_is_the_gradient():
 @pytest.mark.usefixtures("x64")
 def test_kappa_minus_1_is_least_squares():
     arguments = case(Curved())
-    updates, _, _ = update(GaussNewton(tau=TAU), *arguments)
+    updates, _, _ = update(GaussNewton(tau=TAU, adaptive=False), *arguments)
     j, g = reference(*arguments)
     # lstsq drops s <= rcond max(s), and its result has the least norm: the pseudo-inverse.
     assert error(-flat(updates), np.linalg.lstsq(j, g, rcond=TAU)[0]) < 1e-6
@@ -190,7 +190,7 @@ def test_gauss_newton_solves_a_linear_problem_in_one_step():
     problem = Tiny()
     batch = problem.sample(jax.random.split(jax.random.key(1), BATCH)).at(0.0)
     objective, x = build_unknowns(problem, jnp.zeros((BATCH, 3)))
-    rule = PerSample(GaussNewton())
+    rule = PerSample(GaussNewton(adaptive=False))
     updates, _, _ = update(rule, objective, x, batch)
     solved = objective.predict(jax.tree.map(jnp.add, x, updates), batch.inputs)
     # Condition 10 in float32.
@@ -231,7 +231,7 @@ class RankOne(Tiny):
 def test_a_jacobian_of_rank_one(method):
     objective, x = build_unknowns(RankOne(), jnp.zeros((1, 3)))
     batch = RankOne().sample(jax.random.split(jax.random.key(1), 1)).at(0.0)
-    updates, _, info = update(GaussNewton(method=method), objective, x, batch)
+    updates, _, info = update(GaussNewton(method=method, adaptive=False), objective, x, batch)
     # Each x takes a third of what the mean of the targets asks for.
     np.testing.assert_allclose(flat(updates), np.full(3, jnp.mean(batch.target) / 3), rtol=1e-5)
     assert info["rank"] == 1
@@ -273,6 +273,9 @@ DENSE = Size(16, 64, 64, 41408, ((1, 64, 64), (1, 64, 256), (1, 256, 64)), 0, Fa
     [
         (DENSE, "layerwise"),
         (DENSE._replace(linearizes=True), "physics"),
+        # Damped enough, thirty steps of the Krylov method are exact, and cheaper.
+        (DENSE._replace(linearizes=True, damping=0.2), "krylov"),
+        (DENSE._replace(linearizes=True, damping=0.02), "physics"),
         (DENSE._replace(layers=(), explicit=41408), "layerwise"),
         (DENSE._replace(batch=512, outputs=4, parameters=300, layers=((1, 10, 30),)), "columns"),
         # A convolutional network with 10^6 parameters and 64 x 64 outputs, within 4 GB.
@@ -285,6 +288,21 @@ def test_the_choice_of_a_method(size, method):
     assert plan.method.name == method
     assert plan.method.bytes(size) <= size.limit
     assert method in str(plan)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_krylov_method_is_as_exact_as_the_choice_takes_it_to_be():
+    arguments = case(Sloped(), batch=16)  # n = 64 is more than the 30 steps
+    rule = HalfInverse(damping=0.2)
+    assert rule.plan(*arguments).startswith("krylov")
+    found, exact = (flat(update(rule.replace(method=m), *arguments)[0]) for m in ("auto", "rows"))
+    assert error(found, exact) < 1e-4
+    # Without damping nothing is promised, and the change over the last steps shows it.
+    few = rule.replace(damping=0.0, method="krylov", krylov_steps=8)
+    found, _, info = update(few, *arguments)
+    missing = error(flat(found), flat(update(few.replace(method="rows"), *arguments)[0]))
+    assert missing > 1e-2
+    assert info["krylov_change"] > missing / 10
 
 
 def test_a_method_beyond_memory_is_refused():

@@ -44,12 +44,13 @@ def draw_accuracy(frame: pd.DataFrame) -> Figure:
                    label=f"{name}, uptake anywhere by > 0.01", **style)  # fmt: skip
     size.set_yscale("log")
     # What is below is the tolerance of the converged isotherm, not an error of the unrolled one.
-    size.set_ylim(bottom=1e-3)
+    size.set_ylim(1e-3, max(1.0, 2 * frame.quantile95_area_percent.max()))
     size.set_ylabel("area difference to converged (%)")
     share.set_ylabel("matrices that are off (%)")
     share.set_ylim(0, 100)
     for axis in (size, share):
         _sweeps_axis(axis, frame)
+        axis.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -108,7 +109,8 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
             axis.set_xlabel("sites along each side")
             axis.set_xscale("log", base=2)
             _number_ticks(axis, rows["size"])
-            axis.set_yscale("log")
+            if axis is space or rows.seconds.notna().any():
+                axis.set_yscale("log")
             axis.grid(alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
@@ -156,7 +158,7 @@ def draw_gradient_error(frame: pd.DataFrame) -> Figure:
         share.plot(part.sweeps, part.share_cosine_below_09, label=name, **style)
     error.set_yscale("log")
     # Below that the compared gradients are equal for any purpose.
-    error.set_ylim(bottom=1e-6)
+    error.set_ylim(1e-6, max(1.0, 2 * frame.error_75.max()))
     error.set_ylabel("relative error, median and quartiles")
     cosine.set_ylabel("cosine, median and quartiles")
     cosine.set_ylim(None, 1.03)
@@ -165,6 +167,7 @@ def draw_gradient_error(frame: pd.DataFrame) -> Figure:
     share.yaxis.set_major_formatter(PercentFormatter(1))
     for axis in (error, cosine, share):
         _sweeps_axis(axis, frame)
+    share.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -185,7 +188,6 @@ def _sweeps_axis(axis: Axes, frame: pd.DataFrame) -> None:
     _number_ticks(axis, frame.sweeps)
     axis.set_xlabel("sweeps per humidity, M")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, frameon=False)
 
 
 def _number_ticks(axis: Axes, numbers: Iterable[float]) -> None:

@@ -143,7 +143,7 @@ def test_poisson_against_svd():
     start = time.perf_counter()
     jax.block_until_ready(whole())
     gram = time.perf_counter() - start
-    for steps in (30, 60, 120, 240):
+    for steps in (60, 240, 480):
         krylov = compiled(HalfInverse(method="krylov", krylov_steps=steps), *arguments)[0]
         updates, _, info = krylov()
         seconds = interleaved({"krylov": krylov}, 5)["krylov"]
@@ -166,12 +166,17 @@ def test_design_against_adam():
     problem = getattr(design, "LDFT3D", design.LDFT2D)()
     objective, params, _ = case(problem, 2)
     batch = training_source(problem, 0, 16, None).draw(jnp.int32(0)).at(0.0)
-    rules = {"adam": Adam(), "hig": HalfInverse(damping=0.2)}
+    damped = HalfInverse(damping=0.2)
+    rules = {"adam": Adam(), "hig": damped, "undamped": HalfInverse()}
     candidates = {name: compiled(r, objective, params, batch)[0] for name, r in rules.items()}
     seconds = interleaved(candidates, 7)
     ratio = seconds["hig"] / seconds["adam"]
-    print(f"\n{type(problem).__name__}: Adam {1e3 * seconds['adam']:.1f} ms, HIG {ratio:.2f}x")
-    print(HalfInverse().plan(objective, params, batch))
+    undamped = seconds["undamped"] / seconds["adam"]
+    print(
+        f"\n{type(problem).__name__}: Adam {1e3 * seconds['adam']:.1f} ms, HIG {ratio:.2f}x "
+        f"(wanted 5x), without damping {undamped:.2f}x"
+    )
+    print(damped.plan(objective, params, batch))
 
 
 def test_convolutional_network():

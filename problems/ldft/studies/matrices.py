@@ -80,9 +80,12 @@ def area_percent(y: np.ndarray, other: np.ndarray) -> np.ndarray:
 def lattice_of(matrices: np.ndarray) -> dict[str, int]:
     """Return the columns that every frame begins with: dimensions and size of the lattice.
 
-    Raises ValueError for an array that is not [matrices, n, n] or [matrices, n, n, n].
+    Raises ValueError for an array that is not [matrices, n, n] or [matrices, n, n, n], or whose
+    values are not all in [0, 1], which compiled code cannot check.
     """
     shape = np.shape(matrices)
     if len(shape) not in (3, 4) or len(set(shape[1:])) != 1:
         raise ValueError(f"matrices are [matrices, n, n] or [matrices, n, n, n], not {shape}")
+    if not np.all((np.asarray(matrices) >= 0) & (np.asarray(matrices) <= 1)):
+        raise ValueError("matrices must lie in [0, 1]; some values do not, or are NaN")
     return {"dimensions": len(shape) - 1, "size": shape[1]}

@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from physopt.problems.ldft.isotherm import isotherm
 from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import area_percent, in_precision_of, lattice_of
+from physopt.problems.ldft.studies.matrices import (
+    area_percent,
+    compiled_isotherm,
+    in_precision_of,
+    lattice_of,
+)
 
 
 def translation(
@@ -41,9 +45,9 @@ def translation(
         raise ValueError(f"matrices are [matrices, n, n], not {matrices.shape}")
     options: dict[str, Any] = {"spacing": spacing, "fluid": fluid}
     with in_precision_of(matrices):
-        flat = np.asarray(isotherm(jnp.asarray(matrices), dimensions=2, **options))
+        flat = np.asarray(compiled_isotherm(jnp.asarray(matrices), dimensions=2, **options))
         repeated = np.repeat(matrices[..., None], lattice["size"], axis=-1)
-        deep = np.asarray(isotherm(jnp.asarray(repeated), dimensions=3, **options))
+        deep = np.asarray(compiled_isotherm(jnp.asarray(repeated), dimensions=3, **options))
     count, points = flat.shape
     return pd.DataFrame(
         {

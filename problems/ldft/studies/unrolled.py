@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,12 @@ import pandas as pd
 
 from physopt.problems.ldft.isotherm import isotherm
 from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import area_percent, in_precision_of, lattice_of
+from physopt.problems.ldft.studies.matrices import (
+    area_percent,
+    compiled_isotherm,
+    in_precision_of,
+    lattice_of,
+)
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -57,9 +63,10 @@ def accuracy(
     rows = []
     with in_precision_of(matrices):
         pores = jnp.asarray(matrices)
-        converged = np.asarray(isotherm(pores, **options))
+        converged = np.asarray(compiled_isotherm(pores, **options))
         for count in sweeps:
-            y = np.asarray(isotherm(pores, gradient="unrolled", sweeps=count, **options))
+            unrolled = {"gradient": "unrolled", "sweeps": count, **options}
+            y = np.asarray(compiled_isotherm(pores, **unrolled))
             area = area_percent(y, converged)
             rows.append(
                 {
@@ -133,13 +140,17 @@ def gradient_error(
 def _gradients(matrices: np.ndarray, wanted: np.ndarray, options: dict[str, Any]) -> np.ndarray:
     """dL/deta of every matrix: [matrices, sites]."""
     target = jnp.asarray(wanted, matrices.dtype)
+    gradients = _loss_gradient(jnp.asarray(matrices), target, **options)
+    return np.asarray(gradients, np.float64).reshape(len(matrices), -1)
 
+
+@partial(jax.jit, static_argnames=("dimensions", "gradient", "sweeps", "fluid"))
+def _loss_gradient(matrices: jax.Array, target: jax.Array, **options: Any) -> jax.Array:
     def loss(pores: jax.Array) -> jax.Array:
         y = isotherm(pores, spacing=1 / target.shape[1], **options)
         return 0.5 * jnp.sum((y - target) ** 2)
 
-    gradients = jax.jit(jax.grad(loss))(jnp.asarray(matrices))
-    return np.asarray(gradients, np.float64).reshape(len(matrices), -1)
+    return jax.grad(loss)(matrices)
 
 
 def _summary(errors: np.ndarray, cosines: np.ndarray) -> dict[str, Any]:
