@@ -206,9 +206,10 @@ class HalfInverse(SpectralPower):
 class GaussNewton(SpectralPower):
     """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
 
-    adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual decrease
-    of the batch's loss over that of its quadratic model, d is divided by 2 where rho > 3/4,
-    multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
+    adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
+    decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
+    rho > 3/4, multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
+    adaptive=false is the published rule, cut at tau alone; it diverges where J is near singular.
     Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
