@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from physopt import arguments
-from physopt.check import Finding
+from physopt.findings import Finding
 from physopt.options import OptionError
 from physopt.problem import (
     Designs,

@@ -1,0 +1,53 @@
+"""Findings: what a check reports, and the comparisons that all checks share."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from physopt.options import Options
+
+
+class Finding(NamedTuple):
+    """A promise, whether it is kept (None: not tested), and a remark."""
+
+    claim: str
+    passed: bool | None
+    detail: str
+
+
+class Failed(Exception):
+    """Why a promise is broken."""
+
+
+Checks = Iterator[tuple[str, Callable[[], str]]]
+"""Claims, each with the function that tests it."""
+
+
+def options_are_values(options: Options) -> str:
+    """Test that options can be hashed and survive JSON."""
+    try:
+        hash(options)
+    except TypeError as error:
+        raise Failed(f"cannot be hashed, which jit needs: {error}; use tuples, not lists") from None
+    given = json.loads(json.dumps(options.as_dict()))
+    again = type(options)(**{f.name: given[f.name] for f in dataclasses.fields(options)})
+    if again != options:
+        raise Failed("reading the options back from JSON gives others")
+    return ""
+
+
+def must_match(expected: Any, found: Any, tolerance: float, reason: str) -> None:
+    """Raise Failed unless two trees agree, relative to the largest entry of each leaf."""
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            continue
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        scale = max(1e-12, float(np.max(np.abs(a), initial=0)))
+        difference = float(np.max(np.abs(a - b), initial=0)) / scale
+        if not difference <= tolerance:
+            raise Failed(f"{reason} (relative difference {difference:.1e})")
