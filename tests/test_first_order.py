@@ -13,14 +13,15 @@ from physopt.options import OptionError
 from physopt.rule import COUNTS
 
 
-def step(rule, progress=0.0, state=None, count=1):
-    """Return the updates of the last of `count` updates at fixed parameters, and its state."""
+def step(rule, progress=0.0, count=1):
+    """Return the last of `count` updates at fixed parameters, its info and the gradient."""
     problem = Tiny()
     objective, params = build(problem, "default", 0)
     batch = problem.sample(jax.random.split(jax.random.key(0), 4)).at(progress)
-    state = rule.init(objective, params, jax.random.key(1)) if state is None else state
+    state = rule.init(objective, params, jax.random.key(1))
     update = jax.jit(rule.update)
-    for _ in range(count):
+    updates, state, info = update(objective, params, state, batch, jax.random.key(2))
+    for _ in range(count - 1):
         updates, state, info = update(objective, params, state, batch, jax.random.key(2))
     return updates, info, jax.grad(objective.value)(params, batch)
 
