@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 
 from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
@@ -99,8 +98,7 @@ class SpectralPower(UpdateRule):
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation, and float64 matrices where there is no float64."""
-        variables = jax.tree.leaves(objective.rest, is_leaf=lambda v: isinstance(v, nnx.Variable))
-        if any(isinstance(variable, nnx.BatchStat) for variable in variables):
+        if objective.has_batch_statistics():
             return (
                 "batch normalisation couples the samples of a batch, so that none has a Jacobian "
                 "of its own; use normalization=group"
