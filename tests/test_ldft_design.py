@@ -11,13 +11,9 @@ from physopt.objective import build
 from physopt.options import OptionError
 from physopt.problems.ldft import isotherm
 from physopt.problems.ldft.curves import read_isotherm
-from physopt.problems.ldft.design import LDFT2D, LDFT3D, LDFTHysteresis
-from physopt.problems.ldft.relaxation import (
-    binarisation_penalty,
-    binary,
-    continuity_penalty,
-    relax,
-)
+from physopt.problems.ldft.losses import binarisation_penalty, continuity_penalty
+from physopt.problems.ldft.named import LDFT2D, LDFT3D, LDFTHysteresis
+from physopt.problems.ldft.relaxation import binary, relax
 from physopt.problems.ldft.targets import (
     POROSITIES,
     procedural_loop,

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from physopt.problems.ldft import studies, study_figures
-from physopt.problems.ldft.design import LDFT2D
+from physopt.problems.ldft.named import LDFT2D
 
 SCRIPT = Path(__file__).resolve().parent.parent / "runs" / "ldft_studies.py"
 HUMIDITIES = np.arange(1, 41) / 40

@@ -9,6 +9,7 @@ Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -22,16 +23,12 @@ from physopt.problem import Batch, Problem
 from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_isotherm
+from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.inverse import best_offset, inverse_step
-from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian
+from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian, solver_settings
 from physopt.problems.ldft.lattice import Fluid
-from physopt.problems.ldft.relaxation import (
-    Relaxation,
-    binarisation_penalty,
-    binary,
-    continuity_penalty,
-    relax,
-)
+from physopt.problems.ldft.losses import MISFITS, Misfit, penalty_roots
+from physopt.problems.ldft.relaxation import Relaxation, binary, relax
 from physopt.problems.ldft.targets import (
     optimised_matrices,
     procedural_loop,
@@ -43,10 +40,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Targets = Literal["mixture", "simulated", "procedural"]
-Misfit = Literal["squared", "area", "smooth_area"]
-
-SMOOTHING = 1e-4
-TINY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,15 +211,40 @@ class InverseDesign(Problem):
             x, batch.target, self._slope, self.inverse_iterations, self.inverse_damping
         )
 
+    def estimate_gradient_equilibrium(
+        self, x: jax.Array, batch: Batch, key: jax.Array, nudge: float
+    ) -> jax.Array:
+        """Return dL/dx of the mean loss from equilibria at +-nudge: [batch, *lattice].
+
+        `nudge` is the shift of the chemical potential in units of kT, the same at every humidity.
+        """
+        return self._estimated(x, batch, lambda *a: nudged_gradient(*a, nudge))
+
+    def estimate_gradient_randomized(
+        self, x: jax.Array, batch: Batch, key: jax.Array, fraction: float
+    ) -> jax.Array:
+        """Return an unbiased dL/dx of the mean loss from a fraction of the humidities."""
+        return self._estimated(x, batch, lambda *a: randomized_gradient(*a, key, fraction))
+
+    def _estimated(
+        self, x: jax.Array, batch: Batch, estimate: Callable[..., jax.Array]
+    ) -> jax.Array:
+        """Return dL/dx, the part of it that goes through the physics by an estimate of dL/deta."""
+
+        def loss(y: jax.Array, eta: jax.Array) -> jax.Array:
+            return jnp.mean(self.loss(self._with_penalties(y, eta, batch.progress), batch))
+
+        eta, pull = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
+        settings = solver_settings(eta, **self._physics(eta.dtype))
+        rows = settings.lattice.flatten(eta)
+        through = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
+        beside = jax.grad(loss, argnums=1)(batch.target, eta)  # of the penalties
+        return pull(settings.lattice.unflatten(through) + beside)[0]
+
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
         """Return the misfit of the isotherm plus 1/2 the squares of the penalty residuals."""
-        misfit = y[:, : self.length] - batch.target
         penalty = 0.5 * jnp.sum(y[:, self.length :] ** 2, axis=-1)
-        if self.misfit == "squared":
-            return 0.5 * jnp.sum(misfit**2, axis=-1) + penalty
-        if self.misfit == "area":
-            return jnp.mean(jnp.abs(misfit), axis=-1) + penalty
-        return jnp.sum(jnp.sqrt(misfit**2 + SMOOTHING), axis=-1) + penalty
+        return MISFITS[self.misfit](y[:, : self.length] - batch.target) + penalty
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Measure the rounded matrix with the converged simulator, and the relaxed one beside it.
@@ -300,60 +318,4 @@ class InverseDesign(Problem):
         return jnp.concatenate([y, jax.vmap(self._penalties_of_one)(eta, progress)], axis=1)
 
     def _penalties_of_one(self, eta: jax.Array, progress: jax.Array) -> jax.Array:
-        """Return sqrt(2 w R) for each penalty R of one matrix, so that 1/2 of its square is w R."""
-        parts = []
-        if self.continuity:
-            parts.append(self.continuity * continuity_penalty(eta[None])[0])
-        if self.binarisation:
-            parts.append(self.binarisation * progress * binarisation_penalty(eta[None])[0])
-        # Without the tiny term the derivative of the root is infinite at R = 0.
-        roots = [jnp.sqrt(2 * part + TINY) for part in parts]
-        return jnp.stack(roots).astype(eta.dtype) if roots else jnp.zeros(0, eta.dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class LDFT2D(InverseDesign):
-    """Inverse design of porous matrices on a square lattice, by their sorption isotherm.
-
-    rho_i = eta_i sigmoid(beta (mu(h) + w_ff sum_j rho_j + w_mf sum_j (1 - eta_j))) at each of 40
-    humidities; y(h) = sum rho / sum eta; loss 1/2 sum_h (y - y*)^2. The unknown x [batch, n, n] is
-    the pre-activation of a binary matrix. area_percent is 100 mean_h |y - y*|.
-
-    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
-    """
-
-    dimensions: ClassVar[int] = 2
-    defaults: ClassVar = {"batch_size": 8, "steps": 1000, "log_every": 50, "heldout_size": 64}
-
-
-@dataclasses.dataclass(frozen=True)
-class LDFT3D(InverseDesign):
-    """Inverse design of porous matrices on a cubic lattice, by their sorption isotherm.
-
-    As ldft2d, with x [batch, n, n, n] and six neighbours a site.
-
-    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
-    """
-
-    size: Annotated[int, Bounds(2)] = 10
-
-    dimensions: ClassVar[int] = 3
-    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 50, "heldout_size": 64}
-
-
-@dataclasses.dataclass(frozen=True)
-class LDFTHysteresis(InverseDesign):
-    """Inverse design of porous matrices by their whole hysteresis loop.
-
-    As ldft2d or ldft3d, with y [batch, 2 points]: adsorption at h = 1/points ... 1, then desorption
-    from there back to 0, each branch on its own metastable states.
-
-    Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
-    """
-
-    dimensions: Literal[2, 3] = 2  # type: ignore[misc]
-    """Of the lattice; a cubic one of 20^3 sites is large, so set the size too."""
-
-    desorption: ClassVar[bool] = True
-    target: ClassVar = ("area_percent", 4.0)
-    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 50, "heldout_size": 64}
+        return penalty_roots(eta, self.continuity, self.binarisation, progress)

@@ -70,28 +70,37 @@ class Equilibrium(NamedTuple):
     """Sweeps spent [batch, points], int32."""
 
 
-def _solve(settings: Settings, pores: Array) -> Equilibrium:
-    """Adsorption from rho = 0, desorption from the density at the highest humidity."""
-    batch, sites = pores.shape
-    increasing = len(settings.humidities)
-    activity = settings.activity(pores.dtype)
-    solve = partial(
-        fixed_point.solve,
+def branch(
+    settings: Settings, pores: Array, activity: Array, start: Array | None, direction: int
+) -> Equilibrium:
+    """Fixed points at each activity [points], reached from `start` [batch, points or 1, sites].
+
+    The density rises from its start (direction 1; none starts from 0) or falls (-1).
+    """
+    lanes = fixed_point.solve(
         pores,
         settings.field(pores),
+        activity,
+        start,
+        direction=direction,
         lattice=settings.lattice,
         coupling=settings.coupling,
         schedule=settings.schedule,
     )
-    branches = [solve(activity[:increasing], None)]
-    if settings.desorption:
-        saturated = branches[0].density.reshape(batch, increasing, sites)[:, -1]
-        branches.append(solve(activity[increasing:], saturated))
-    density, error, sweeps = (
-        jnp.concatenate([x.reshape(batch, -1, *x.shape[1:]) for x in parts], axis=1)
-        for parts in zip(*branches, strict=True)
-    )
+    density, error, sweeps = (x.reshape(len(pores), -1, *x.shape[1:]) for x in lanes)
     return Equilibrium(density.sum(-1), density, error, sweeps)
+
+
+def _solve(settings: Settings, pores: Array) -> Equilibrium:
+    """Adsorption from rho = 0, desorption from the density at the highest humidity."""
+    increasing = len(settings.humidities)
+    activity = settings.activity(pores.dtype)
+    adsorption = branch(settings, pores, activity[:increasing], None, 1)
+    if not settings.desorption:
+        return adsorption
+    saturated = adsorption.density[:, -1:]
+    desorption = branch(settings, pores, activity[increasing:], saturated, -1)
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), adsorption, desorption)
 
 
 def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
@@ -144,7 +153,8 @@ def _equilibrium_jvp(
         rows = settings.lattice.rows(moved) if with_density else jnp.zeros((lanes, 0), pores.dtype)
         return lane_sum(moved), rows
 
-    filling, rows = map_response(settings, pores, state.density, respond)
+    activity = settings.activity(pores.dtype)
+    filling, rows = map_response(settings, pores, state.density, activity, respond)
     return state, Equilibrium(
         filling,
         rows if with_density else jnp.zeros_like(state.density),
@@ -157,6 +167,7 @@ def map_response(
     settings: Settings,
     pores: Array,
     density: Array,
+    activity: Array,
     function: Callable[[Callable[[Parts], Parts], int], T],
 ) -> T:
     """Apply a function to the linear response of a few humidities after another.
@@ -170,7 +181,7 @@ def map_response(
     batch, points, sites = density.shape
     width = max(1, min(points, settings.response_sites // (batch * sites)))
     count = -(-points // width)
-    field, activity = settings.field(pores), settings.activity(pores.dtype)
+    field = settings.field(pores)
 
     @jax.checkpoint
     def block(start: Array) -> T:
@@ -200,7 +211,7 @@ def map_response(
     return jax.tree.map(assemble, blocks)
 
 
-def uptake_jacobian(settings: Settings, pores: Array, density: Array) -> Array:
+def filling_jacobian(settings: Settings, pores: Array, density: Array, activity: Array) -> Array:
     """Derivative of the filling by every pore fraction, [batch, points, sites]."""
 
     def respond(tangent: Callable[[Parts], Parts], lanes: int) -> Array:
@@ -209,4 +220,4 @@ def uptake_jacobian(settings: Settings, pores: Array, density: Array) -> Array:
         (rows,) = transpose(jnp.ones(lanes, pores.dtype))
         return settings.lattice.rows(rows)
 
-    return map_response(settings, pores, density, respond)
+    return map_response(settings, pores, density, activity, respond)

@@ -183,6 +183,7 @@ def solve(
     lattice: Sublattices,
     coupling: float,
     schedule: Schedule,
+    direction: int,
 ) -> Lanes:
     """Fixed points for every matrix at every humidity.
 
@@ -190,27 +191,29 @@ def solve(
         pores: pore fractions eta in storage order [batch, sites].
         field: `matrix_field` in storage order [batch, sites].
         activity: `log_activity` [points].
-        start: densities from which all humidities of a matrix start, decreasing (desorption),
-            [batch, sites]; None starts from 0, increasing (adsorption).
+        start: densities from which the humidities of a matrix start, [batch, points, sites], or
+            [batch, 1, sites] for all of them; None starts from 0.
         lattice: the split of the lattice.
         coupling: w_ff / kT.
         schedule: when to stop, and block widths.
+        direction: 1 where the density rises from its start (adsorption), -1 where it falls
+            (desorption).
 
     Returns:
         Lanes with matrix-major lane order, lane = matrix * points + point. A lane has converged
         where `error <= schedule.tolerance`; a NaN never has.
     """
     batch, points = pores.shape[0], activity.shape[0]
-    count, sign = batch * points, 1 if start is None else -1
+    count = batch * points
 
     def block_of(chosen: Array) -> Block:
         matrix, point = chosen // points, chosen % points
         shifted = tuple(f + activity[point] for f in lattice.parts(field[matrix]))
         return Block(lattice.parts(pores[matrix]), shifted)
 
-    rows = jnp.zeros_like(pores) if start is None else start
+    rows = jnp.zeros((batch, 1, pores.shape[1]), pores.dtype) if start is None else start
     lanes = Lanes(
-        jnp.repeat(rows, points, axis=0),
+        jnp.broadcast_to(rows, (batch, points, pores.shape[1])).reshape(count, -1),
         jnp.full(count, jnp.inf, pores.dtype),
         jnp.zeros(count, jnp.int32),
     )
@@ -221,7 +224,7 @@ def solve(
             return _unfinished(lanes, schedule).sum() > narrower
 
         def advance(lanes: Lanes, width: int = width) -> Lanes:
-            return _advance_worst(lattice, sign, coupling, schedule, width, block_of, lanes)
+            return _advance_worst(lattice, direction, coupling, schedule, width, block_of, lanes)
 
         lanes = lax.while_loop(more_than_narrower, advance, lanes)
     return lanes

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
-from physopt.problems.ldft.equilibrium import Settings, equilibrium, uptake_jacobian
+from physopt.problems.ldft.equilibrium import Settings, equilibrium, filling_jacobian
 from physopt.problems.ldft.fixed_point import Schedule
 from physopt.problems.ldft.lattice import WATER, Fluid, log_activity, matrix_field, sweep
 from physopt.problems.ldft.response import LinearSolver
@@ -93,17 +93,25 @@ def isotherm(
     Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
     """
     pores = _checked_pores(pores, dimensions)
-    points = _checked_humidities(humidities, spacing)
     if gradient not in ("implicit", "unrolled", "remat"):
         raise ValueError(f"gradient is 'implicit', 'unrolled' or 'remat', not {gradient!r}")
     if gradient != "implicit":
         if return_convergence:
             raise ValueError("return_convergence needs gradient='implicit'")
         recompute = gradient == "remat"
+        points = _checked_humidities(humidities, spacing)
         baseline = _unrolled(pores, points, desorption, sweeps, fluid, recompute, return_density)
         return baseline if return_density else baseline[0]
-    settings = _settings(
-        pores, points, desorption, tolerance, linear_tolerance, maximum_sweeps, fluid
+    settings = solver_settings(
+        pores,
+        dimensions=dimensions,
+        humidities=humidities,
+        spacing=spacing,
+        desorption=desorption,
+        tolerance=tolerance,
+        linear_tolerance=linear_tolerance,
+        maximum_sweeps=maximum_sweeps,
+        fluid=fluid,
     )
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, return_density, rows)
@@ -140,15 +148,23 @@ def isotherm_and_jacobian(
         return_convergence a `Convergence` as well.
     """
     pores = _checked_pores(pores, dimensions)
-    points = _checked_humidities(humidities, spacing)
-    settings = _settings(
-        pores, points, desorption, tolerance, linear_tolerance, maximum_sweeps, fluid
+    settings = solver_settings(
+        pores,
+        dimensions=dimensions,
+        humidities=humidities,
+        spacing=spacing,
+        desorption=desorption,
+        tolerance=tolerance,
+        linear_tolerance=linear_tolerance,
+        maximum_sweeps=maximum_sweeps,
+        fluid=fluid,
     )
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, False, rows)
     total = rows.sum(-1, keepdims=True)
     uptake = _per_pore(state.filling, total)
-    response = uptake_jacobian(settings, rows, state.density)
+    activity = settings.activity(rows.dtype)
+    response = filling_jacobian(settings, rows, state.density, activity)
     jacobian = _per_pore(response - uptake[..., None], total[..., None])
     result = uptake, settings.lattice.unflatten(jacobian)
     if return_convergence:
@@ -166,16 +182,24 @@ def _convergence(settings: Settings, error: Array, sweeps: Array) -> Convergence
     return Convergence(error, sweeps, failed.sum(-1))
 
 
-def _settings(
+def solver_settings(
     pores: Array,
-    humidities: tuple[float, ...],
-    desorption: bool,
-    tolerance: float | None,
-    linear_tolerance: float | None,
-    maximum_sweeps: int,
-    fluid: Fluid,
+    *,
+    dimensions: int,
+    humidities: Sequence[float] | None = None,
+    spacing: float = 0.025,
+    desorption: bool = False,
+    tolerance: float | None = None,
+    linear_tolerance: float | None = None,
+    maximum_sweeps: int = 20_000,
+    fluid: Fluid = WATER,
 ) -> Settings:
-    """Defaults by precision, and block sizes by what the backend likes."""
+    """Return what the solvers need: defaults by precision, block sizes by what the backend likes.
+
+    The options are those of `isotherm`, which is also where the errors are listed.
+    """
+    pores = _checked_pores(pores, dimensions)
+    points = _checked_humidities(humidities, spacing)
     double = pores.dtype == jnp.float64
     if tolerance is None:
         tolerance = 1e-10 if double else 1e-6
@@ -191,7 +215,7 @@ def _settings(
     return Settings(
         lattice=lattice,
         fluid=fluid,
-        humidities=humidities,
+        humidities=points,
         desorption=desorption,
         schedule=Schedule(float(tolerance), int(maximum_sweeps), (width, max(16, width // 4))),
         solver=LinearSolver(float(linear_tolerance)),

@@ -39,19 +39,3 @@ def binary(x: jax.Array) -> jax.Array:
 def _rounded(soft: jax.Array) -> jax.Array:
     """Round, with the derivative of not having rounded."""
     return soft + jax.lax.stop_gradient(jnp.where(soft > 0.5, 1.0, 0.0).astype(soft.dtype) - soft)
-
-
-def continuity_penalty(eta: jax.Array) -> jax.Array:
-    """Return sum over ordered neighbour pairs (eta_i - eta_j)^2 / (2 d N^d): [batch].
-
-    0 for a uniform matrix, 1 for a chequerboard; small where phases are continuous.
-    """
-    axes = tuple(range(1, eta.ndim))
-    # Each pair is met twice, once from either side, and 2 d neighbours make the mean over pairs.
-    squares = sum(jnp.mean((eta - jnp.roll(eta, 1, axis)) ** 2, axis=axes) for axis in axes)
-    return jnp.asarray(squares) / len(axes)
-
-
-def binarisation_penalty(eta: jax.Array) -> jax.Array:
-    """Return the mean of 4 eta (1 - eta): 0 for a binary matrix, 1 for one that is all 1/2."""
-    return jnp.mean(4 * eta * (1 - eta), axis=tuple(range(1, eta.ndim)))

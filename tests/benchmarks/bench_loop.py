@@ -16,7 +16,7 @@ import pytest
 from physopt.data import batch_key, training_source
 from physopt.objective import build
 from physopt.optimizers.first_order import Adam
-from physopt.problems.ldft.design import LDFT2D
+from physopt.problems.ldft.named import LDFT2D
 from physopt.train import Budget, Clock, compile_program, initial_carry, train
 
 ROUNDS, BATCH = 9, 8

@@ -23,7 +23,7 @@ from physopt.objective import Objective, build, flatten
 from physopt.optimizers.first_order import Adam
 from physopt.optimizers.spectral import HalfInverse
 from physopt.problem import Batch
-from physopt.problems.ldft import design
+from physopt.problems.ldft.named import LDFT3D
 from physopt.problems.oscillators import Oscillators
 from physopt.problems.poisson import Poisson
 from physopt.problems.poisson8 import Poisson8
@@ -163,7 +163,7 @@ def test_poisson_against_svd():
 
 
 def test_design_against_adam():
-    problem = getattr(design, "LDFT3D", design.LDFT2D)()
+    problem = LDFT3D()
     objective, params, _ = case(problem, 2)
     batch = training_source(problem, 0, 16, None).draw(jnp.int32(0)).at(0.0)
     damped = HalfInverse(damping=0.2)

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 import jax
 import numpy as np
 
-from physopt.problems.ldft.design import LDFT2D, LDFT3D
 from physopt.problems.ldft.isotherm import isotherm
+from physopt.problems.ldft.named import LDFT2D, LDFT3D
 from physopt.problems.ldft.targets import procedural_target, random_matrix
 
 # Compiled once for every shape and choice of options, where calling `isotherm` compiles each time.

@@ -1,0 +1,68 @@
+"""Losses of an inverse design: what a wrong isotherm costs, and penalties on the matrix."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Misfit = Literal["squared", "area", "smooth_area"]
+
+SMOOTHING = 1e-4
+TINY = 1e-12
+
+
+def squared(residual: jax.Array) -> jax.Array:
+    """Return 1/2 sum r^2: [batch, points] -> [batch]."""
+    return 0.5 * jnp.sum(residual**2, axis=-1)
+
+
+def area(residual: jax.Array) -> jax.Array:
+    """Return mean |r|: [batch, points] -> [batch]."""
+    return jnp.mean(jnp.abs(residual), axis=-1)
+
+
+def smooth_area(residual: jax.Array) -> jax.Array:
+    """Return sum sqrt(r^2 + 1e-4): [batch, points] -> [batch]."""
+    return jnp.sum(jnp.sqrt(residual**2 + SMOOTHING), axis=-1)
+
+
+MISFITS: dict[Misfit, Callable[[jax.Array], jax.Array]] = {
+    "squared": squared,
+    "area": area,
+    "smooth_area": smooth_area,
+}
+
+
+def continuity_penalty(eta: jax.Array) -> jax.Array:
+    """Return sum over ordered neighbour pairs (eta_i - eta_j)^2 / (2 d N^d): [batch].
+
+    0 for a uniform matrix, 1 for a chequerboard; small where phases are continuous.
+    """
+    axes = tuple(range(1, eta.ndim))
+    # Each pair is met twice, once from either side, and 2 d neighbours make the mean over pairs.
+    squares = sum(jnp.mean((eta - jnp.roll(eta, 1, axis)) ** 2, axis=axes) for axis in axes)
+    return jnp.asarray(squares) / len(axes)
+
+
+def binarisation_penalty(eta: jax.Array) -> jax.Array:
+    """Return the mean of 4 eta (1 - eta): 0 for a binary matrix, 1 for one that is all 1/2."""
+    return jnp.mean(4 * eta * (1 - eta), axis=tuple(range(1, eta.ndim)))
+
+
+def penalty_roots(
+    eta: jax.Array, continuity: float, binarisation: float, progress: jax.Array
+) -> jax.Array:
+    """Return sqrt(2 w R) of one matrix for each penalty R whose weight w is not 0: [penalties].
+
+    1/2 of its square is w R, so that penalties are residuals like those of the isotherm. The weight
+    of the binarisation rises with the progress from 0.
+    """
+    parts = []
+    if continuity:
+        parts.append(continuity * continuity_penalty(eta[None])[0])
+    if binarisation:
+        parts.append(binarisation * progress * binarisation_penalty(eta[None])[0])
+    # Without the tiny term the derivative of the root is infinite at R = 0.
+    roots = [jnp.sqrt(2 * part + TINY) for part in parts]
+    return jnp.stack(roots).astype(eta.dtype) if roots else jnp.zeros(0, eta.dtype)
