@@ -9,7 +9,7 @@ import importlib.util
 import math
 from abc import abstractmethod
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,28 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from physopt.objective import Objective
+from physopt.optimizers.schedules import Scheduled
 from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, UpdateRule, cost
+from physopt.rule import Info, Parameters, State, cost
 
 LARGEST_COVARIANCE = 2000
 """Parameters up to which a covariance matrix of all of them is held and decomposed."""
 
 
+class EvolutionState(NamedTuple):
+    """What an evolution strategy keeps between updates."""
+
+    strategy: Any  # evosax's
+    plateau: Any  # of the schedule that follows the loss
+
+
 @dataclasses.dataclass(frozen=True)
-class EvolutionStrategy(UpdateRule):
-    """An evosax strategy on the losses of a population; the parameters are its mean."""
+class EvolutionStrategy(Scheduled):
+    """An evosax strategy on the losses of a population; the parameters are its mean.
+
+    A schedule multiplies the move of the mean.
+    """
 
     @abstractmethod
     def strategy(self, params: Parameters) -> Any:
@@ -48,7 +59,9 @@ class EvolutionStrategy(UpdateRule):
         if reason := self.refuses(objective):
             raise ValueError(reason)
         strategy = self.strategy(params)
-        return _arrays(strategy.init(key, params, self.settings(strategy)))
+        begin = _arrays(strategy.init(key, params, self.settings(strategy)))
+        one = jnp.ones((), jnp.result_type(*jax.tree.leaves(params)))
+        return EvolutionState(begin, self.plateau().init(one))
 
     def update(
         self,
@@ -63,6 +76,7 @@ class EvolutionStrategy(UpdateRule):
         settings = self.settings(strategy)
         draw, move = jax.random.split(key)
         before, unravel = ravel_pytree(params)
+        state, plateau = state
         shapes = jax.tree.map(jnp.result_type, state)
         # The run loop rounds the mean when it adds an update: go on from what it has.
         population, state = strategy.ask(draw, state.replace(mean=before), settings)
@@ -72,10 +86,13 @@ class EvolutionStrategy(UpdateRule):
         state, _ = strategy.tell(move, population, ranked, state, settings)
         loss = objective.value(params, batch)
         info = {"loss": loss, "best_loss": jnp.min(ranked), "sigma": jnp.asarray(state.std)}
-        updates = unravel(state.mean.astype(before.dtype) - before)
+        factor = self.factor(batch.progress).astype(before.dtype)
+        factor, plateau = self.plateau().update(factor, plateau, value=loss)
+        updates = unravel(jnp.asarray(factor) * (state.mean.astype(before.dtype) - before))
         state = jax.tree.map(lambda leaf, dtype: jnp.asarray(leaf, dtype), state, shapes)
         members = jax.tree.leaves(population)[0].shape[0]
-        return updates, state, {**info, **cost(simulate=(members + 1) * len(batch))}
+        spent = cost(simulate=(members + 1) * len(batch))
+        return updates, EvolutionState(state, plateau), {**info, **spent}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,33 +8,21 @@ where t is the fraction of the budget spent, in updates or in seconds, whichever
 import dataclasses
 import difflib
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from physopt.objective import Objective
+from physopt.optimizers.schedules import Scheduled
 from physopt.options import NonNegativeFloat, OptionError, PositiveFloat, PositiveInt, UnitFloat
 from physopt.problem import Batch, Tree
-from physopt.rule import Info, Parameters, State, UpdateRule, cost
-
-Schedule = Literal["constant", "cosine", "warmup_cosine", "plateau"]
+from physopt.rule import Info, Parameters, State, cost
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstOrder(UpdateRule):
+class FirstOrder(Scheduled):
     """A cotangent dL/dx, pulled back through the network, and an optax optimiser."""
-
-    schedule: Schedule = "constant"
-    """Factor on the learning rate: constant; cosine to 0 at the end of the budget; warmup_cosine,
-    which rises linearly first; plateau, which shrinks when the loss stops falling."""
-
-    warmup: UnitFloat = 0.05
-    """Fraction of the budget over which warmup_cosine rises."""
-
-    patience: PositiveInt = 100
-    """Updates without a lower loss after which plateau multiplies the rate by 0.1."""
 
     clip_norm: PositiveFloat | None = None
     """Largest norm of the gradient that is passed on; none leaves it."""
@@ -65,7 +53,8 @@ class FirstOrder(UpdateRule):
             gradient, state, params, value=loss, grad=gradient,
             value_fn=lambda p: objective.value(p, batch),
         )  # fmt: skip
-        updates = optax.tree.scale(self._factor(batch.progress), updates)
+        # Every optimiser here is linear in its learning rate, so the factor may come last.
+        updates = optax.tree.scale(self.factor(batch.progress), updates)
         info = {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
         return updates, state, {**info, **self._with_line_search(spent, state, len(batch))}
 
@@ -77,28 +66,10 @@ class FirstOrder(UpdateRule):
         return loss, gradient, cost(simulate=len(batch), vjp=len(batch))
 
     def _chain(self) -> optax.GradientTransformationExtraArgs:
-        parts = [self.transformation()]
+        parts = [self.transformation(), self.plateau()]
         if self.clip_norm is not None:
             parts.insert(0, optax.clip_by_global_norm(self.clip_norm))
-        if self.schedule == "plateau":
-            parts.append(
-                optax.contrib.reduce_on_plateau(factor=0.1, patience=self.patience, rtol=1e-4)
-            )
         return optax.with_extra_args_support(optax.chain(*parts))
-
-    def _factor(self, progress: jax.Array) -> jax.Array:
-        # Every optimiser here is linear in its learning rate, so the factor may come last, and it
-        # follows the budget instead of a number of steps that nobody knows when time is the limit.
-        t = progress[0]
-        cosine = 0.5 * (1 + jnp.cos(jnp.pi * t))
-        rise = max(self.warmup, 1e-6)
-        decay = 0.5 * (1 + jnp.cos(jnp.pi * (t - rise) / max(1 - rise, 1e-6)))
-        return {
-            "constant": jnp.ones_like(t),
-            "plateau": jnp.ones_like(t),
-            "cosine": cosine,
-            "warmup_cosine": jnp.where(t < rise, t / rise, decay),
-        }[self.schedule]
 
     @staticmethod
     def _with_line_search(spent: Info, state: Any, size: int) -> Info:
@@ -121,6 +92,10 @@ class SGD(FirstOrder):
     learning_rate: PositiveFloat = 1e-2
     momentum: UnitFloat = 0.9
     nesterov: bool = False
+
+    # The first step eta |g| is a length in the parameters, whatever the units of the loss.
+    tunable: ClassVar = {"learning_rate": (1e-4, 1e1)}
+    tunable_per: ClassVar = {"learning_rate": "grad_norm"}
 
     def transformation(self) -> optax.GradientTransformation:
         """Return optax.sgd."""

@@ -1,26 +1,28 @@
 """Neuroevolution by Metropolis steps: random changes of the parameters, accepted by their loss."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from physopt.objective import Objective
+from physopt.optimizers.schedules import Scheduled
 from physopt.options import PositiveFloat
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, UpdateRule, cost
+from physopt.rule import Info, Parameters, State, cost
 
 
 class MetropolisState(NamedTuple):
     """What neuroevolution keeps between updates."""
 
     accepted: jax.Array  # int32, proposals accepted so far
+    plateau: Any  # of the schedule that follows the loss
 
 
 @dataclasses.dataclass(frozen=True)
-class Metropolis(UpdateRule):
+class Metropolis(Scheduled):
     """Neuroevolution: theta' = theta + eps, eps ~ N(0, sigma^2 I), is accepted with probability
 
     min(1, exp(-beta [L(theta') - L(theta)])), both losses on the same batch. It needs no derivative
@@ -41,7 +43,7 @@ class Metropolis(UpdateRule):
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return a count of zero."""
-        return MetropolisState(jnp.int32(0))
+        return MetropolisState(jnp.int32(0), self.plateau().init(_one(params)))
 
     def update(
         self,
@@ -53,15 +55,17 @@ class Metropolis(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         """Return the proposed change or none."""
         draw, decide = jax.random.split(key)
-        # theta' = theta + eps, eps ~ N(0, sigma^2 I)
-        normal = optax.tree.random_like(draw, params, sampler=jax.random.normal)
-        proposal = optax.tree.scale(self.sigma, normal)
         before = objective.value(params, batch)
+        factor = self.factor(batch.progress).astype(_one(params).dtype)
+        factor, plateau = self.plateau().update(factor, state.plateau, value=before)
+        # theta' = theta + eps, eps ~ N(0, sigma(t)^2 I)
+        normal = optax.tree.random_like(draw, params, sampler=jax.random.normal)
+        proposal = optax.tree.scale(self.sigma * factor, normal)
         after = objective.value(optax.apply_updates(params, proposal), batch)
         accepted = self._accepts(after - before, decide)
         updates = jax.tree.map(lambda e: jnp.where(accepted, e, jnp.zeros_like(e)), proposal)
         info = {"loss": before, "accepted": accepted.astype(before.dtype)}
-        state = MetropolisState(state.accepted + accepted)
+        state = MetropolisState(state.accepted + accepted, plateau)
         return updates, state, {**info, **cost(simulate=2 * len(batch))}
 
     def _accepts(self, rise: jax.Array, key: jax.Array) -> jax.Array:
@@ -71,3 +75,7 @@ class Metropolis(UpdateRule):
         # u < exp(-beta rise), u ~ U(0, 1]; the logarithm cannot overflow
         u = 1 - jax.random.uniform(key, dtype=rise.dtype)
         return jnp.log(u) <= -self.beta * rise
+
+
+def _one(params: Parameters) -> jax.Array:
+    return jnp.ones((), jnp.result_type(*jax.tree.leaves(params)))

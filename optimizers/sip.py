@@ -68,7 +68,7 @@ class SIP(AnyOptax):
             change, state = self._chain().update(
                 gradient, state, theta, value=distance, grad=gradient, value_fn=proxy
             )
-            change = optax.tree.scale(self._factor(batch.progress), change)
+            change = optax.tree.scale(self.factor(batch.progress), change)
             # Summed apart from the parameters: small changes of large numbers would be rounded.
             return optax.tree.add(updates, change), state, optax.tree.norm(gradient)
 

@@ -18,6 +18,7 @@ import optax
 from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
 from physopt.optimizers.methods import Choice, Plan, choose, measure, memory_limit
+from physopt.optimizers.schedules import Scheduled
 from physopt.options import (
     NonNegativeFloat,
     OptionError,
@@ -26,7 +27,7 @@ from physopt.options import (
     UnitFloat,
 )
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, UpdateRule, cost
+from physopt.rule import Info, Parameters, State, cost
 
 GIGABYTE = 1e9
 
@@ -36,6 +37,7 @@ class SpectralState(NamedTuple):
 
     velocity: Parameters  # sum of earlier steps, each weighed by momentum^age; () without momentum
     damping: jax.Array  # relative to the largest singular value; moves in an adaptive rule only
+    plateau: Any  # of the schedule that follows the loss
 
 
 class Trial(NamedTuple):
@@ -48,7 +50,7 @@ class Trial(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SpectralPower(UpdateRule):
+class SpectralPower(Scheduled):
     """The body of both rules; a subclass says what kappa is."""
 
     learning_rate: PositiveFloat = 1.0
@@ -76,9 +78,6 @@ class SpectralPower(UpdateRule):
 
     max_step_norm: PositiveFloat | None = None
     """Largest norm of a step before momentum adds earlier ones; none leaves it."""
-
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Factor on the learning rate: constant, or cosine to 0 at the end of the budget."""
 
     method: Choice = "auto"
     """How the direction is found: auto chooses by cost and memory. layerwise and physics: a Gram
@@ -110,14 +109,16 @@ class SpectralPower(UpdateRule):
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
         """Say which method is used for a batch, why, and what it is estimated to cost.
 
-        Raises ValueError where no method fits into memory.
+        Raises PlanError where no method fits into memory.
         """
         return str(self._plan(objective, params, batch))
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no velocity, and the damping to begin with."""
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
-        return SpectralState(velocity, jnp.asarray(self.damping, _dtype(params)))
+        dtype = _dtype(params)
+        plateau = self.plateau().init(jnp.ones((), dtype))
+        return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau)
 
     def update(
         self,
@@ -129,7 +130,7 @@ class SpectralPower(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         """Return the step and the spectrum it was made from.
 
-        Raises ValueError where no method fits into memory.
+        Raises PlanError where no method fits into memory.
         """
         plan = self._plan(objective, params, batch)
         power = Power(
@@ -138,7 +139,10 @@ class SpectralPower(UpdateRule):
         )  # fmt: skip
         system, solution = plan.solve(objective, params, batch, power)
         # step = -eta(t) max(s)^beta V S^kappa U^T g, shortened to max_step_norm
-        scale = -self.learning_rate * self._factor(batch) * self._prefactor(solution)
+        factor = self.factor(batch.progress).astype(system.loss.dtype)
+        factor, plateau = self.plateau().update(factor, state.plateau, value=system.loss)
+        state = state._replace(plateau=plateau)
+        scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution)
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
@@ -161,10 +165,6 @@ class SpectralPower(UpdateRule):
 
     def _damping(self, state: SpectralState) -> Any:
         return self.damping
-
-    def _factor(self, batch: Batch) -> jax.Array:
-        cosine = 0.5 * (1 + jnp.cos(jnp.pi * batch.progress[0]))
-        return cosine if self.schedule == "cosine" else jnp.ones_like(cosine)
 
     def _prefactor(self, solution: Solution) -> jax.Array:
         largest = solution.spectrum.largest
@@ -275,6 +275,7 @@ def _diagnostics(solution: Solution) -> Info:
         "rank": spectrum.rank.astype(solution.gradient_norm.dtype),
         "smallest": spectrum.smallest,
         "largest": spectrum.largest,
+        **{f"quartile_{i + 1}": value for i, value in enumerate(spectrum.quartiles)},
         **solution.extra,
     }
 
