@@ -86,7 +86,7 @@ class EquilibriumPropagation(Estimated):
         return self.nudge
 
     def _spent(self, size: int) -> Info:
-        return cost(simulate=3 * size)  # free, and nudged up and down
+        return cost(simulate=4 * size)  # the loss; free, and nudged up and down
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from physopt.optimizers.directions import (
     through_slope,
 )
 from physopt.problem import Batch, Linearizes
-from physopt.rule import Info, Parameters, cost
+from physopt.rule import Info, Parameters, PlanError, cost
 
 Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
 Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
@@ -233,14 +233,14 @@ class Plan(NamedTuple):
 def choose(size: Size, method: Choice) -> Plan:
     """Choose the cheapest exact method within the limits, Krylov's where there is none.
 
-    Raises ValueError where a method needs more memory than may be used.
+    Raises PlanError where a method needs more memory than may be used.
     """
     fitting = [m for m in METHODS if m.bytes(size) <= size.limit]
     if method != "auto":
         wanted = {m.name: m for m in METHODS}[method]
         if wanted not in fitting:
             need = f"needs {_si(wanted.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
-            raise ValueError(f"method={method} {need}; lower batch_size or raise memory_limit")
+            raise PlanError(f"method={method} {need}; lower batch_size or raise memory_limit")
         return Plan(wanted, size, "asked for")
     exact = [
         m
@@ -254,7 +254,7 @@ def choose(size: Size, method: Choice) -> Plan:
         return Plan(best, size, "the cheapest exact method that fits" + found)
     if METHODS[-1] in fitting:
         return Plan(METHODS[-1], size, "no exact method fits into memory and time")
-    raise ValueError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+    raise PlanError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
 
 
 def _converges(size: Size) -> bool:

@@ -10,9 +10,16 @@ import optax
 from physopt.devices import cast
 from physopt.findings import Checks, Failed, must_match, options_are_values
 from physopt.objective import Objective, build, flatten
-from physopt.problem import Batch, EstimatesGradient, Inverts, Linearizes, Problem
+from physopt.problem import Batch, Inverts, Linearizes, Problem
 
 SAMPLES = 3
+
+ESTIMATORS: dict[str, tuple[float, ...]] = {
+    "estimate_gradient": (),
+    "estimate_gradient_equilibrium": (1e-2,),
+    "estimate_gradient_randomized": (0.5,),
+}
+"""Methods that estimate dL/dx, and the options with which they are tested."""
 
 # The problem is a static argument, so that all checks share what is compiled once.
 
@@ -48,8 +55,10 @@ def problem_checks(problem: Problem) -> Checks:
         yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
     if isinstance(problem, Inverts):
         yield "invert: simulate(invert(x)) is nearer the target", partial(_inverse_helps, problem)
-    if isinstance(problem, EstimatesGradient):
-        yield "estimate_gradient: points along the gradient", partial(_estimate_points, problem)
+    for name, options in ESTIMATORS.items():
+        if hasattr(problem, name):
+            check = partial(_estimate_points, problem, name, options)
+            yield f"{name}: points along the gradient", check
 
 
 def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
@@ -189,12 +198,12 @@ def _inverse_helps(problem: Problem) -> str:
     return f"loss {before:.4g} -> {after:.4g}"
 
 
-def _estimate_points(problem: Problem) -> str:
-    assert isinstance(problem, EstimatesGradient)
-    objective, x, batch = _case(problem)
-    exact = flatten(jax.grad(objective.mean_loss)(x, batch)).ravel()
+def _estimate_points(problem: Problem, name: str, options: tuple[float, ...]) -> str:
+    _, x, batch = _case(problem)
+    exact = flatten(_value_and_slope(problem, x, batch)[1]).ravel()
+    estimate = jax.jit(lambda key: getattr(problem, name)(x, batch, key, *options))
     keys = jax.random.split(jax.random.key(4), 16)
-    estimates = [flatten(problem.estimate_gradient(x, batch, key)).ravel() for key in keys]
+    estimates = [flatten(estimate(key)).ravel() for key in keys]
     mean = jnp.mean(jnp.stack(estimates), axis=0)
     cosine = float(
         mean @ exact / jnp.maximum(jnp.linalg.norm(mean) * jnp.linalg.norm(exact), 1e-30)

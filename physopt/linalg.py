@@ -46,13 +46,14 @@ class GramPower(NamedTuple):
 
     coefficients: [n]; rank: number of retained singular values above the noise of the Gram
     matrix; smallest, largest: the smallest of these and the largest singular value of J (zero
-    for a zero Jacobian).
+    for a zero Jacobian); quartiles: [3], of all singular values of the decomposed side, ascending.
     """
 
     coefficients: Array
     rank: Array
     smallest: Array
     largest: Array
+    quartiles: Array
 
 
 def _noise(dtype: np.dtype) -> float:
@@ -69,6 +70,7 @@ class _Spectrum(NamedTuple):
     rank: Array
     smallest: Array
     largest: Array
+    quartiles: Array
 
 
 def _spectrum(
@@ -85,7 +87,8 @@ def _spectrum(
     weights = jnp.where(kept, jnp.where(kept & (square > 0), square, 1) ** ((kappa - 1) / 2), 0)
     counted = kept & (s > noise * largest)
     smallest = jnp.min(jnp.where(counted, s, largest))
-    return _Spectrum(weights, jnp.sum(counted, dtype=s.dtype), smallest, largest)
+    quartiles = s[np.round(np.array([0.25, 0.5, 0.75]) * (len(s) - 1)).astype(int)]
+    return _Spectrum(weights, jnp.sum(counted, dtype=s.dtype), smallest, largest, quartiles)
 
 
 def _apply_power(

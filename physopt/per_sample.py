@@ -46,6 +46,11 @@ class PerSample(UpdateRule):
         """Refuse what the rule itself refuses."""
         return self.rule.refuses(objective)
 
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str | None:
+        """Say how one sample's update is computed."""
+        one = jax.tree.map(lambda leaf: leaf[:1], (params, batch))
+        return self.rule.plan(objective, *one)
+
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return one state per sample, stacked."""
         params, keys = _lanes(params), jax.random.split(key, _size(params))

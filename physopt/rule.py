@@ -35,19 +35,34 @@ def cost(*, simulate: Any = 0, vjp: Any = 0, invert: Any = 0, factor: Any = 0) -
     return {name: jnp.asarray(value, jnp.int32) for name, value in values}
 
 
+class PlanError(ValueError):
+    """There is no way to an update within the limits that are set."""
+
+
 class UpdateRule(Options, ABC):
     """The interface of a training scheme. A subclass is a frozen dataclass.
 
-    `tunable` gives the range over which tuning searches an option, {name: (low, high)}.
+    `tunable` gives the range over which tuning searches an option, {name: (low, high)}. Where an
+    option has units, `tunable_per` names the column of the curve whose value at the first update
+    they come from, {name: column}: the range is then divided by it, problem by problem.
     """
 
     key_prefix: ClassVar[str] = "rule."
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    tunable_per: ClassVar[Mapping[str, str]] = {}
 
     def refuses(self, objective: "Objective") -> str | None:
         """Return the reason why this rule cannot serve an objective, before anything is compiled.
 
         None where it can.
+        """
+        return None
+
+    def plan(self, objective: "Objective", params: Parameters, batch: Batch) -> str | None:
+        """Say how an update will be computed, where there is a choice; None where there is none.
+
+        Called once with the shapes of a run, which shows and records the answer. Raises PlanError
+        where no way is within the limits.
         """
         return None
 

@@ -1,28 +1,29 @@
 """Baselines without training: what a network has to beat to be worth it."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from physopt.problems.ldft.targets import random_matrix
-
 BANKS = (10, 100, 1000)
 
 
 def bank_baselines(
-    shape: tuple[int, ...], isotherm: Callable[[jax.Array], jax.Array], wanted: jax.Array
+    matrix: Callable[[jax.Array], jax.Array],
+    isotherm: Callable[[jax.Array], jax.Array],
+    wanted: jax.Array,
 ) -> dict[str, dict[str, float]]:
     """Return the mean area error, in per cent, of choosing from a bank of random matrices.
 
     fixed_matrix: the one matrix of the bank of 1000 that is best on average. nearest_of_K: for each
-    wanted isotherm [batch, points] the nearest of the first K. The bank is drawn by a seed of its
-    own, so that it holds none of the held-out matrices.
+    wanted isotherm [batch, points] the nearest of the first K. `matrix` draws one for a key. The
+    keys have a seed of their own, so that the bank holds none of the held-out matrices.
     """
     keys = jax.random.split(jax.random.key(2**31), max(BANKS))
-    draw = jax.jit(jax.vmap(lambda key: random_matrix(key, shape)))
-    solve = jax.jit(isotherm)
-    block = min(100, max(1, 2_000_000 // (wanted.shape[1] * int(jnp.prod(jnp.asarray(shape))))))
+    draw, solve = jax.jit(jax.vmap(matrix)), jax.jit(isotherm)
+    sites = math.prod(jax.eval_shape(matrix, keys[0]).shape)
+    block = min(100, max(1, 2_000_000 // (wanted.shape[1] * sites)))
     bank = jnp.concatenate(
         [solve(draw(keys[k : k + block])) for k in range(0, max(BANKS) // block * block, block)]
     )

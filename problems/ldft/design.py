@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks import Activation, Normalization
-from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt
+from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
 from physopt.problem import Batch, Problem
 from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines
@@ -30,6 +30,7 @@ from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, Misfit, penalty_roots
 from physopt.problems.ldft.relaxation import Relaxation, binary, relax
 from physopt.problems.ldft.targets import (
+    Texture,
     optimised_matrices,
     procedural_loop,
     procedural_target,
@@ -82,6 +83,12 @@ class InverseDesign(Problem):
     targets: Targets = "mixture"
     """Isotherms to train on: of simulated random matrices, procedural curves, or half and half."""
 
+    textures: tuple[Texture, ...] = ("white", "correlated", "slits", "blocks")
+    """Of simulated matrices: random fields, cut at a random porosity."""
+
+    optimised_fraction: UnitFloat = 0.2
+    """Part of the held-out matrices that are rounded inverse solves: textures no field has."""
+
     inverse_iterations: PositiveInt = 1
     """Gauss-Newton iterations in one call of the inverse solver."""
 
@@ -127,7 +134,7 @@ class InverseDesign(Problem):
         kind, procedural, matrix = split[:, 0], split[:, 1], split[:, 2]
         if self.targets == "procedural":
             return self._batch(self._procedural(procedural))
-        matrices = jax.vmap(lambda key: random_matrix(key, self.shape))(matrix)
+        matrices = jax.vmap(self._random_matrix)(matrix)
         if self.targets == "simulated":
             return self._batch(self.isotherm(matrices))
         simulated = jax.vmap(jax.random.bernoulli)(kind)
@@ -151,10 +158,13 @@ class InverseDesign(Problem):
             return self._batch(jax.lax.convert_element_type(curves, dtype))
 
     def held_out_matrices(self, keys: jax.Array) -> jax.Array:
-        """Draw the matrices behind the held-out isotherms, a fifth of them optimised."""
+        """Draw the matrices behind the held-out isotherms, some of them optimised."""
         split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
-        random = jax.vmap(lambda key: random_matrix(key, self.shape))(split[:, 0])
-        optimised = jax.vmap(lambda key: jax.random.bernoulli(key, 0.2))(split[:, 1])
+        random = jax.vmap(self._random_matrix)(split[:, 0])
+        if not self.optimised_fraction:
+            return random
+        share = self.optimised_fraction
+        optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
         noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(split[:, 2])
         wanted = self._procedural(split[:, 3])
         return optimised_matrices(random, optimised, noise, wanted, self._slope)
@@ -273,7 +283,7 @@ class InverseDesign(Problem):
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Solve without training: one fixed matrix, or the nearest of a bank of matrices."""
-        return bank_baselines(self.shape, self.isotherm, held_out.target)
+        return bank_baselines(self._random_matrix, self.isotherm, held_out.target)
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
         """Draw the rounded matrices, their water and their isotherms."""
@@ -306,6 +316,9 @@ class InverseDesign(Problem):
             # changes no training curve.
             "linear_tolerance": 1e-10 if exact else 1e-3,
         }
+
+    def _random_matrix(self, key: jax.Array) -> jax.Array:
+        return random_matrix(key, self.shape, self.textures)
 
     def _procedural(self, keys: jax.Array) -> jax.Array:
         draw = procedural_loop if self.desorption else procedural_target

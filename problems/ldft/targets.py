@@ -4,6 +4,9 @@ Procedural targets cover all monotone curves, most of which no matrix can reach;
 reachable by construction.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +17,8 @@ from physopt.problems.ldft.relaxation import binary
 STEP_PROBABILITY = 0.2
 LOG_INCREMENT_SCALE = 4.0
 POROSITIES = (0.1, 0.95)
-TEXTURE_WEIGHTS = (0.35, 0.35, 0.15, 0.15)
+
+Texture = Literal["white", "correlated", "slits", "blocks"]
 
 
 def procedural_target(key: jax.Array, points: int) -> jax.Array:
@@ -52,16 +56,20 @@ def procedural_loop(key: jax.Array, points: int) -> jax.Array:
     return jnp.concatenate([jnp.minimum(one, other), back, jnp.zeros(1)])
 
 
-def random_matrix(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def random_matrix(
+    key: jax.Array, shape: tuple[int, ...], textures: Sequence[Texture] | None = None
+) -> jax.Array:
     """Draw a binary matrix of pores (1) and solid (0): a random field above a threshold.
 
     The porosity is U(.1, .95), exact to one site. The field is white noise, noise smoothed over
-    a random length, noise along one axis alone (slits), or noise that is constant on blocks.
+    a random length, noise along one axis alone (slits), or noise that is constant on blocks;
+    `textures` names those that are drawn from, none all.
     """
     texture, porosity, field_key = jax.random.split(key, 3)
-    fields = (_white, _correlated, _slits, _blocks)
-    chosen = jax.random.choice(texture, len(fields), p=jnp.asarray(TEXTURE_WEIGHTS))
-    field = jax.lax.switch(chosen, [lambda k, f=f: f(k, shape) for f in fields], field_key)
+    kinds = [TEXTURES[name] for name in textures or TEXTURES]
+    weights = np.asarray([weight for _, weight in kinds])
+    chosen = jax.random.choice(texture, len(kinds), p=jnp.asarray(weights / weights.sum()))
+    field = jax.lax.switch(chosen, [lambda k, f=f: f(k, shape) for f, _ in kinds], field_key)
     sites = int(np.prod(shape))
     wanted = jax.random.uniform(porosity, minval=POROSITIES[0], maxval=POROSITIES[1])
     pores = jnp.clip(jnp.round(wanted * sites), 1, sites).astype(int)
@@ -103,6 +111,15 @@ def _blocks(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     coarse = _white(noise, shape)
     index = jnp.ix_(*(jnp.arange(n) // side for n in shape))
     return coarse[index] + 1e-3 * _white(trace, shape)
+
+
+TEXTURES: dict[Texture, tuple[Callable[[jax.Array, tuple[int, ...]], jax.Array], float]] = {
+    "white": (_white, 0.35),
+    "correlated": (_correlated, 0.35),
+    "slits": (_slits, 0.15),
+    "blocks": (_blocks, 0.15),
+}
+"""The random fields, and how often each is drawn."""
 
 
 def optimised_matrices(

@@ -1,0 +1,28 @@
+"""Pairs: options with which a rule trains a problem stably, where its own defaults do not.
+
+The one place that knows a problem and a rule by name together. What a user gives prevails over this
+table, and the table over a rule's defaults.
+"""
+
+from typing import Any
+
+from physopt.registry import name_of
+
+# A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a bound
+# on the step and momentum keep it in the range of the linear model.
+_LDFT = {
+    "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1},
+}
+
+RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "ldft2d": _LDFT,
+    "ldft3d": _LDFT,
+    "ldft_hysteresis": _LDFT,
+}
+"""{problem: {rule: {option: value}}}"""
+
+
+def suited_options(problem: type, rule: type) -> dict[str, Any]:
+    """Return the options of a rule that suit a problem, {} where its defaults do."""
+    of_problem = RULE_OPTIONS.get(name_of("problem", problem), {})
+    return of_problem.get(name_of("rule", rule), {})
