@@ -31,6 +31,9 @@ from physopt.rule import Info, Parameters, State, cost
 
 GIGABYTE = 1e9
 
+ROUNDING_ERROR = 1e-3
+"""Relative error of the smallest singular values kept above which the plan warns."""
+
 
 class SpectralState(NamedTuple):
     """What a spectral rule keeps between updates."""
@@ -107,11 +110,26 @@ class SpectralPower(Scheduled):
         return None
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
-        """Say which method is used for a batch, why, and what it is estimated to cost.
+        """Say which method is used for a batch, why, what it is estimated to cost, and where
+        rounding limits it.
 
         Raises PlanError where no method fits into memory.
         """
-        return str(self._plan(objective, params, batch))
+        return f"{self._plan(objective, params, batch)}{self._rounding(params)}"
+
+    def _rounding(self, params: Parameters) -> str:
+        """Warn where the network's precision does not resolve the smallest singular values kept.
+
+        Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
+        """
+        smallest = self.damping or self.tau
+        error = float(jnp.finfo(_dtype(params)).eps) / max(smallest, 1e-12)
+        if self.absolute or error < ROUNDING_ERROR:
+            return ""
+        return (
+            f". Warning: {_dtype(params)} resolves singular values of {smallest:g} of the largest "
+            f"to {100 * min(error, 1):.2g} % only; a larger tau or dtype=float64 helps"
+        )
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no velocity, and the damping to begin with."""

@@ -11,13 +11,21 @@ from physopt.registry import name_of
 # A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a bound
 # on the step and momentum keep it in the range of the linear model.
 _LDFT = {
-    "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1},
+    "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1, "schedule": "cosine"},
+}
+
+# 64 x 64 outputs a sample: no Gram matrix fits, and each Krylov step costs two network sweeps.
+_LARGE = {
+    "hig": {"method": "krylov", "krylov_steps": 8},
+    "gauss_newton": {"method": "krylov", "krylov_steps": 8},
 }
 
 RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "ldft2d": _LDFT,
     "ldft3d": _LDFT,
     "ldft_hysteresis": _LDFT,
+    "poisson": _LARGE,
+    "heat": _LARGE,
 }
 """{problem: {rule: {option: value}}}"""
 
