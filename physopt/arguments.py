@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from physopt.options import OptionError, Options
+from physopt.pairs import suited_options
 from physopt.registry import Kind, find, names, suggest
 from physopt.settings import Settings
 
@@ -25,18 +26,21 @@ _SettingsWithoutPrefix = Annotated[Settings, tyro.conf.arg(name="")]
 def flat_arguments(tokens: list[str]) -> dict[str, str]:
     """Read tokens, `key=value` or a TOML file's name, as {key: text}.
 
+    A problem or rule that is typed leaves behind the options that a file has for another one.
     Raises OptionError for a token of another form.
     """
     files = {t: read_toml(t) for t in tokens if t.endswith(".toml") and "=" not in t}
-    flat = {key: _text(value) for file in files.values() for key, value in file.items()}
+    flat = {key: value_text(value) for file in files.values() for key, value in file.items()}
+    typed = {}
     for token in tokens:
         if token in files:
             continue
         key, equals, value = token.removeprefix("--").partition("=")
         if not equals:
             raise OptionError(object, "argument", token, "expected key=value or a .toml file")
-        flat[key] = value
-    return flat
+        typed[key] = value
+    replaced = tuple(f"{key}." for key, value in typed.items() if flat.get(key, value) != value)
+    return {key: text for key, text in flat.items() if not key.startswith(replaced)} | typed
 
 
 def parse(cls: type, flat: dict[str, str], command: str) -> Any:
@@ -73,9 +77,15 @@ def help_text(cls: type, command: str) -> str:
 
 
 def run_class(problem: type | None, rule: type | None, settings: Settings) -> type:
-    """Make the option class of a run: settings with these defaults, and both classes' options."""
-    groups = [("problem", problem), ("rule", rule)]
-    fields = [(name, cls) for name, cls in groups if cls is not None]
+    """Make the option class of a run: settings with these defaults, and both classes' options.
+
+    A rule has the defaults that suit the problem.
+    """
+    fields: list[Any] = [] if problem is None else [("problem", problem)]
+    if rule is not None:
+        suited = {} if problem is None else suited_options(problem, rule)
+        default = [dataclasses.field(default=rule(**suited))] if suited else []
+        fields.append(("rule", rule, *default))
     own = ("settings", _SettingsWithoutPrefix, dataclasses.field(default=settings))
     return dataclasses.make_dataclass("RunArguments", [*fields, own], frozen=True, kw_only=True)
 
@@ -114,27 +124,32 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
     Raises OptionError where the file cannot be read.
     """
+    return flat_keys(load_toml(path))
+
+
+def load_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file; raise OptionError where it cannot be read."""
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(object, "file", path, str(error)) from None
-    return _flat(content)
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, with dotted keys; a table's name stands for the table."""
     flat = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(flat_keys(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}".removesuffix(".name")] = value
     return flat
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Write a value of a TOML file as it would be typed."""
     if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
+        return "[" + ",".join(map(value_text, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)

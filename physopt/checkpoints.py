@@ -56,6 +56,19 @@ class Checkpoints:
         last = jax.tree.unflatten(structure, content["last"])
         return last, jax.tree.unflatten(best_structure, content["best"]), content["host"]
 
+    def best(self, params: Any) -> Any:
+        """Return the best parameters alone; `params` gives structure, shapes and types."""
+        leaves, structure = jax.tree.flatten(params)
+        args = ocp.args.Composite(best=ocp.args.StandardRestore(_abstract(leaves)))
+        content = self._manager.restore(self.latest(), args=args)
+        return jax.tree.unflatten(structure, content["best"])
+
+    @staticmethod
+    def latest_in(folder: Path) -> int | None:
+        """Return the step of the newest checkpoint in a folder, which need not be there."""
+        steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        return max(steps, default=None)
+
     def close(self) -> None:
         """Let go of the folder."""
         self._manager.close()

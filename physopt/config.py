@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from physopt import arguments, start
 from physopt.objective import networks
 from physopt.options import OptionError
 from physopt.problem import Problem
@@ -61,8 +62,13 @@ class RunConfig:
         }
 
     def run_id(self, device_kind: str, device_count: int = 1) -> str:
-        """Return the first 12 hex digits of a hash over all that decides a run's numbers."""
+        """Return the first 12 hex digits of a hash over all that decides a run's numbers.
+
+        Raises OptionError where `start` names no run with a checkpoint.
+        """
         record = {k: v for k, v in self.record().items() if k not in UNRECORDED}
+        if self.settings.start is not None:  # what it holds counts, not where it lies
+            record["start"] = start.identity(self.settings.start)
         for kind in ("problem", "rule"):  # a plug-in's folder is not part of what it computes
             record[kind]["name"] = Path(record[kind]["name"]).name
         source = fingerprint(type(self.problem), type(self.rule))
@@ -89,6 +95,18 @@ def make_config(problem: Problem, rule: UpdateRule, given: dict[str, Any]) -> Ru
             f"unknown setting; {suggest(unknown[0], setting_names())}",
         )
     return RunConfig(problem, rule, Settings(**{**suited(type(problem), given), **given}))
+
+
+def from_words(words: list[str]) -> RunConfig:
+    """Read a run as the command line does: TOML files and key=value.
+
+    Raises OptionError, with the nearest key or value, where one does not fit.
+    """
+    flat, problem, rule = arguments.split_names(arguments.flat_arguments(words))
+    given = {key: value for key, value in flat.items() if value != "none"}
+    cls = arguments.run_class(problem, rule, Settings(**suited(problem, given)))
+    parsed = arguments.parse(cls, flat, "run")
+    return RunConfig(parsed.problem, parsed.rule, parsed.settings)
 
 
 def suited(problem: type[Problem], given: dict[str, Any]) -> dict[str, Any]:

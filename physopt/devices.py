@@ -73,6 +73,7 @@ def environment(device: Device, settings: Settings) -> dict[str, Any]:
         "device_count": 1,
         "driver": device.client.platform_version,
         "cpu_count": os.cpu_count(),
+        "cpu_threads": os.environ.get("NPROC"),  # XLA's limit on them, where one is set
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "dtype": settings.dtype,
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],

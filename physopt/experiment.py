@@ -9,12 +9,12 @@ from typing import Any
 
 import filelock
 
-from physopt import devices
+from physopt import compiled, devices, start
 from physopt.config import RunConfig, from_record
 from physopt.interrupt import Interrupt
 from physopt.options import OptionError
 from physopt.progress import Display, Silent
-from physopt.records import FINISHED, RunFolder
+from physopt.records import FINISHED, Locked, RunFolder
 from physopt.session import Outcome, Session
 
 
@@ -24,8 +24,11 @@ def begin(config: RunConfig, display: Display | None = None) -> RunFolder:
     Raises OptionError for settings that this machine cannot serve; whatever goes wrong later is
     recorded in the folder and raised.
     """
-    device = devices.select(config.settings.device)
+    settings = config.settings
+    device = devices.select(settings.device)
     folder = RunFolder(config.folder(device.device_kind))
+    if settings.start is not None:
+        start.network_of(settings.start, config.problem, settings.network)
     return _execute(config, folder, device, display or Silent(), fresh=config.settings.force)
 
 
@@ -66,18 +69,24 @@ def _execute(
     """Run what is left to do of a run, under its lock."""
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        folder.lock.acquire()
+        # Who only looks whether a run is locked holds the lock for a moment.
+        folder.lock.acquire(timeout=1.0, blocking=True)
     except filelock.Timeout:
         reason = "another process is working on this run"
-        raise OptionError(object, "folder", folder.path, reason) from None
+        raise Locked(object, "folder", folder.path, reason) from None
     try:
         if fresh:
             folder.clear()
         if folder.status().get("status") in FINISHED and not extended:
             display.note(f"This run is finished already: {folder.path}")
             return folder
-        with devices.computing(device, config.settings.dtype), Interrupt() as interrupt:
-            folder.write("config.json", config.record())
+        with (
+            devices.computing(device, config.settings.dtype),
+            compiled.keeping_programs(),
+            Interrupt() as interrupt,
+        ):
+            # What counts as solved is the problem's to say; those who read records need it too.
+            folder.write("config.json", {**config.record(), "target": config.problem.target})
             folder.write("env.json", devices.environment(device, config.settings))
             folder.write_status("running", "")
             try:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from physopt import devices
+from physopt import devices, start
 from physopt.config import RunConfig
 from physopt.data import SameSamples, Source, held_out_samples, training_source
 from physopt.objective import Objective, build
 from physopt.per_sample import PerSample, build_unknowns
 from physopt.problem import Batch
-from physopt.rule import Parameters, UpdateRule
+from physopt.rule import Parameters, PlanError, UpdateRule
 
 
 class Setup(NamedTuple):
@@ -47,6 +47,24 @@ def prepare(config: RunConfig) -> Setup:
     return Setup(objective, rule, params, source, held_out, key)
 
 
+def plan(setup: Setup) -> str | None:
+    """Return how the rule computes its updates, where it has a choice; nothing is compiled.
+
+    Raises Refused where there is no way within the limits.
+    """
+    said: list[str | None] = []
+
+    def trace(params: Parameters, step: jax.Array) -> None:
+        batch = setup.source.draw(step).at(0.0)
+        said.append(setup.rule.plan(setup.objective, params, batch))
+
+    try:
+        jax.eval_shape(trace, setup.params, jnp.int32(0))
+    except PlanError as error:
+        raise Refused(str(error)) from None
+    return said[0]
+
+
 def _prepare_unknowns(config: RunConfig, key: jax.Array) -> Setup:
     """Take x itself as the parameters, one for each held-out sample."""
     settings, problem = config.settings, config.problem
@@ -64,6 +82,27 @@ def _prepare_unknowns(config: RunConfig, key: jax.Array) -> Setup:
     # An untrained network's prediction has the scale and the asymmetry that the physics needs.
     objective, params = build_unknowns(problem, jax.jit(predict)(params, held_out.inputs))
     return Setup(objective, rule, params, SameSamples(held_out), held_out, key)
+
+
+def started(config: RunConfig, setup: Setup) -> Setup:
+    """Return the setup with the best parameters of the run that `start` names.
+
+    With network=none x is what that run's network predicts. Raises OptionError where it does not
+    fit.
+    """
+    settings, problem = config.settings, config.problem
+    assert settings.start is not None
+    network = start.network_of(settings.start, problem, settings.network)
+    if settings.network != "none":
+        return setup._replace(params=start.restore(settings.start, setup.params))
+    objective, params = build(problem, network, settings.seed)
+    objective, params = devices.cast((objective, params), settings.dtype)
+    params = start.restore(settings.start, params)
+    if objective.has_batch_statistics():
+        objective = objective.refresh(params, setup.held_out)
+    predict = jax.jit(partial(objective.predict, train=False))
+    objective, params = build_unknowns(problem, predict(params, setup.held_out.inputs))
+    return setup._replace(objective=objective, params=params)
 
 
 def _ask(rule: UpdateRule, objective: Objective) -> None:

@@ -19,8 +19,14 @@ from typing import Any
 
 import filelock
 
+from physopt.options import OptionError
+
 FINISHED = ("ok", "target", "budget", "diverged", "skipped")
 """Statuses after which a run is not run again."""
+
+
+class Locked(OptionError):
+    """Another process is working on the run."""
 
 
 class RunFolder:
@@ -123,10 +129,14 @@ def _replace(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:  # a full disk above all, which must not be filled with remains
+            os.unlink(file.name)
+            raise
 
 
 def _strict(value: Any) -> Any:

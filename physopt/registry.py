@@ -5,6 +5,7 @@ that an installed package declares, or a reference to a class: `module:Class` or
 """
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -25,8 +26,12 @@ _TABLES: Mapping[Kind, Mapping[str, str]] = {"problem": PROBLEMS, "rule": RULES}
 
 def names(kind: Kind) -> dict[str, str]:
     """Return every known name with its reference, plug-ins of installed packages included."""
-    plugins = {point.name: point.value for point in entry_points(group=f"physopt.{kind}s")}
-    return {**plugins, **_TABLES[kind]}
+    return {**_plugins(kind), **_TABLES[kind]}
+
+
+@functools.cache  # reading what is installed takes milliseconds, and every run_id asks for it
+def _plugins(kind: Kind) -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=f"physopt.{kind}s")}
 
 
 def find(kind: Kind, name: str) -> type[Any]:
@@ -99,7 +104,7 @@ def fingerprint(*classes: type) -> str:
     """
     core = Path(__file__).resolve().parent
     numerics = (
-        *("data", "dense_products", "float64", "layerwise", "linalg", "networks"),
+        *("convolution", "data", "dense_products", "float64", "layerwise", "linalg", "networks"),
         *("objective", "per_sample", "train", "unet"),
     )
     files = {core / f"{name}.py" for name in numerics}

@@ -12,6 +12,7 @@ from physopt import devices, experiment
 from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig, from_record, make_config
 from physopt.options import OptionError
+from physopt.pairs import suited_options
 from physopt.prepare import Setup, prepare
 from physopt.problem import Designs, Draws, Problem, Tree
 from physopt.progress import Display
@@ -78,14 +79,19 @@ def run(
 ) -> Run:
     """Train with a rule on a problem; what `python -m physopt run` does.
 
-    Both may be names or objects: `run("ldft2d", Adam(learning_rate=1e-2), seed=3, steps=200)`. The
+    Both may be names or objects: `run("ldft2d", Adam(learning_rate=1e-2), seed=3, steps=200)`. A
+    rule that is named has the options that suit the problem (`physopt.pairs`). The
     settings are those of `physopt.settings.Settings`. A run that was interrupted goes on; one that
     is finished is not run again, unless force=True.
     """
     physics = problem if isinstance(problem, Problem) else find("problem", problem)()
-    scheme = rule if isinstance(rule, UpdateRule) else find("rule", rule)()
+    scheme = rule if isinstance(rule, UpdateRule) else _suited(find("rule", rule), type(physics))
     config = make_config(physics, scheme, settings)
     return Run(experiment.begin(config, display).path, config)
+
+
+def _suited(rule: type[UpdateRule], problem: type[Problem]) -> UpdateRule:
+    return rule(**suited_options(problem, rule))
 
 
 def resume(

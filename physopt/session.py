@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physopt import devices
+from physopt import compiled, devices
 from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
 from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
-from physopt.prepare import Refused, prepare
+from physopt.prepare import Refused, plan, prepare, started
 from physopt.problem import Batch, Draws, HasBaselines
 from physopt.progress import Display
 from physopt.records import FINISHED, RunFolder
@@ -32,6 +32,7 @@ from physopt.train import (
     initial_carry,
     train,
 )
+from physopt.training_figure import draw_training
 
 CHECKPOINT_SECONDS = 10.0
 """Wall-clock seconds between two checkpoints: what a killed run loses at most."""
@@ -85,6 +86,7 @@ class Session:
         """Train until budget, target, divergence or interruption; return how it ended."""
         try:
             self.setup = prepare(self.config)
+            self._announce(plan(self.setup))
         except Refused as refused:
             return Outcome("skipped", str(refused))
         self.sets = held_out_sets(self.config.problem)
@@ -99,11 +101,19 @@ class Session:
             checkpoints.close()
         return outcome
 
+    def _announce(self, method: str | None) -> None:
+        if method is not None:
+            self.display.note(f"method  {method}")
+            self.folder.write_status("running", "", method=method)
+
     def _begin(self, checkpoints: Checkpoints) -> Carry:
         """Return the carry of the newest checkpoint, or that of a new run."""
+        new = checkpoints.latest() is None
+        if new and self.config.settings.start is not None:
+            self.setup = started(self.config, self.setup)
         setup = self.setup
         carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
-        if checkpoints.latest() is None:
+        if new:
             self.folder.truncate_curve(-1)
             self.best = setup.params
             self._record(carry.params, {})
@@ -117,9 +127,11 @@ class Session:
     def _train(self, checkpoints: Checkpoints, carry: Carry) -> Outcome:
         setup, settings, memory = self.setup, self.config.settings, self.memory
         start = time.perf_counter()
-        program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
-        compiled = memory.clock.t_compile + time.perf_counter() - start
-        memory.clock = dataclasses.replace(memory.clock, t_compile=compiled)
+        with compiled.watching() as seen:
+            program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
+        seconds = memory.clock.t_compile + time.perf_counter() - start
+        cached = memory.clock.compile_cached or seen.all_kept
+        memory.clock = dataclasses.replace(memory.clock, t_compile=seconds, compile_cached=cached)
         saved, outcome = time.monotonic(), None
         for piece in train(
             program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
@@ -232,8 +244,11 @@ class Session:
         return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
 
     def _draw(self) -> None:
-        """Draw the first test samples with the best parameters, where the problem can."""
+        """Draw the training, and the first test samples with the best parameters if it can be."""
         problem, setup = self.config.problem, self.setup
+        names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
+        training = draw_training(self.folder.curve(), ", ".join(names))
+        training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
         x = setup.objective.predict(self.best, setup.held_out.inputs, train=False)

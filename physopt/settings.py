@@ -42,6 +42,10 @@ class Settings(Options):
     network: str = "default"
     """The problem's network: default, another one it names, or none to optimise x itself."""
 
+    start: Path | None = None
+    """Folder of a run whose best parameters are the initial ones; none draws them by the seed. With
+    network=none its network's prediction is the initial x."""
+
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of network and physics."""
 

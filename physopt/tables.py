@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from physopt import arguments
+from physopt import arguments, compiled
 from physopt.findings import Finding
 from physopt.options import OptionError
 from physopt.problem import (
@@ -41,19 +41,23 @@ def show_run(folder: RunFolder) -> str:
         console.print(_run_table(curve))
         last = curve[-1]
         per_update = last["t_train"] / max(1, last["step"])
+        kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
         console.print(
             f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
             f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
-            f"of compilation and {seconds_text(last['t_eval'])} of evaluation"
+            f"of compilation{kept} and {seconds_text(last['t_eval'])} of evaluation"
         )
     for metric, methods in _by_metric(folder.read("baselines.json")).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
         console.print(f"{metric} without training: {escape(listed)}")
     reason = f" ({status['reason']})" if status.get("reason") else ""
     console.print(f"status  {status.get('status')}{escape(reason)}")
+    if status.get("method"):
+        console.print(f"method  {escape(status['method'])}")
     console.print(f"folder  {escape(str(folder.path))}")
-    if (folder.path / "figure.png").exists():
-        console.print(f"figure  {escape(str(folder.path / 'figure.png'))}")
+    for figure in ("training.png", "figure.png"):
+        if (folder.path / figure).exists():
+            console.print(f"figure  {escape(str(folder.path / figure))}")
     console.print(f"next    {escape(_next(folder, status, curve))}")
     return str(status.get("status", "error"))
 
@@ -95,7 +99,7 @@ def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, A
         settings = folder.read("config.json")
         key = "steps" if settings.get("steps") else "seconds"
         return f"{command} {key}={2 * settings[key]:g}"
-    if status.get("status") in ("interrupted", "running", "error"):
+    if status.get("status") in ("interrupted", "running", "error", "timeout", "oom"):
         return command
     return "python -m physopt list"
 
@@ -117,6 +121,8 @@ def show_status(root: Path | str) -> int:
     for folder in folders:
         table.add_row(*(escape(text) for text in _status_row(folder)))
     _console().print(table)
+    kept = f"{compiled.kept_bytes() / 1e6:.3g} MB in {compiled.cache_folder()}"
+    _console().print(f"compiled programs kept: {escape(kept)}")
     return 0
 
 
@@ -173,7 +179,9 @@ def show_info(name: str, kind: Kind, cls: type) -> None:
             defaults = " ".join(f"{key}={value}" for key, value in cls.defaults.items())
             console.print(f"run settings  {defaults}")
     for option, (low, high) in getattr(cls, "tunable", {}).items():
-        console.print(f"tuned over    {option} from {low:g} to {high:g}")
+        per = getattr(cls, "tunable_per", {}).get(option)
+        unit = f", divided by {per} at the first update" if per else ""
+        console.print(f"tuned over    {option} from {low:g} to {high:g}{unit}")
     console.print(f"class         {cls.__module__}:{cls.__qualname__}")
     console.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
 

@@ -61,12 +61,16 @@ class Budget(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """Where a run is: updates made, and the seconds they took."""
+    """Where a run is: updates made, and the seconds they took.
+
+    compile_cached says whether t_compile is the time of reading a program that was kept on disk.
+    """
 
     step: int = 0
     t_train: float = 0.0
     t_compile: float = 0.0
     t_eval: float = 0.0
+    compile_cached: bool = False
 
 
 class Piece(NamedTuple):

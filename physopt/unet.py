@@ -1,5 +1,6 @@
 """U-net: the convolutional network for problems whose inputs and unknowns are fields on a grid."""
 
+import dataclasses
 import math
 from typing import Literal, TypeVar
 
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from physopt.convolution import convolve
 from physopt.networks import Normalization, normalization_layer
+from physopt.options import Options, PositiveInt
 
 Initialization = Literal["torch", "glorot"]
 _zeros = nnx.initializers.zeros_init()  # for a start: `initialize` draws all weights
@@ -43,7 +46,7 @@ class UNet(nnx.Module):
         self.entry = double(inputs)
         self.encoder = nnx.List([double(filters) for _ in range(levels - 1)])
         self.decoder = nnx.List([double(2 * filters) for _ in range(levels - 1)])
-        self.exit = nnx.Conv(filters, outputs, (1,) * dimensions, kernel_init=_zeros, rngs=rngs)
+        self.exit = _convolution(filters, outputs, 1, rngs, dimensions)
         initialize(self, rngs, "torch")
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -62,6 +65,27 @@ class UNet(nnx.Module):
         return self.exit(z)
 
 
+@dataclasses.dataclass(frozen=True)
+class UNetOptions(Options):
+    """Options of problems whose networks are U-nets."""
+
+    levels: PositiveInt = 4
+    """Resolutions of the U-net; each halves the grid."""
+
+    filters: PositiveInt = 16
+    """Channels of the U-net."""
+
+    normalization: Normalization = "group"
+    """Of the U-net. The source of poisson and heat uses batch, which couples samples; some rules
+    refuse it."""
+
+    def unet(self, inputs: int, outputs: int, rngs: nnx.Rngs, dimensions: int = 2) -> UNet:
+        """Make a U-net with these options."""
+        return UNet(
+            inputs, outputs, rngs, self.levels, self.filters, self.normalization, dimensions
+        )
+
+
 class DoubleConvolution(nnx.Module):
     """Convolution, normalisation and ReLU, twice: zero padding, 3 cells wide."""
 
@@ -73,12 +97,8 @@ class DoubleConvolution(nnx.Module):
         normalization: Normalization,
         dimensions: int,
     ):
-        width = (3,) * dimensions
         self.convolutions = nnx.List(
-            [
-                nnx.Conv(c, filters, width, kernel_init=_zeros, rngs=rngs)
-                for c in (channels, filters)
-            ]
+            [_convolution(c, filters, 3, rngs, dimensions) for c in (channels, filters)]
         )
         self.norms = nnx.List([normalization_layer(normalization, filters, rngs) for _ in range(2)])
 
@@ -87,6 +107,15 @@ class DoubleConvolution(nnx.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             z = jax.nn.relu(norm(convolution(z)))
         return z
+
+
+def _convolution(
+    inputs: int, outputs: int, width: int, rngs: nnx.Rngs, dimensions: int
+) -> nnx.Conv:
+    return nnx.Conv(
+        inputs, outputs, (width,) * dimensions, kernel_init=_zeros, rngs=rngs,
+        conv_general_dilated=convolve,
+    )  # fmt: skip
 
 
 def initialize(module: _Module, rngs: nnx.Rngs, scheme: Initialization) -> _Module:

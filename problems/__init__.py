@@ -1,13 +1,14 @@
 """The problems that physopt knows by name. A new one is a file beside this one and a line here."""
 
 PROBLEMS = {
-    "ldft2d": "physopt.problems.ldft.design:LDFT2D",
-    "ldft3d": "physopt.problems.ldft.design:LDFT3D",
-    "ldft_hysteresis": "physopt.problems.ldft.design:LDFTHysteresis",
+    "ldft2d": "physopt.problems.ldft.named:LDFT2D",
+    "ldft3d": "physopt.problems.ldft.named:LDFT3D",
+    "ldft_hysteresis": "physopt.problems.ldft.named:LDFTHysteresis",
     "poisson": "physopt.problems.poisson:Poisson",
     "poisson8": "physopt.problems.poisson8:Poisson8",
     "heat": "physopt.problems.heat:Heat",
-    "burgers": "physopt.problems.burgers:Burgers",
+    "burgers": "physopt.problems.burgers.control:Burgers",
+    "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "exp": "physopt.problems.exponential:Exponential",

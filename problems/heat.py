@@ -9,18 +9,17 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from physopt.networks import Normalization
-from physopt.options import Bounds, PositiveFloat, PositiveInt
+from physopt.options import Bounds, PositiveFloat
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import two_sided
-from physopt.unet import UNet
+from physopt.unet import UNetOptions
 
 MOST_BOXES = 10
 RELATIVE_NOISE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Heat(Problem):
+class Heat(UNetOptions, Problem):
     """Find the initial temperature: y = exp(time * laplacian) x on a periodic grid.
 
     x, y and y* [batch, n, n] are temperatures before and after, with unit spacing. In Fourier space
@@ -41,15 +40,6 @@ class Heat(Problem):
     """Between x and y, times the diffusivity, in cells squared: y is smooth over
     sqrt(2 time) cells."""
 
-    levels: PositiveInt = 4
-    """Resolutions of the U-net; each halves the grid."""
-
-    filters: PositiveInt = 16
-    """Channels of the U-net."""
-
-    normalization: Normalization = "group"
-    """Of the U-net. The source uses batch, which couples samples; some rules refuse it."""
-
     target: ClassVar = ("x_error", 0.3)
     tiny: ClassVar = {"size": 16, "levels": 2, "filters": 4}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
@@ -62,7 +52,11 @@ class Heat(Problem):
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a U-net [batch, n, n] -> [batch, n, n] whose output has its input's mean."""
-        return Standardized(UNet(1, 1, rngs, self.levels, self.filters, self.normalization))
+        return Standardized(self.unet(1, 1, rngs))
+
+    def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the source's network, whose U-net is shown temperatures as they are."""
+        return Standardized(self.unet(1, 1, rngs), scaled=False)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Let heat diffuse: [batch, n, n] -> [batch, n, n]."""
@@ -156,14 +150,18 @@ class Standardized(nnx.Module):
 
     Diffusion is linear and conserves the mean: that of x is known, and x scales with y, which a
     group-normalised network could hardly tell, because it loses the amplitude of its input.
+    scaled=False keeps the mean alone.
     """
 
-    def __init__(self, network: nnx.Module):
-        self.network = network
+    def __init__(self, network: nnx.Module, *, scaled: bool = True):
+        self.network, self.scaled = network, scaled
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Evaluate the network."""
         mean = jnp.mean(inputs, (1, 2), keepdims=True)
+        if not self.scaled:
+            x = self.network(inputs)  # type: ignore[operator]
+            return mean + x - jnp.mean(x, (1, 2), keepdims=True)
         deviation = jnp.std(inputs, (1, 2), keepdims=True)
         unit = jnp.where(deviation > 0, deviation, 1)
         x = self.network((inputs - mean) / unit)  # type: ignore[operator]

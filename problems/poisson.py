@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from physopt.networks import Normalization
-from physopt.options import Bounds, PositiveInt
+from physopt.options import Bounds
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import inverse_laplacian, laplacian, random_field
-from physopt.unet import UNet
+from physopt.unet import UNetOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Poisson(Problem):
+class Poisson(UNetOptions, Problem):
     """Find the source of a potential: laplacian(y) = x, y zero outside the grid.
 
     x [batch, n, n] is the source, y and y* [batch, n, n] potentials, with unit spacing. True
@@ -30,15 +29,6 @@ class Poisson(Problem):
     size: Annotated[int, Bounds(8)] = 64
     """Cells along each side."""
 
-    levels: PositiveInt = 4
-    """Resolutions of the U-net; each halves the grid."""
-
-    filters: PositiveInt = 16
-    """Channels of the U-net."""
-
-    normalization: Normalization = "group"
-    """Of the U-net. The source uses batch, which couples samples; some rules refuse it."""
-
     target: ClassVar = ("x_error", 0.1)
     tiny: ClassVar = {"size": 8, "levels": 2, "filters": 4}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
@@ -51,7 +41,7 @@ class Poisson(Problem):
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a U-net, potential [batch, n, n] -> source [batch, n, n]."""
-        return UNet(1, 1, rngs, self.levels, self.filters, self.normalization)
+        return self.unet(1, 1, rngs)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Solve Poisson's equation by sine transforms: [batch, n, n] -> [batch, n, n]."""

@@ -1,7 +1,24 @@
 """What all tests share."""
 
 import os
+import shutil
+import tempfile
 
 # Tests compile much and compute little: without LLVM's costly passes they take half the time. The
 # operations and their order stay those of a user's run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
+# Test processes, and the runs that they start, share what they compile, apart from a user's own
+# programs. The first process of a session makes the folder; its workers inherit the variable.
+_OWN = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _OWN = tempfile.mkdtemp(prefix="physopt-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _OWN
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 10**9)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder of compiled programs."""
+    if _OWN is not None:
+        shutil.rmtree(_OWN, ignore_errors=True)

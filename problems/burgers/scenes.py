@@ -1,0 +1,77 @@
+"""What controlling and supervised training on Burgers' equation share: scenes and networks."""
+
+import dataclasses
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from physopt.options import Bounds, OptionError, PositiveInt
+from physopt.problem import Problem
+from physopt.problems.burgers.chain import ControlForceEstimator
+from physopt.problems.burgers.direct import DirectForce
+from physopt.problems.burgers.refined import RefinedPrediction
+from physopt.problems.burgers.scheme import advance, random_scene
+from physopt.problems.burgers.staggered import StaggeredPrediction
+from physopt.unet import UNetOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenes(UNetOptions, Problem):
+    """Velocity fields on a line, moved by a force constant in time; networks that find forces."""
+
+    cells: Annotated[int, Bounds(4)] = 32
+    """Cells of the velocity field."""
+
+    steps: Annotated[int, Bounds(2)] = 32
+    """Time steps, each with a force of its own; a power of two for network=staggered or refined."""
+
+    viscosity: Annotated[float, Bounds(0, 0.5)] = 0.1
+    """In cells squared per step; the explicit scheme is unstable above 0.5."""
+
+    hidden: tuple[PositiveInt, ...] = (128, 128)
+    """Widths of the default network's hidden layers."""
+
+    levels: PositiveInt = 5
+    """Resolutions of the other networks' U-nets; each halves the grid."""
+
+    taught: ClassVar[bool] = False
+    """Whether networks are shown whole trajectories instead of initial and wanted field."""
+
+    tiny: ClassVar = {"cells": 8, "steps": 4, "hidden": (16,), "levels": 2, "filters": 4}
+
+    def trajectories(self, keys: jax.Array) -> jax.Array:
+        """Draw scenes and let the driving force move them: [batch, steps + 1, n]."""
+        start, drive, mirrored = jax.vmap(lambda key: random_scene(key, self.cells))(keys)
+
+        def step(u: jax.Array, _) -> tuple[jax.Array, jax.Array]:
+            u = advance(u + drive, self.viscosity)
+            return u, u
+
+        _, later = jax.lax.scan(step, start, length=self.steps)
+        frames = jnp.concatenate([start[:, None], jnp.swapaxes(later, 0, 1)], axis=1)
+        return jnp.where(mirrored[:, None, None], -frames[:, :, ::-1], frames)
+
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make a dense network, initial and wanted field -> all forces."""
+        return DirectForce(self, rngs)
+
+    def network_cfe(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make a chain of control force estimators, which sees each state before the next force."""
+        return ControlForceEstimator(self, rngs)
+
+    def network_staggered(self, rngs: nnx.Rngs) -> StaggeredPrediction:
+        """Make predictors of an interval's centre, from the whole interval down to single steps."""
+        self._must_halve("staggered")
+        return StaggeredPrediction(self, rngs)
+
+    def network_refined(self, rngs: nnx.Rngs) -> RefinedPrediction:
+        """Make the same predictors, which correct their predictions as the motion goes on."""
+        self._must_halve("refined")
+        return RefinedPrediction(self, rngs)
+
+    def _must_halve(self, network: str) -> None:
+        if self.steps & (self.steps - 1):
+            reason = f"network={network} halves intervals: must be a power of two"
+            raise OptionError(type(self), "steps", self.steps, reason)

@@ -1,0 +1,70 @@
+"""Hierarchical predictor-corrector, staggered: predict the centre, then the halves' centres."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from physopt.problems.burgers.scheme import advance
+from physopt.unet import UNet
+
+if TYPE_CHECKING:
+    from physopt.problems.burgers.scenes import Scenes
+
+
+class StaggeredPrediction(nnx.Module):
+    """Predictors and corrector, initial and wanted field [batch, n, 2] -> forces [batch, steps, n].
+
+    The predictor of intervals of 2^(k+1) steps, one U-net for each k, gives the field half-way
+    between two fields as their mean plus a change. The whole interval is halved until every step
+    has its end. The corrector gives the force that leads from the state reached to the one
+    predicted, F_i = u_{i+1} - advance(u_i): a force acts on every cell, so each state reached is
+    the one predicted, a prediction sees nothing but states reached, and predictors of intervals of
+    one length need not wait for one another. n - 1 predictions lead through n steps.
+
+    Taught, the predictors are given the true fields of a trajectory [batch, steps + 1, n]: the
+    error of a force is then that of the prediction of its end.
+
+    Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2001.07457, sections 4 and 5; its networks have
+    other layers.
+    """
+
+    def __init__(self, scenes: "Scenes", rngs: nnx.Rngs):
+        count = scenes.steps.bit_length() - 1
+        self.predictors = nnx.List([scenes.unet(2, 1, rngs, dimensions=1) for _ in range(count)])
+        self.steps, self.viscosity = scenes.steps, scenes.viscosity
+        self.taught = scenes.taught
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Predict the states, and return the forces that lead to them."""
+        if self.taught:
+            frames = self._halved(inputs)
+            return frames[:, 1:] - advance(inputs[:, :-1], self.viscosity)
+        frames = self._frames(inputs[..., 0], inputs[..., 1])
+        return frames[:, 1:] - advance(frames[:, :-1], self.viscosity)
+
+    def _frames(self, start: jax.Array, wanted: jax.Array) -> jax.Array:
+        """Return all states, from the first to the last: [batch, steps + 1, n]."""
+        return self._halved(jnp.stack([start, wanted], axis=1))
+
+    def _halved(self, known: jax.Array) -> jax.Array:
+        """Predict centres until every step has its end, between true states where they are known.
+
+        known [batch, 2 or steps + 1, n]: the ends, or all true states; [batch, steps + 1, n].
+        """
+        frames = jnp.stack([known[:, 0], known[:, -1]], axis=1)
+        for k, network in reversed(list(enumerate(self.predictors))):
+            seen = known[:, :: 2 ** (k + 1)] if self.taught else frames
+            centres = centre(network, seen[:, :-1], seen[:, 1:])
+            pairs = jnp.stack([frames[:, :-1], centres], axis=2)
+            halves = pairs.reshape(frames.shape[0], -1, frames.shape[-1])
+            frames = jnp.concatenate([halves, frames[:, -1:]], axis=1)
+        return frames
+
+
+def centre(network: UNet, left: jax.Array, right: jax.Array) -> jax.Array:
+    """Predict the field half-way between two fields: [..., n], [..., n] -> [..., n]."""
+    flat = (a.reshape(-1, a.shape[-1]) for a in (left, right))
+    change = network(jnp.stack(list(flat), axis=-1))[..., 0]
+    return (left + right) / 2 + change.reshape(left.shape)
