@@ -1,6 +1,8 @@
 """`python -m physopt`."""
 
 from physopt.cli import main
+from physopt.orphan import begin_run
 
 if __name__ == "__main__":
+    begin_run()
     raise SystemExit(main())

@@ -19,7 +19,7 @@ def modules():
     """Yield (dotted name, imported physopt modules, path) of every source file."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if any(parent.is_symlink() for parent in path.parents):
+            if any(parent.is_symlink() for parent in path.parents) or "notebooks" in path.parts:
                 continue
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(parts if folder == "physopt" else ("physopt", *parts))
@@ -79,7 +79,10 @@ def test_a_wheel_holds_every_module_once(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path)]
     subprocess.run([*build, str(tmp_path / "source")], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    packed = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".py")]
+    everything = zipfile.ZipFile(wheel).namelist()
+    assert "physopt/analysis/page/page.js" in everything
+    assert not [n for n in everything if "example_results" in n or "notebooks" in n]
+    packed = [n for n in everything if n.endswith(".py")]
     expected = {name.replace(".", "/") for name, _, _ in ALL}
     found = [n.removesuffix(".py").removesuffix("/__init__") for n in packed]
     assert sorted(found) == sorted(expected)

@@ -1,0 +1,145 @@
+"""Commands on one run: run, resume, status, design."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+from physopt import arguments
+from physopt.commands import EXIT_CODES, Command, first_word, plain_help
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.settings import Settings
+
+_RUN_DESCRIPTION = dedent("""
+    Train with one rule on one problem, and record the run.
+
+    python -m physopt run problem=ldft2d rule=adam
+    python -m physopt run problem=ldft2d rule=sgd rule.momentum=0.5 problem.size=10 seconds=30
+    python -m physopt run settings.toml seed=3
+
+    A problem's and a rule's own options show when they are named:
+    python -m physopt run problem=ldft2d rule=adam --help. `list` names them all. In a TOML file the
+    same keys stand in tables: [problem] name = "ldft2d", size = 10. A run that was interrupted goes
+    on when the same command is given again.
+""").strip()
+
+_RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
+
+
+def _run(words: list[str]) -> int:
+    from physopt import experiment
+    from physopt.config import from_words
+    from physopt.progress import display_for_terminal
+    from physopt.tables import show_run
+
+    done = experiment.begin(from_words(words), display_for_terminal())
+    return EXIT_CODES.get(show_run(done), 1)
+
+
+def _run_help(words: list[str]) -> str:
+    flat = {k: v for k, v in arguments.flat_arguments(words).items() if k in ("problem", "rule")}
+    _, problem, rule = arguments.split_names(flat, required=False)
+    settings = Settings()
+    if problem is not None:
+        from physopt.config import suited
+
+        settings = Settings(**suited(problem, {}))
+    options = arguments.help_text(arguments.run_class(problem, rule, settings), "run")
+    return f"usage: python -m physopt {_RUN_USAGE}\n\n{_RUN_DESCRIPTION}\n\n{options}"
+
+
+@dataclass(frozen=True)
+class Extension(Options):
+    """A larger budget for a run."""
+
+    steps: PositiveInt | None = None
+    """Updates in all, those made already included."""
+
+    seconds: PositiveFloat | None = None
+    """Training seconds in all, those spent already included."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def _resume(words: list[str]) -> int:
+    from physopt import experiment
+    from physopt.progress import display_for_terminal
+    from physopt.tables import show_run
+
+    folder, rest = first_word(words, "folder", "say which run: its folder")
+    more = arguments.parse(Extension, arguments.flat_arguments(rest), "resume")
+    display = display_for_terminal()
+    done = experiment.resume(folder, steps=more.steps, seconds=more.seconds, display=display)
+    return EXIT_CODES.get(show_run(done), 1)
+
+
+def _status(words: list[str]) -> int:
+    from physopt.tables import show_status
+
+    folder, rest = first_word([*words, "runs/results"], "folder", "")
+    if len(rest) > (1 if words else 0):
+        raise OptionError(object, "argument", rest[0], "status takes one folder")
+    return show_status(folder)
+
+
+def _design(words: list[str]) -> int:
+    from physopt.results import design, load
+
+    folder, rest = first_word(words, "folder", "say which run: its folder")
+    table, rest = first_word(
+        rest, "file", "say which isotherm: a table of humidity and water content"
+    )
+    if rest:
+        raise OptionError(object, "argument", rest[0], "design takes a run and a file")
+    errors, files = design(load(folder), Path(table))
+    for name, value in errors.items():
+        print(f"{name}  {value:.4g}")
+    for file in files:
+        print(f"wrote  {file}")
+    return 0
+
+
+RUN = Command(
+    _RUN_USAGE,
+    "train with one rule on one problem",
+    _run,
+    _run_help,
+)
+
+RESUME = Command(
+    "resume FOLDER [steps=N] [seconds=S]",
+    "go on with a run, up to a larger budget if one is given",
+    _resume,
+    lambda words: (
+        "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
+        "Go on with the run in FOLDER, as if it had never stopped.\n\n"
+        + arguments.help_text(Extension, "resume")
+    ),
+)
+
+STATUS = Command(
+    "status [FOLDER]",
+    "show all runs below a folder",
+    _status,
+    plain_help(
+        "status [FOLDER]",
+        "Show every run below FOLDER (default: runs/results) with its status and reason.",
+    ),
+)
+
+DESIGN = Command(
+    "design FOLDER FILE",
+    "let a trained generator answer to your own isotherm",
+    _design,
+    plain_help(
+        "design FOLDER FILE",
+        """
+        Let the network of a run answer to a target of your own: for the LDFT problems FILE is a
+        table of relative humidity and water content, one point a row. Prints the true error of
+        the design, computed by the converged simulator, and writes the design (.npy) and its
+        picture (.png) beside FILE.
+
+        python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
+        """,
+    ),
+)

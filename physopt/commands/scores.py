@@ -1,0 +1,169 @@
+"""Commands on many runs: score, report, compare."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from physopt import arguments
+from physopt.commands import Command, plain_help
+from physopt.options import OptionError, Options
+
+
+@dataclass(frozen=True)
+class ScoreOptions(Options):
+    """How runs are scored."""
+
+    axis: Literal["seconds", "updates", "calls"] = "seconds"
+    """What progress is measured against: training seconds, updates, or physics calls."""
+
+    compile: bool = False
+    """Count compilation among the seconds."""
+
+    allow: tuple[str, ...] = ()
+    """Unfairness to let pass, and to say: devices (runs on different devices, each shown as a
+    method of its own), tuning (options tuned with unequal numbers of trials)."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ReportOptions(ScoreOptions):
+    """How runs are scored, and where the report goes."""
+
+    out: Path | None = None
+    """File to write; none makes report.html in the first folder."""
+
+
+@dataclass(frozen=True)
+class CompareOptions(ScoreOptions):
+    """How runs are scored, and where the figure goes."""
+
+    out: Path = Path("comparison.png")
+    """Figure to write."""
+
+
+def _score(words: list[str]) -> int:
+    folders, options = _read(words, ScoreOptions, "score")
+    from physopt import analysis
+    from physopt.analysis import tables
+    from physopt.analysis import words as sentences
+
+    frame = _load(folders)
+    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
+    scores = analysis.score_table(frame, **how)
+    ranks = analysis.ranks(frame, options.allow)
+    tests = analysis.paired_tests(frame, allow=options.allow)
+    profile = analysis.performance_profile(frame, **how)
+    said = sentences.overall(ranks, profile, tests)
+    tables.print_scores(scores, ranks, said, options.axis, options.compile)
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    folders, options = _read(words, ReportOptions, "report")
+    from physopt import analysis
+
+    frame = _load(folders)
+    out = options.out or Path(folders[0]) / "report.html"
+    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
+    size = analysis.write_report(frame, out, **how)
+    print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    folders, options = _read(words, CompareOptions, "compare", count=2)
+    from physopt import analysis
+    from physopt.analysis import tables
+
+    frame = _load(folders)
+    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
+    tables.print_comparison(analysis.compare(frame, **how), folders)
+    analysis.plot_comparison(frame, **how).savefig(options.out)
+    print(f"wrote  {options.out}")
+    return 0
+
+
+def _read(words: list[str], cls: type, command: str, count: int | None = None):
+    """Return the folders among the words, and the options."""
+    folders = [word for word in words if "=" not in word and not word.endswith(".toml")]
+    given = [word for word in words if word not in folders]
+    if count is None:
+        folders = folders or ["runs/results"]
+    elif len(folders) != count:
+        raise OptionError(object, "folder", "", f"{command} takes {count} folders")
+    return folders, arguments.parse(cls, arguments.flat_arguments(given), command)
+
+
+def _load(folders: list[str]):
+    from physopt import analysis
+
+    frame = analysis.load(*folders)
+    if frame.empty:
+        raise OptionError(object, "folder", " ".join(folders), "holds no runs")
+    return frame
+
+
+def _help(usage: str, text: str, cls: type, command: str):
+    about = plain_help(usage, text)
+    return lambda words: f"{about(words)}\n\n{arguments.help_text(cls, command)}"
+
+
+_SCORE_USAGE = "score [FOLDER ...] [key=value ...]"
+SCORE = Command(
+    _SCORE_USAGE,
+    "print final errors, times to targets and ranks",
+    _score,
+    _help(
+        _SCORE_USAGE,
+        """
+        Score all runs below FOLDER (default: runs/results): final error, and time to a target that
+        all methods of a problem share, with intervals over seeds, ranks and paired tests.
+
+        python -m physopt score
+        python -m physopt score runs/results/ldft2d axis=calls
+        python -m physopt score cpu_runs gpu_runs allow=devices
+        """,
+        ScoreOptions,
+        "score",
+    ),
+)
+
+_REPORT_USAGE = "report [FOLDER ...] [out=FILE] [key=value ...]"
+REPORT = Command(
+    _REPORT_USAGE,
+    "write one HTML page: curves, scores, designs, every run",
+    _report,
+    _help(
+        _REPORT_USAGE,
+        """
+        Write one HTML file about all runs below FOLDER (default: runs/results): what the scores
+        say, interactive curves, profiles, designs, and a table of every run. It needs no network.
+
+        python -m physopt report
+        python -m physopt report runs/results out=study.html
+        """,
+        ReportOptions,
+        "report",
+    ),
+)
+
+_COMPARE_USAGE = "compare A B [key=value ...]"
+COMPARE = Command(
+    _COMPARE_USAGE,
+    "set two runs or two folders of runs side by side",
+    _compare,
+    _help(
+        _COMPARE_USAGE,
+        """
+        Compare two runs, or two folders of runs, problem by problem: final error, time to a common
+        target and speed, the ratio B / A and its interval over seeds. Draws the curves as well.
+
+        python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
+        python -m physopt compare before after out=change.png
+        """,
+        CompareOptions,
+        "compare",
+    ),
+)

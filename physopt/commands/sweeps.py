@@ -1,0 +1,114 @@
+"""Commands on many runs: sweep, tune."""
+
+import dataclasses
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+from physopt import arguments
+from physopt.commands import Command
+from physopt.options import OptionError
+from physopt.registry import suggest
+from physopt.settings import Settings
+from physopt.sweep_options import SweepOptions, TuneOptions
+
+if TYPE_CHECKING:
+    from physopt.plan import Request
+
+_SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
+
+_SWEEP_DESCRIPTION = dedent("""
+    Make every run of a grid: commas outside brackets separate the values of a key.
+
+    python -m physopt sweep problem=ldft2d rule=adam,sip batch_size=8,16,32 seed=0,1,2 plan=true
+    python -m physopt sweep problem=ldft2d rule=adam,sip rule.adam.learning_rate=1e-4,1e-3
+    python -m physopt sweep runs/compare.toml seed=0 workers=4 timeout=3600
+
+    Each run is a process of its own. Runs that are finished are left alone, and a sweep that was
+    interrupted goes on when it is given again. In a TOML file lists make the grid, a table such as
+    [rule.adam] holds what concerns one rule (or [problem.ldft2d] one problem), and each [[grid]]
+    is a grid of its own. Every setting of `run` may be given; beside them:
+""").strip()
+
+
+def _sweep(words: list[str]) -> int:
+    from physopt.plan import planned_runs, read_request, take
+    from physopt.sweep import survey, sweep
+    from physopt.sweep_display import display_for_terminal, show_plan, show_sweep
+
+    request = read_request(words)
+    own = [field.name for field in dataclasses.fields(SweepOptions)]
+    _refuse_unknown(request, own)
+    options = arguments.parse(SweepOptions, take(request, own), "sweep")
+    runs = planned_runs(request)
+    if options.plan:
+        show_plan(*survey(runs, options))
+        return 0
+    return show_sweep(sweep(runs, options, display_for_terminal()), runs[0].config.settings.out)
+
+
+def _refuse_unknown(request: "Request", own: list[str]) -> None:
+    """Raise OptionError for a key that is neither a setting of a run nor one of `own`."""
+    known = {*own, "problem", "rule", "grid", *(f.name for f in dataclasses.fields(Settings))}
+    for layer in (request.top, *request.grids, request.typed):
+        for key, values in layer.settings.items():
+            if key not in known:
+                reason = f"unknown key; {suggest(key, known)}"
+                raise OptionError(object, key, ",".join(values), reason)
+
+
+def _sweep_help(words: list[str]) -> str:
+    options = arguments.help_text(SweepOptions, "sweep")
+    return f"usage: python -m physopt {_SWEEP_USAGE}\n\n{_SWEEP_DESCRIPTION}\n\n{options}"
+
+
+_TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=value ...]"
+
+_TUNE_DESCRIPTION = dedent("""
+    Choose the options of rules on the validation set, with equal effort: the same number of trials
+    (a scrambled Sobol sequence over the ranges that a rule declares, see `info RULE`) and the same
+    budget for every rule of a problem. Options that are given are not tuned.
+
+    python -m physopt tune problem=ldft2d,poisson rule=adam,sip seconds=30 trials=16
+    python -m physopt sweep runs/tuning/tuned.toml seed=0,1,2,3,4 seconds=300
+
+    The trials are runs in out=runs/tuning, apart from the results, with seeds from 1000000 on.
+    Beside them lie tuned.toml, trials.csv and a figure for each problem. As in a sweep, finished
+    trials are left alone.
+""").strip()
+
+
+def _tune(words: list[str]) -> int:
+    from physopt.plan import read_request, take
+    from physopt.sweep import survey
+    from physopt.sweep_display import display_for_terminal, show_plan
+    from physopt.tune import studies
+    from physopt.tuning import tune
+
+    request = read_request(words)
+    own = [field.name for field in dataclasses.fields(TuneOptions)]
+    _refuse_unknown(request, own)
+    options = arguments.parse(TuneOptions, take(request, own), "tune")
+    request.top.settings.setdefault("out", ["runs/tuning"])
+    found = studies(request)
+    if options.plan:
+        runs = [run for study in found for _, runs in study.runs(options.trials) for run in runs]
+        show_plan(*survey(runs, options))
+        for study in found:
+            for option, column in study.per.items():
+                problem, rule = study.names
+                print(f"{problem} {rule}: the range of {option} will be divided by {column}")
+        return 0
+    path = tune(found, options, display_for_terminal())
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote  {path}")
+    print(f"next   python -m physopt sweep {path} seed=0,1,2")
+    return 0
+
+
+def _tune_help(words: list[str]) -> str:
+    options = arguments.help_text(TuneOptions, "tune")
+    return f"usage: python -m physopt {_TUNE_USAGE}\n\n{_TUNE_DESCRIPTION}\n\n{options}"
+
+
+SWEEP = Command(_SWEEP_USAGE, "make every run of a grid", _sweep, _sweep_help)
+TUNE = Command(_TUNE_USAGE, "choose the options of rules with equal effort", _tune, _tune_help)

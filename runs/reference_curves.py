@@ -1,0 +1,290 @@
+"""Published and independently measured numbers beside what physopt measures: a table.
+
+    python runs/reference_curves.py [key=value ...]
+
+Makes the runs that are not there yet, a few seeds of each, and writes the table to
+runs/reference_curves.md and .csv. It can be stopped and goes on where it was; `help` lists the
+options. The numbers expected are those of single runs of other programs, hence the wide tolerances.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from physopt import arguments, config, experiment
+from physopt.options import OptionError, Options, PositiveInt
+from physopt.records import RunFolder
+
+HERE = Path(__file__).resolve().parent
+PAPERS = HERE / "papers"
+
+
+@dataclass(frozen=True)
+class TableOptions(Options):
+    """What is run; all of it takes about an hour on two cores."""
+
+    seeds: PositiveInt = 3
+    """Runs of each setting, with seeds 0, 1, ..."""
+
+    only: str = ""
+    """Part of the name of the experiments to run; the table then has these alone."""
+
+    out: Path = HERE / "results" / "reference"
+    """Folder of the runs."""
+
+    table: Path = HERE / "reference_curves"
+    """The table's path, without .md and .csv."""
+
+
+Curves = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that one seed's curves give, with the interval in which its median should lie."""
+
+    name: str
+    expected: str
+    low: float
+    high: float
+    measure: Callable[[Curves], float]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs to be compared, {name: what is typed after `run`}, and what they are to show."""
+
+    name: str
+    runs: dict[str, list[str]]
+    quantities: list[Quantity]
+
+
+def about(value: float, percent: float) -> tuple[str, float, float]:
+    """Return text, low and high of value +- percent."""
+    return f"{value:g} ± {percent:g} %", value * (1 - percent / 100), value * (1 + percent / 100)
+
+
+def below(value: float) -> tuple[str, float, float]:
+    """Return text, low and high of what must lie below a value."""
+    return f"below {value:g}", -np.inf, value
+
+
+def above(value: float) -> tuple[str, float, float]:
+    """Return text, low and high of what must lie above a value."""
+    return f"at least {value:g}", value, np.inf
+
+
+def at(run: str, metric: str, step: int) -> Callable[[Curves], float]:
+    """Return what reads a metric of a run after a number of updates."""
+    return lambda curves: float(curves[run].set_index("step")[metric][step])
+
+
+def last(curve: pd.DataFrame, metric: str) -> float:
+    """Return the last value of a metric; NaN where a run diverged."""
+    return float(curve[metric].iloc[-1])
+
+
+def ratio(
+    above: str, below: str, metric: str, step: int | None = None
+) -> Callable[[Curves], float]:
+    """Return what divides a metric of one run by that of another, at a step or at the end."""
+    if step is None:
+        return lambda curves: last(curves[above], metric) / last(curves[below], metric)
+    return lambda curves: at(above, metric, step)(curves) / at(below, metric, step)(curves)
+
+
+def paper(name: str, *more: str) -> list[str]:
+    """Return the words of a run of runs/papers/, changed."""
+    return [str(PAPERS / f"{name}.toml"), *more]
+
+
+def experiments() -> Iterator[Experiment]:
+    """List all experiments, the cheap ones first."""
+    yield toy()
+    yield exponential()
+    yield burgers()
+    yield oscillators()
+    yield sine()
+    yield quantum()
+    yield field("poisson", ((60, *about(2.3, 20)), (200, *about(3.0, 20))))
+    yield field("heat", ((60, *about(1.26, 10)),))
+
+
+def toy() -> Experiment:
+    """HIG on two curves, one of which the physics scales down."""
+    runs = {
+        "hig": paper("hig_toy"),
+        "adam": paper("hig_toy", "rule=adam", "rule.learning_rate=0.3"),
+        "gn": paper("hig_toy", "rule=gauss_newton", "rule.adaptive=false", "rule.tau=1e-4",
+                    "rule.learning_rate=1"),
+    }  # fmt: skip
+    return Experiment("toy", runs, [
+        Quantity("gamma 0.01, 1500 epochs: loss of Adam over HIG", *above(10),
+                 ratio("adam", "hig", "test_loss")),
+        Quantity("gamma 0.01, 1500 epochs: loss of Gauss-Newton over HIG", *above(10),
+                 ratio("gn", "hig", "test_loss")),
+    ])  # fmt: skip
+
+
+def exponential() -> Experiment:
+    """Five ways to invert the exponential."""
+    newton = ["problem.inverse=newton"]
+    runs = {
+        "sgd": paper("sip_exp", "rule=sgd", "rule.learning_rate=0.1"),
+        "adam": paper("sip_exp", "rule=adam", "rule.learning_rate=1e-3"),
+        "sign": paper("sip_exp"),
+        "newton": paper("sip_exp", *newton),
+        "unlimited": paper("sip_exp", *newton, "problem.largest_step=1e30"),
+    }
+    better = ("sign", "unlimited", "adam", "sgd")
+
+    def order(curves: Curves) -> float:
+        errors = [at(name, "x_error", 10_000)(curves) for name in better]
+        return min(np.array(errors[1:]) / errors[:-1])
+
+    return Experiment("exp", runs, [
+        Quantity("error in x at 10,000 updates: the least factor between one and the next of sign,"
+                 " unlimited Newton, Adam, SGD", *above(1), order),
+        Quantity("error in x at 10,000 updates: limited Newton over sign", *about(1.0, 15),
+                 ratio("newton", "sign", "x_error", 10_000)),
+        *(Quantity(f"error in x at 10,000 updates: {name}", *about(value, 25),
+                   at(name, "x_error", 10_000))
+          for name, value in (("sign", 0.71), ("unlimited", 1.29), ("adam", 2.19), ("sgd", 3.49))),
+    ])  # fmt: skip
+
+
+def burgers() -> Experiment:
+    """Single shooting: forces of each scene by Adam."""
+    runs = {"adam": paper("burgers_single_shooting")}
+    return Experiment("burgers", runs, [
+        Quantity("single shooting, 300 iterations: sum of |force|", "10.4 ± 1", 9.4, 11.4,
+                 at("adam", "force_l1", 300)),
+        Quantity("single shooting, 300 iterations: half the sum of squares", *about(0.11, 20),
+                 at("adam", "force_half_l2", 300)),
+    ])  # fmt: skip
+
+
+def oscillators() -> Experiment:
+    """HIG on the oscillators."""
+    runs = {"hig": paper("hig_oscillators", "steps=128")}
+    return Experiment("oscillators", runs, [
+        Quantity("HIG, batch 128: squared error at 32 updates", *about(0.11, 40),
+                 at("hig", "squared_error", 32)),
+        Quantity("HIG, batch 128: squared error at 128 updates", *about(5e-3, 50),
+                 at("hig", "squared_error", 128)),
+    ])  # fmt: skip
+
+
+def sine() -> Experiment:
+    """SIP and Adam for the same number of seconds."""
+    runs = {
+        "sip": paper("sip_sin", "seconds=60"),
+        "adam": paper("sip_sin", "seconds=60", "rule=adam", "rule.learning_rate=1e-3"),
+    }
+    return Experiment("sin", runs, [
+        Quantity("xi 32, phi 45, 60 s: distance to the nearest solution, Adam over SIP",
+                 *above(20), ratio("adam", "sip", "x_distance")),
+    ])  # fmt: skip
+
+
+def quantum() -> Experiment:
+    """HIG on the dipole."""
+    runs = {"hig": paper("hig_quantum", "steps=192")}
+    return Experiment("quantum", runs, [
+        Quantity("HIG, batch 16: infidelity at 128 updates", *below(0.3),
+                 at("hig", "infidelity", 128)),
+        Quantity("HIG, batch 16: infidelity at 192 updates", *below(0.08),
+                 at("hig", "infidelity", 192)),
+    ])  # fmt: skip
+
+
+def field(problem: str, ratios: tuple[tuple[int, str, float, float], ...]) -> Experiment:
+    """SIP and Adam on a field of 64 x 64 cells."""
+    steps = max(step for step, *_ in ratios)
+    words = ["batch_size=16", f"steps={steps}", "heldout_size=64"]
+    runs = {
+        "sip": paper(f"sip_{problem}", *words),
+        "adam": paper(f"sip_{problem}", *words, "rule=adam", "rule.learning_rate=1e-3"),
+    }
+    return Experiment(problem, runs, [
+        Quantity(f"batch 16, {step} updates: x_l1 of Adam over SIP", text, low, high,
+                 ratio("adam", "sip", "x_l1", step))
+        for step, text, low, high in ratios
+    ])  # fmt: skip
+
+
+def curves_of(experiment_: Experiment, seed: int, out: Path) -> Curves:
+    """Make the runs of an experiment with a seed, or find them made."""
+    curves = {}
+    for name, words in experiment_.runs.items():
+        print(f"{experiment_.name}, {name}, seed {seed}: ", end="", flush=True)
+        folder = experiment.begin(config.from_words([*words, f"seed={seed}", f"out={out}"]))
+        curves[name] = pd.DataFrame(RunFolder(folder.path).curve())
+        status = folder.status()
+        print(f"{status['status']}, {status.get('t_train', 0):.0f} s of training", flush=True)
+    return curves
+
+
+def rows_of(experiment_: Experiment, options: TableOptions) -> list[dict[str, object]]:
+    """Return the table's rows of an experiment."""
+    curves = [curves_of(experiment_, seed, options.out) for seed in range(options.seeds)]
+    rows = []
+    for quantity in experiment_.quantities:
+        values = np.array([quantity.measure(one) for one in curves])
+        median = float(np.median(values))
+        holds = quantity.low <= median <= quantity.high
+        row = {
+            "problem": experiment_.name,
+            "quantity": quantity.name,
+            "expected": quantity.expected,
+            "median": f"{median:.3g}",
+            "lowest": f"{values.min():.3g}",
+            "highest": f"{values.max():.3g}",
+            "seeds": options.seeds,
+            "holds": "yes" if holds else "no",
+        }
+        print("   ", *row.values(), sep="  ", flush=True)
+        rows.append(row)
+    return rows
+
+
+def write(rows: list[dict[str, object]], path: Path) -> None:
+    """Write the table as CSV and as markdown."""
+    frame = pd.DataFrame(rows)
+    frame.to_csv(path.with_suffix(".csv"), index=False)
+    notes = path.with_name(f"{path.name}_notes.md")
+    lines = ["# Reference curves", "", "Made by `python runs/reference_curves.py`.", ""]
+    lines += [" | ".join(frame.columns), " | ".join("---" for _ in frame.columns)]
+    lines += [" | ".join(map(str, row)) for row in frame.itertuples(index=False)]
+    table = "\n".join(f"| {line} |" if " | " in line else line for line in lines)
+    more = "\n" + notes.read_text(encoding="utf-8") if notes.exists() else ""
+    path.with_suffix(".md").write_text(f"{table}\n{more}", encoding="utf-8")
+
+
+def main(words: list[str]) -> int:
+    """Make runs and table; return the exit code."""
+    if words[:1] in (["help"], ["--help"], ["-h"]):
+        print(__doc__)
+        print(arguments.help_text(TableOptions, "reference_curves"))
+        return 0
+    options = arguments.parse(TableOptions, arguments.flat_arguments(words), "reference_curves")
+    chosen = [e for e in experiments() if options.only in e.name]
+    if not chosen:
+        known = ", ".join(e.name for e in experiments())
+        raise OptionError(TableOptions, "only", options.only, f"names none of {known}")
+    rows = []
+    for experiment_ in chosen:
+        rows += rows_of(experiment_, options)
+        write(rows, options.table)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except OptionError as error:
+        sys.exit(f"{error.key}={error.value}: {error.reason}")
