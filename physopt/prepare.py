@@ -11,7 +11,8 @@ from physopt.config import RunConfig
 from physopt.data import SameSamples, Source, held_out_samples, training_source
 from physopt.objective import Objective, build
 from physopt.per_sample import PerSample, build_unknowns
-from physopt.problem import Batch
+from physopt.problem import Batch, Tree
+from physopt.records import RunFolder
 from physopt.rule import Parameters, PlanError, UpdateRule
 
 
@@ -24,6 +25,13 @@ class Setup(NamedTuple):
     source: Source
     held_out: Batch  # validation samples, then as many test samples
     key: jax.Array
+
+    def predict(self, params: Parameters, inputs: Tree) -> Tree:
+        """Predict x as evaluation does: batch statistics are those of the first training batch."""
+        objective = self.objective
+        if objective.has_batch_statistics():
+            objective = objective.refresh(params, self.source.draw(jnp.int32(0)).at(1.0))
+        return objective.predict(params, inputs, train=False)
 
 
 class Refused(Exception):
@@ -98,9 +106,9 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     objective, params = build(problem, network, settings.seed)
     objective, params = devices.cast((objective, params), settings.dtype)
     params = start.restore(settings.start, params)
-    if objective.has_batch_statistics():
-        objective = objective.refresh(params, setup.held_out)
-    predict = jax.jit(partial(objective.predict, train=False))
+    theirs = RunFolder(settings.start).read("config.json")
+    source = training_source(problem, *(theirs[k] for k in ("seed", "batch_size", "train_size")))
+    predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     objective, params = build_unknowns(problem, predict(params, setup.held_out.inputs))
     return setup._replace(objective=objective, params=params)
 

@@ -67,7 +67,7 @@ class Run:
         with devices.computing(devices.select(settings.device), settings.dtype):
             setup, params = self.best()
             inputs = devices.cast(jax.tree.map(jax.numpy.asarray, inputs), settings.dtype)
-            return jax.tree.map(np.asarray, setup.objective.predict(params, inputs, train=False))
+            return jax.tree.map(np.asarray, setup.predict(params, inputs))
 
 
 def run(

@@ -251,7 +251,7 @@ class Session:
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
-        x = setup.objective.predict(self.best, setup.held_out.inputs, train=False)
+        x = setup.predict(self.best, setup.held_out.inputs)
         batch = self._test_samples(4)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)

@@ -23,7 +23,7 @@ from physopt.problems.ldft import studies, study_figures
 
 @dataclass(frozen=True)
 class StudyOptions(Options):
-    """What the studies run on; the defaults take about three minutes on two cores."""
+    """What the studies run on; the defaults take about four minutes on two cores."""
 
     out: Path = Path("runs/results/studies")
     """Folder of the tables and figures."""

@@ -33,6 +33,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["run", "problem=ldft2d", "rule=adam", "problem.targets=mixtur"], "did you mean mixture?"),
         (["run", "problem=ldft2d", "rule=adam", "device=tpu"], "device=tpu: no tpu is found"),
         (["run", "problem=ldft2d", "rule=adam", "network=papers"], "network=papers: "),
+        (["run", "problem=ldft2d", "rule=adam", "start=nowhere"], "start=nowhere: holds no run"),
         (["run", "problem=ldft2d", "rule=adam", "steps"], "expected key=value"),
         (["run", "missing.toml"], "missing.toml"),
         (["run", "problem=ldft2d", "rule=optax", "rule.optimizer=nadm"], "did you mean nadam?"),
@@ -64,6 +65,9 @@ def test_wrong_arguments_end_with_one_line_and_exit_code_2(
         (["run", "--help"], "batch_size=INT"),
         (["run", f"problem={TINY}", "rule=sgd", "--help"], "rule.momentum=FLOAT"),
         (["resume", "--help"], "steps=none|INT"),
+        (["sweep", "--help"], "timeout=none|FLOAT"),
+        (["tune", "--help"], "trials=INT"),
+        (["info", "sgd"], "divided by grad_norm at the first update"),
         (["status", "--help"], "runs/results"),
         (["check", "--help"], "finite differences"),
         (["info", "muon"], "learning_rate=FLOAT"),
@@ -76,7 +80,8 @@ def test_help_teaches(capsys, words, expected):
 
 
 def test_help_does_not_wait_for_jax():
-    command = "import sys; from physopt.cli import main; main(['run', '--help']); "
+    command = "import sys; from physopt.cli import main; "
+    command += "[main([c, '--help']) for c in ('run', 'sweep', 'tune')]; "
     command += "assert not {'jax', 'flax', 'pandas', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", command], check=True, stdout=subprocess.DEVNULL)
 

@@ -106,3 +106,19 @@ def test_a_start_that_cannot_be_is_refused_in_words(trained, tmp_path):
         Tiny(), Descent(), network="none", steps=5, out=tmp_path / "unknowns"
     ).folder
     assert "network=none" in refusal(Tiny(), unknowns)
+
+
+def test_batch_statistics_are_measured_for_predictions(tmp_path):
+    """Without them a network of normalised layers predicts something else than was evaluated."""
+    problem = Tiny(normalization="batch")
+    run = physopt.run(problem, Adam(learning_rate=0.05), steps=20, out=tmp_path)
+    samples = held_out_samples(problem, 8)
+    x = run.predict(samples.inputs)
+    error = problem.metrics(x, problem.simulate(x, samples), samples)["error"]
+    # The test set follows the validation set; float32 rounding.
+    assert float(np.mean(error[8:])) == pytest.approx(best_losses(run)[2], rel=1e-5)
+    unknowns = physopt.run(
+        problem, Descent(), start=run.folder, network="none", batch_size=8, steps=5,
+        out=tmp_path,
+    )  # fmt: skip
+    np.testing.assert_allclose(first_losses(unknowns), best_losses(run), rtol=1e-5)

@@ -21,7 +21,6 @@ from physopt.sweep import survey, sweep
 from physopt.sweep_options import SweepOptions
 
 HERE = Path(__file__).resolve().parent
-RUNS = HERE.parent / "runs"
 TINY, FAULTS = HERE / "tiny.py", HERE / "faults.py"
 PROBLEM = f"problem={TINY}:Tiny"
 KILLS = int(os.environ.get("PHYSOPT_KILLS", "6"))
