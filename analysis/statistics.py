@@ -1,0 +1,128 @@
+"""Statistics: quantiles that know infinity, bootstrap intervals, paired tests, Holm, ranks.
+
+Infinity stands for what never came: a target not reached, the error of a run that failed at once.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+RESAMPLES = 2000
+SEED = 20109
+
+
+def quantile(values: ArrayLike, q: float, axis: int = 0) -> np.ndarray:
+    """Return a quantile by linear interpolation, in which infinity stays infinity.
+
+    NaN stands for a value that is absent and is passed over; NaN comes back where all are absent.
+    """
+    ordered = np.sort(np.moveaxis(np.asarray(values, float), axis, 0), axis=0)  # NaN comes last
+    count = np.sum(~np.isnan(ordered), axis=0)
+    position = q * np.maximum(count - 1, 0)
+    below = np.floor(position).astype(int)
+    above = np.minimum(below + 1, np.maximum(count - 1, 0))
+    weight = position - below
+    low = np.take_along_axis(ordered, below[None], 0)[0]
+    high = np.take_along_axis(ordered, above[None], 0)[0]
+    with np.errstate(invalid="ignore"):
+        between = low + weight * (high - low)
+    return np.where((weight == 0) | (low == high), low, np.where(np.isinf(high), high, between))
+
+
+def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Return (median, low, high) with a percentile bootstrap interval.
+
+    The places in the order are resampled, not the values, and the ends are rounded outwards to
+    values that occurred: so infinity may be among them. One value has no interval: NaN.
+    """
+    ordered = np.sort(np.asarray(values, float))
+    if len(ordered) == 0:
+        return np.nan, np.nan, np.nan
+    median = float(quantile(ordered, 0.5))
+    if len(ordered) == 1:
+        return median, np.nan, np.nan
+    low, high = _bootstrap(np.arange(len(ordered), dtype=float), np.median, level)
+    return median, float(ordered[int(np.floor(low))]), float(ordered[int(np.ceil(high))])
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, ...]:
+    """Return (mean, low, high) over the last axis, with a percentile bootstrap interval.
+
+    The rows are resampled together. One value has no interval: NaN.
+    """
+    values = np.asarray(values, float)
+    mean = values.mean(axis=-1)
+    if values.shape[-1] == 1:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    low, high = _bootstrap(values, np.mean, level)
+    return mean, low, high
+
+
+def ratio_interval(
+    first: ArrayLike, second: ArrayLike, *, paired: bool, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return second / first of the geometric means, with a percentile bootstrap interval.
+
+    Paired values are resampled in pairs. All values have to be positive and finite. One value on a
+    side has no interval: NaN.
+    """
+    a, b = np.log(np.asarray(first, float)), np.log(np.asarray(second, float))
+    ratio = float(np.exp(b.mean() - a.mean()))
+    if min(len(a), len(b)) == 1:
+        return ratio, np.nan, np.nan
+    if paired:
+        low, high = _bootstrap(b - a, np.mean, level)
+    else:
+        low, high = _interval(
+            (a, b), lambda x, y, axis: np.mean(y, axis=axis) - np.mean(x, axis=axis), level
+        )
+    return ratio, float(np.exp(low)), float(np.exp(high))
+
+
+def _bootstrap(values: np.ndarray, statistic, level: float) -> tuple[np.ndarray, np.ndarray]:
+    return _interval((values,), statistic, level)
+
+
+def _interval(data: Sequence[np.ndarray], statistic, level: float) -> tuple[np.ndarray, np.ndarray]:
+    result = stats.bootstrap(
+        data, statistic, axis=-1, confidence_level=level, n_resamples=RESAMPLES,
+        method="percentile", vectorized=True, rng=np.random.default_rng(SEED),
+    )  # fmt: skip
+    return result.confidence_interval.low, result.confidence_interval.high
+
+
+def wilcoxon(differences: ArrayLike) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test.
+
+    Infinite differences rank highest. Without a pair that differs the p-value is 1.
+    """
+    differences = np.asarray(differences, float)
+    differences = differences[~np.isnan(differences)]
+    if not np.any(differences):
+        return 1.0
+    # The test reads signs and the order of sizes; it does not take infinity itself.
+    finite = np.abs(differences[np.isfinite(differences)])
+    largest = 2 * finite.max() if finite.size and finite.max() > 0 else 1.0
+    _, pvalue = stats.wilcoxon(np.clip(differences, -largest, largest))
+    return float(np.asarray(pvalue))
+
+
+def holm(pvalues: ArrayLike) -> np.ndarray:
+    """Return p-values corrected for their number: the k-th smallest of m times m - k + 1, kept
+    from falling and from passing 1.
+
+    Source: S. Holm, Scand. J. Statist. 6, 65 (1979).
+    """
+    pvalues = np.asarray(pvalues, float)
+    order = np.argsort(pvalues)
+    factors = np.arange(len(pvalues), 0, -1)
+    corrected = np.empty_like(pvalues)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(pvalues[order] * factors))
+    return corrected
+
+
+def rank(values: ArrayLike) -> np.ndarray:
+    """Return ranks from 1 for the smallest; equal values, infinities too, share their mean rank."""
+    return stats.rankdata(np.asarray(values, float))

@@ -1,0 +1,87 @@
+"""Tables of scores and comparisons, as the command line prints them."""
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from physopt.analysis.costs import COSTS, cost_label
+from physopt.analysis.words import amount, factor, interval
+
+
+def print_scores(
+    scores: pd.DataFrame, ranks: pd.DataFrame, sentences: list[str], axis: str, compile_time: bool
+) -> None:
+    """Print a table of `score_table`, the mean ranks, what they say, and the notes."""
+    console = _console()
+    for case, group in scores.groupby("case", sort=False):
+        target = group["target"].iloc[0]
+        own = " (its own)" if bool(group["own"].iloc[0]) else ""
+        console.print(f"\n[bold]{escape(str(case))}[/]  target {amount(target)}{own}")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("method", overflow="fold")
+        to_target = f"{COSTS[axis].unit} to target"
+        titles = ("runs", "failed", group["metric"].iloc[0], "95 %", to_target, "95 %", "reached")
+        for title in titles:
+            table.add_column(escape(str(title)), justify="right")
+        for row in group.to_dict("records"):
+            table.add_row(*(escape(text) for text in _score_row(row)))
+        console.print(table)
+    if len(ranks) > 1:
+        told = ", ".join(f"{method} {mean:.2g}" for method, mean in ranks["mean"].items())
+        console.print(f"\nmean rank by final error: {escape(told)}")
+    for sentence in sentences:
+        console.print(escape(sentence))
+    console.print(
+        f"\nMedian final error, and mean over seeds of {escape(cost_label(axis, compile_time))}. "
+        "A run that misses the target counts twice the largest budget spent on the problem."
+    )
+    print_notes(console, scores)
+
+
+def _score_row(row: dict) -> list[str]:
+    return [
+        row["method"],
+        str(row["runs"]),
+        str(row["failed"] or ""),
+        amount(row["median"]).replace("never", "∞"),
+        interval(row["low"], row["high"]),
+        amount(row["penalised"]),
+        interval(row["time_low"], row["time_high"]) if row["reached"] else "",
+        f"{row['reached']}/{row['runs']}",
+    ]
+
+
+def print_comparison(table: pd.DataFrame, sources: list[str]) -> None:
+    """Print a table of `compare`."""
+    console = _console()
+    for name, source in zip("AB", sources, strict=True):
+        console.print(f"{name}  {escape(source)}")
+    for (case, first, second), rows in table.groupby(["case", "first", "second"], sort=False):
+        console.print(f"\n[bold]{escape(case)}[/]  A {escape(first)}, B {escape(second)}")
+        shown = Table(box=None, pad_edge=False)
+        shown.add_column("")
+        for title in ("A", "B", "B / A", "95 %", "runs"):
+            shown.add_column(title, justify="right")
+        for row in rows.to_dict("records"):
+            cells = (row["quantity"], amount(row["a"]), amount(row["b"]), factor(row["ratio"]))
+            bounds = interval(row["low"], row["high"]) or "no interval"
+            shown.add_row(*(escape(text) for text in (*cells, bounds, row["runs"])))
+        console.print(shown)
+    console.print(
+        "\nGeometric means over runs, their ratio and its bootstrap interval over seeds; medians "
+        "and no interval where a run failed, no interval for one run."
+    )
+    print_notes(console, table)
+
+
+def print_notes(console: Console, table: pd.DataFrame) -> None:
+    """Print the notes of a table, each on a line."""
+    for note in table.attrs.get("notes", ()):
+        console.print(f"note: {escape(note)}")
+
+
+def _console() -> Console:
+    # Without a terminal rich assumes 80 columns, which would cut tables.
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

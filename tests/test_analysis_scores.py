@@ -1,0 +1,343 @@
+"""Scores against numbers computed by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis_records import write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from physopt import analysis
+from physopt.analysis import load
+from physopt.analysis.statistics import (
+    holm,
+    mean_interval,
+    median_interval,
+    quantile,
+    ratio_interval,
+    wilcoxon,
+)
+from physopt.analysis.targets import first_reached
+from physopt.options import OptionError
+
+INF = math.inf
+
+
+@pytest.fixture
+def race(tmp_path):
+    """One case, targets 10^(k/5) from 0.1 to 0.63: fast reaches 0.1 at 2 s and 4 s, slow at 8 s in
+    one of two runs, never stays at 1; 10 s is the most that a run spent."""
+    write_run(tmp_path, "a", "fast", 0, [1, 0.5, 0.1, 0.1])
+    write_run(tmp_path, "a", "fast", 1, [1, 0.5, 0.1, 0.1], times=[0, 2, 4, 6])
+    write_run(tmp_path, "a", "slow", 0, [1, 0.5, 0.1], times=[0, 4, 8])
+    write_run(tmp_path, "a", "slow", 1, [1, 0.5, 0.5], times=[0, 4, 10])
+    write_run(tmp_path, "a", "never", 0, [1, 1, 1])
+    write_run(tmp_path, "a", "never", 1, [1, 2, math.nan], status="diverged")
+    return load(tmp_path)
+
+
+def at(table, target):
+    chosen = table[np.isclose(table["target"], target)]
+    return chosen.set_index("method")
+
+
+def test_targets_are_shared_round_and_between_start_and_best(race):
+    targets = analysis.shared_targets(race)
+    expected = [10 ** (-k / 10) for k in range(1, 11)]  # 5 per decade give fewer than 8: 10 do not
+    np.testing.assert_allclose(targets["target"], expected, rtol=1e-12)
+    assert targets["own"].tolist() == [False] * 9 + [True]
+    alone = analysis.shared_targets(race[race["method"] == "fast"])
+    np.testing.assert_array_equal(alone["target"], targets["target"])
+
+
+def test_time_to_target_by_hand(race):
+    table = analysis.time_to_target(race)
+    hard = at(table, 0.1)
+    assert hard.loc["fast", ["runs", "reached", "median", "penalised"]].tolist() == [2, 2, 3, 3]
+    # One run took 8 s, the other missed: twice the 10 s that the case took at most.
+    assert hard.loc["slow", ["runs", "reached", "median", "penalised"]].tolist() == [2, 1, INF, 14]
+    assert hard.loc["slow", ["low", "high"]].tolist() == [8, 20]
+    easy = at(table, 10**-0.3)
+    assert easy.loc["fast", "penalised"] == 1.5
+    assert easy.loc["slow", ["reached", "penalised", "low", "high"]].tolist() == [2, 4, 4, 4]
+
+
+def test_all_failed_is_infinity_never_zero_or_nan(race):
+    never = analysis.time_to_target(race).set_index("method").loc["never"]
+    assert (never["reached"] == 0).all()
+    for column in ("median", "penalised", "low", "high"):
+        assert (never[column] == INF).all()
+
+
+def test_nothing_but_failures_still_scores(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [], status="error", reason="broken")
+    write_run(tmp_path, "a", "hig", 0, [], status="oom")
+    frame = load(tmp_path)
+    errors = analysis.final_errors(frame)
+    assert errors["median"].tolist() == [INF, INF]
+    assert errors["failed"].tolist() == [1, 1]
+    table = analysis.score_table(frame)
+    assert table["penalised"].tolist() == [INF, INF], "the problem's own target, reached by nobody"
+    assert analysis.ranks(frame)["mean"].tolist() == [1.5, 1.5]
+    assert analysis.performance_profile(frame)["fraction"].max() == 0
+    assert analysis.speedup(frame, "adam").empty
+
+
+def test_other_costs_and_compilation(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1, 0.5, 0.1], compile_seconds=5, batch_size=4)
+    frame = load(tmp_path)
+    last = {
+        axis: at(analysis.time_to_target(frame, axis), 0.1).loc["adam", "penalised"]
+        for axis in ("seconds", "updates", "calls")
+    }
+    assert last == {"seconds": 2, "updates": 20, "calls": 20 * 4 * 2}
+    cold = analysis.time_to_target(frame, compile_time=True)
+    assert at(cold, 0.1).loc["adam", "penalised"] == 7
+    with pytest.raises(OptionError, match="did you mean seconds"):
+        analysis.time_to_target(frame, "second")
+
+
+def test_compilation_from_a_cache_counts_as_the_cold_one(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1, 0.1], compile_seconds=5)
+    write_run(tmp_path, "a", "adam", 1, [1, 0.1], compile_seconds=1)
+    frame = load(tmp_path)
+    cached = frame.assign(compile_cached=(frame["seed"] == 1).astype(float))
+    times = analysis.hitting_times(cached, compile_time=True)
+    assert times.loc[np.isclose(times["target"], 0.1), "time"].tolist() == [6, 6]
+    with pytest.raises(OptionError, match="no cold one"):
+        analysis.hitting_times(cached[cached["seed"] == 1], compile_time=True)
+
+
+def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1, 0.2, 0.4])
+    write_run(tmp_path, "a", "adam", 1, [1, 0.3, math.nan], status="diverged")
+    write_run(tmp_path, "a", "adam", 2, [], status="oom")
+    (row,) = analysis.final_errors(load(tmp_path)).to_dict("records")
+    assert (row["runs"], row["failed"]) == (3, 2)
+    assert (row["median"], row["best"], row["high"]) == (0.3, 0.2, INF)
+
+
+def test_profile_by_hand(tmp_path):
+    # Two cases of one decade, 11 targets each, the last the problem's own. On `a` fast is twice as
+    # fast everywhere; on `b` only slow moves.
+    decade = [1.0, 0.5, 0.1]
+    write_run(tmp_path, "a", "fast", 0, decade)
+    write_run(tmp_path, "a", "slow", 0, decade, times=[0, 2, 4])
+    write_run(tmp_path, "b", "fast", 0, [1.0, 1.0, 1.0])
+    write_run(tmp_path, "b", "slow", 0, decade)
+    profile = analysis.performance_profile(load(tmp_path))
+    steps = {m: g[["ratio", "fraction"]].to_numpy().tolist() for m, g in profile.groupby("method")}
+    assert steps["fast"] == [[1.0, pytest.approx(0.5)]]
+    assert steps["slow"] == [[1.0, pytest.approx(0.5)], [2.0, pytest.approx(1.0)]]
+
+
+def test_cases_weigh_the_same_whatever_their_number_of_targets(tmp_path):
+    write_run(tmp_path, "wide", "fast", 0, [1.0, 1e-6], target=("error", 0.5))
+    write_run(tmp_path, "wide", "slow", 0, [1.0, 1.0], target=("error", 0.5))
+    write_run(tmp_path, "narrow", "slow", 0, [1.0, 0.1])
+    write_run(tmp_path, "narrow", "fast", 0, [1.0, 1.0])
+    profile = analysis.performance_profile(load(tmp_path))
+    assert profile.groupby("method")["fraction"].max().tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_ecdf_by_hand(race):
+    table = analysis.ecdf(race)
+    fast = table[table["method"] == "fast"]
+    # 3 of 10 targets at 1 s and 2 s in one run, 2 s and 4 s in the other, then all.
+    assert fast["time"].tolist() == [0, 1, 2, 4, 10]
+    assert fast["fraction"].tolist() == pytest.approx([0, 3 / 20, 13 / 20, 1, 1])
+    assert table[table["method"] == "never"]["fraction"].tolist() == [0, 0]
+
+
+def test_ranks_by_hand(tmp_path):
+    for case, errors in {"a": (0.1, 0.2, 0.2), "b": (0.3, 0.1, 0.2)}.items():
+        for method, error in zip(("x", "y", "z"), errors, strict=True):
+            write_run(tmp_path, case, method, 0, [1.0, error])
+    write_run(tmp_path, "c", "x", 0, [1.0, 0.1])
+    table = analysis.ranks(load(tmp_path))
+    assert table.loc["x", ["a", "b", "c"]].tolist() == [1, 3, 1]
+    assert table.loc["y", ["a", "b", "c"]].tolist() == [2.5, 1, 2.5]
+    assert table["mean"].to_dict() == pytest.approx({"x": 5 / 3, "y": 2, "z": 7 / 3})
+    assert "y on c" in " ".join(table.attrs["notes"])
+
+
+def test_paired_tests_by_hand(tmp_path):
+    for seed in range(6):
+        write_run(tmp_path, "a", "good", seed, [1.0, 0.1 * (1 + seed)])
+        write_run(tmp_path, "a", "poor", seed, [1.0, 0.2 * (1 + seed)])
+        write_run(tmp_path, "a", "same", seed, [1.0, 0.2 * (1 + seed)])
+    table = analysis.paired_tests(load(tmp_path)).set_index(["first", "second"])
+    # Six pairs of one sign: 2 / 2^6; the three tests of the table make that 3 / 32 and 2 / 32.
+    assert table.loc[("good", "poor"), "ratio"] == pytest.approx(2)
+    assert table["pvalue"].tolist() == pytest.approx([1 / 32, 1 / 32, 1])
+    assert table["corrected"].tolist() == pytest.approx([3 / 32, 3 / 32, 1])
+    only = analysis.paired_tests(load(tmp_path), "poor")
+    assert only[["first", "second"]].to_numpy().tolist() == [["poor", "good"], ["poor", "same"]]
+    assert only["ratio"].iloc[0] == pytest.approx(0.5)
+
+
+def test_cases_are_pairs_too(tmp_path):
+    for k in range(6):
+        for seed in (0, 1):
+            write_run(tmp_path, f"case{k}", "good", seed, [1.0, 0.1])
+            write_run(tmp_path, f"case{k}", "poor", seed, [1.0, 0.2 + 0.1 * k])
+    overall = analysis.paired_tests(load(tmp_path)).set_index("case").loc["all cases"]
+    assert overall["pairs"] == 6
+    assert overall["pvalue"] == pytest.approx(1 / 32)
+    assert overall["ratio"] == pytest.approx(math.sqrt(4 * 5))
+
+
+def test_mixed_devices_are_refused_unless_allowed_and_never_pooled(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
+    write_run(tmp_path, "a", "adam", 1, [1.0, 0.1], device_kind="H200", times=[0, 0.5])
+    frame = load(tmp_path)
+    for score in (analysis.time_to_target, analysis.final_errors, analysis.paired_tests):
+        with pytest.raises(OptionError, match="different devices"):
+            score(frame)
+    table = analysis.time_to_target(frame, allow=["devices"])
+    hard = at(table, 0.1)
+    assert hard["penalised"].to_dict() == {"adam on cpu": 1, "adam on H200": 0.5}
+    assert "cpu" in " ".join(table.attrs["notes"])
+    with pytest.raises(OptionError, match="did you mean devices"):
+        analysis.final_errors(frame, allow=["device"])
+
+
+def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1], tuning={"trials": 16})
+    write_run(tmp_path, "a", "hig", 0, [1.0, 0.1])
+    frame = load(tmp_path)
+    with pytest.raises(OptionError, match="from 0 to 16 trials"):
+        analysis.final_errors(frame)
+    table = analysis.final_errors(frame, allow=["tuning"])
+    assert "Unequal tuning" in " ".join(table.attrs["notes"])
+    write_run(tmp_path, "a", "hig", 0, [1.0, 0.1], tuning={"trials": 16})
+    assert len(analysis.final_errors(load(tmp_path))) == 2
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.3], name="newer", finished="2026-02-01T00:00:00")
+    write_run(tmp_path, "a", "adam", 1, [1.0], status="interrupted")
+    write_run(tmp_path, "a", "hig", 0, [], status="skipped", reason="no")
+    table = analysis.final_errors(load(tmp_path))
+    assert table[["method", "runs", "median"]].to_numpy().tolist() == [["adam", 1, 0.3]]
+    notes = " ".join(table.attrs["notes"])
+    assert "1 interrupted" in notes
+    assert "hig on a" in notes
+    assert "newer run repeats them: 1" in notes
+
+
+def test_speedup_by_hand(race):
+    table = analysis.speedup(race, "slow")
+    hard = at(table, 0.1)
+    assert hard.loc["fast", "speedup"] == pytest.approx(14 / 3)
+    assert at(table, 10**-0.3).loc["fast", "speedup"] == pytest.approx(4 / 1.5)
+    assert hard.loc["never", "speedup"] == 0
+    against_never = analysis.speedup(race, "never")
+    assert (against_never["speedup"] == INF).all()
+    with pytest.raises(OptionError, match="did you mean slow"):
+        analysis.speedup(race, "slw")
+
+
+def test_quantiles_know_infinity_and_absence():
+    values = np.array([[1.0, 1, INF, np.nan], [2, INF, INF, np.nan], [3, INF, INF, 5]])
+    assert quantile(values, 0.5).tolist() == [2, INF, INF, 5]
+    assert quantile(values, 0.25).tolist() == [1.5, INF, INF, 5]
+    assert np.isnan(quantile([np.nan, np.nan], 0.5))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9), st.floats(0, 1))
+def test_quantiles_of_finite_values_are_numpys(values, q):
+    expected = np.quantile(values, q)
+    assert quantile(values, q) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(st.permutations([5.0, 3.0, 0.5, 0.2, 0.1]), st.permutations([0.6, 0.4, 0.15]))
+def test_a_target_is_reached_at_the_first_value_that_is_small_enough(values, targets):
+    costs = np.arange(5.0)
+    expected = [
+        next((c for c, v in zip(costs, values, strict=True) if v <= t), INF) for t in targets
+    ]
+    assert first_reached(np.array(values), costs, np.array(targets)).tolist() == expected
+
+
+def test_holm_by_hand():
+    # Holm's own procedure on 0.01 0.04 0.03 0.005 of m = 4.
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]).tolist() == [1, 1]
+    assert holm([]).tolist() == []
+
+
+def test_wilcoxon_counts_infinite_differences_as_the_largest():
+    assert wilcoxon([1, 2, 3, 4, 5, INF]) == pytest.approx(2 / 2**6)
+    assert wilcoxon([-1, 2, 3, 4, 5, INF]) == pytest.approx(4 / 2**6)
+    assert wilcoxon([0, 0]) == 1
+
+
+def test_intervals_cover_what_they_promise():
+    """Coverage of the 95 % interval over 200 normal samples of 20: at least 85 %, the percentile
+    bootstrap's known shortfall included; three binomial standard errors are 5 %."""
+    random = np.random.default_rng(0)
+    samples = random.normal(size=(200, 20))
+    mean, low, high = mean_interval(samples)
+    assert np.mean((low <= 0) & (high >= 0)) > 0.85
+    np.testing.assert_allclose(mean, samples.mean(axis=1), rtol=1e-12)
+    medians = [median_interval(sample) for sample in samples[:50]]
+    assert np.mean([low <= 0 <= high for _, low, high in medians]) > 0.85
+
+
+def test_intervals_of_few_values():
+    assert median_interval([2.0])[0] == 2
+    assert np.isnan(median_interval([2.0])[1])
+    assert median_interval([1.0, 2.0, INF]) == (2, 1, INF)
+    ratio, low, high = ratio_interval([1, 2, 4], [2, 4, 8], paired=True)
+    assert (ratio, low, high) == pytest.approx((2, 2, 2))
+    unpaired = ratio_interval([1, 2, 4], [2, 4, 8], paired=False)
+    assert unpaired[1] < 1.5 < 2.5 < unpaired[2]
+    assert np.isnan(ratio_interval([1], [2, 3], paired=False)[1])
+
+
+def test_nothing_changes_the_frame_it_is_given(race):
+    before = race.copy(deep=True)
+    for function in (
+        analysis.time_to_target, analysis.final_errors, analysis.ranks, analysis.paired_tests,
+        analysis.performance_profile, analysis.ecdf, analysis.score_table,
+    ):  # fmt: skip
+        first, second = function(race), function(race)
+        pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(race, before)
+    assert race.attrs == {}
+
+
+def test_trials_of_tuning_do_not_count_beside_reporting_runs(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.5])
+    write_run(tmp_path, "a", "adam", 1_000_000, [1.0, 0.1])
+    table = analysis.final_errors(load(tmp_path))
+    assert table[["runs", "median"]].to_numpy().tolist() == [[1, 0.5]]
+    assert "trials of tuning" in " ".join(table.attrs["notes"])
+    alone = load(tmp_path)
+    assert analysis.final_errors(alone[alone["seed"] > 0])["median"].tolist() == [0.1]
+
+
+def test_words_say_who_wins_by_how_much_and_how_sure(tmp_path):
+    from physopt.analysis.words import findings, overall
+
+    for case in ("a", "b"):
+        for seed in range(8):
+            write_run(tmp_path, case, "good", seed, [1.0, 0.2, 0.1 + 0.001 * seed])
+            write_run(tmp_path, case, "poor", seed, [1.0, 0.5, 0.2 + 0.002 * seed], times=[0, 3, 6])
+    frame = load(tmp_path)
+    scores, tests = analysis.score_table(frame), analysis.paired_tests(frame)
+    (first, second) = findings(scores, tests, "seconds")["a"]
+    # Eight pairs of one sign: 2 / 2^8; two cases and both together make three tests.
+    assert "good ends lowest, at error 0.104 [" in first
+    assert "2 times below poor: sure, p = 0.023 over 8 seeds" in first
+    assert second.startswith("good comes first to the problem's own target error ≤ 0.1, in ")
+    assert second.endswith("no other reached it.")
+    said = overall(analysis.ranks(frame), analysis.performance_profile(frame), tests)
+    best = "Over 2 problems good has the best mean rank by final error, 1, before poor, 2"
+    assert said[0] == f"{best} (of 2 methods)."
+    assert said[1] == "good is the fastest to 100 % of the targets and reaches the most, 100 %."
+    assert "No difference between two methods is sure across all problems" in said[2]

@@ -1,0 +1,81 @@
+"""Executors and display: where the runs of a sweep are made, and what a person sees of them."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from physopt import worker
+from physopt.cli import main
+from physopt.executors import Machine, from_file
+from physopt.lease import Lease, Watch
+from physopt.options import OptionError
+from physopt.plan import planned_runs, read_request
+from physopt.records import RunFolder, find_runs
+from physopt.sweep_display import LiveTable, Row
+
+HERE = Path(__file__).resolve().parent
+RUNS = HERE.parent / "runs"
+TINY = HERE / "tiny.py"
+PROBLEM = f"problem={TINY}:Tiny"
+
+
+def test_parsl_carries_runs_to_the_workers_of_a_cluster(tmp_path):
+    """The committed SLURM example, with processes of this machine in place of its jobs."""
+    executor = tmp_path / "cluster.py"
+    executor.write_text(
+        "from runpy import run_path\n"
+        "from parsl.providers import LocalProvider\n"
+        f"config = run_path({str(RUNS / 'slurm.py')!r})['config'](LocalProvider())\n"
+    )
+    words = [PROBLEM, f"rule={TINY}:Descent,{TINY}:Broken", "device=cpu", f"out={tmp_path / 'out'}"]
+    code = main(["sweep", *words, f"executor={executor}", "retries=0", "threads=1"])
+    assert code == 1
+    ended = {f.path.parent.name: f.status()["status"] for f in find_runs(tmp_path / "out")}
+    assert ended == {"Descent": "ok", "Broken": "error"}
+    assert not list((tmp_path / "out").glob(".sweeps/*"))
+
+
+def test_the_slurm_example_is_a_configuration():
+    assert [executor.label for executor in from_file(RUNS / "slurm.py").executors] == ["nodes"]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "accelerator", "compare", "scaling"])
+def test_the_committed_sweeps_are_plans(name):
+    assert len(planned_runs(read_request([str(RUNS / f"{name}.toml")]))) >= 24
+
+
+def test_each_accelerator_serves_one_run_at_a_time(tmp_path):
+    machine = Machine("gpu", {"cpu": ["cpu"], "gpu": ["H", "H"]})
+    lease = Lease(tmp_path)
+    names = [f"{name}-of-test-{os.getpid()}" for name in machine.accelerators()]
+    task = worker.Task((), "", {}, "", str(lease.file), {"NPROC": "1"}, tuple(names))
+    watch = Watch(str(lease.file), "run")
+    with worker.accelerator(task, watch) as first, worker.accelerator(task, watch) as second:
+        taken = [env["CUDA_VISIBLE_DEVICES"] for env in (first, second)]
+        assert sorted(taken) == sorted(names)
+        assert first["NPROC"] == "1"
+        lease.end()
+        with worker.accelerator(task, watch) as third:  # it would wait for ever, were it wanted
+            assert "CUDA_VISIBLE_DEVICES" not in third
+    with pytest.raises(OptionError, match="no tpu is found by JAX here; found: cpu, gpu"):
+        machine.kind("tpu")
+
+
+def test_the_live_table_counts_and_estimates(tmp_path):
+    runs = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0,1,2,3", "steps=20"]))
+    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}", "cpu") for seed, run in enumerate(runs)]
+    rows[0].end("ok", "")
+    rows[0].seconds = 10.0
+    RunFolder(rows[1].folder).write("status.json", {"status": "running", "step": 15})
+    screen = io.StringIO()
+    table = LiveTable(Console(file=screen, force_terminal=True, width=100))
+    table.show(rows, ["1", "2"])
+    table.close()
+    shown = screen.getvalue()
+    assert "1 of 4 done (1 ok), 2 running, 1 to come" in shown
+    assert "15 s left" in shown, "three runs of 10 s, two at once"
+    assert "step 15/20" in shown
+    assert "[b]1" in shown
