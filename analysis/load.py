@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     run.update({f"budget_{name}": _number(config.get(name)) for name in ("steps", "seconds")})
     metric, value = _target(config.get("target"))
     run.update(target_metric=metric, target_value=value)
-    run["tuning_trials"] = _tuning_trials(config, environment)
+    run["tuning_trials"] = _number(config.get("tuning_trials")) or 0.0
     rows = sorted((_numbers(row) for row in raw if _number(row.get("step")) is not None),
                   key=lambda row: row["step"] or 0.0)  # fmt: skip
     run["status"], run["reason"] = _status(config, status, rows)
@@ -134,14 +134,6 @@ def _target(target: Any) -> tuple[str | None, float | None]:
     if isinstance(target, list) and len(target) == 2 and isinstance(target[0], str):
         return target[0], _number(target[1])
     return None, None
-
-
-def _tuning_trials(config: dict[str, Any], environment: dict[str, Any]) -> float:
-    for record in (config, environment):
-        tuning = record.get("tuning")
-        if isinstance(tuning, dict):
-            return _number(tuning.get("trials")) or 0.0
-    return 0.0
 
 
 def _plain(value: Any) -> Any:

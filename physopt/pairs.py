@@ -22,12 +22,17 @@ _LARGE = {
     "gauss_newton": {"method": "krylov", "krylov_steps": 8},
 }
 
+# Losses of 10^2 to 10^7, whose gradients make plain descent diverge in its first steps.
+_STEEP = {"sgd": {"clip_norm": 1.0}}
+
 RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "ldft2d": _LDFT,
     "ldft3d": _LDFT,
     "ldft_hysteresis": _LDFT,
-    "poisson": _LARGE,
+    "poisson": _LARGE | _STEEP,
     "heat": _LARGE,
+    "poisson8": _STEEP,
+    "sin": _STEEP,
 }
 """{problem: {rule: {option: value}}}"""
 

@@ -58,9 +58,12 @@ class Settings(Options):
     force: bool = False
     """Run again although a finished run of the same settings is there; the old one is replaced."""
 
+    tuning_trials: NonNegativeInt | None = None
+    """Trials that chose the rule's options, which `tune` writes; scores refuse unequal ones."""
+
     debug: bool = False
     """Show the traceback of an error."""
 
 
-UNRECORDED = ("out", "force", "debug")
+UNRECORDED = ("out", "force", "tuning_trials", "debug")
 """Settings that change nothing about the numbers of a run."""

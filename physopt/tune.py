@@ -200,22 +200,24 @@ def _fraction(value: float, bounds: tuple[float, float]) -> float:
 
 
 def write_choice(
-    path: Path, chosen: Mapping[tuple[str, str], Mapping[str, Any]], remark: str
+    path: Path, chosen: Mapping[tuple[str, str], Mapping[str, Any]], trials: int, remark: str
 ) -> None:
     """Write the options of each (problem, rule) as a file that sweep reads.
 
-    What the file has for other pairs stays.
+    What the file has for other pairs stays. The number of trials goes into the records of the runs.
     """
-    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    kept: dict[tuple[str, str], tuple[int, Mapping[str, Any]]] = {}
     if path.is_file():
         for grid in arguments.load_toml(path).get("grid", []):
             rule = dict(grid["rule"])
-            kept[grid["problem"], rule.pop("name")] = rule
+            kept[grid["problem"], rule.pop("name")] = grid.get("tuning_trials", 0), rule
+    new = {names: (trials, options) for names, options in chosen.items()}
     lines = [f"# {line}" for line in remark.splitlines()]
-    for (problem, rule), options in sorted({**kept, **chosen}.items()):
+    for (problem, rule), (spent, options) in sorted({**kept, **new}.items()):
         table = {"name": rule, **options}
         inner = ", ".join(f"{k} = {_toml(v)}" for k, v in table.items())
-        lines += ["", "[[grid]]", f"problem = {_toml(problem)}", f"rule = {{{inner}}}"]
+        lines += ["", "[[grid]]", f"tuning_trials = {spent}"]
+        lines += [f"problem = {_toml(problem)}", f"rule = {{{inner}}}"]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

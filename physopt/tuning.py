@@ -85,7 +85,7 @@ def _written(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions
             remarks.append(f"{problem} {rule}: no trial came to its end, the defaults stay")
         chosen[study.names] = {**study.fixed, **values}
     path = options.tuned or out / "tuned.toml"
-    write_choice(path, chosen, "\n".join(remarks))
+    write_choice(path, chosen, options.trials, "\n".join(remarks))
     table.to_csv(out / "trials.csv", index=False)
     for problem in dict.fromkeys(table.problem):
         name = str(problem).rpartition(":")[2]

@@ -30,7 +30,7 @@ NOTES = {
     "sin": "the factor 20 was measured over 60 s of a slower program, in which SIP came to 0.037 "
     "and Adam to 1.84. Here both are there after 1000 updates, a tenth of a second, at a factor "
     "of 70. In 60 s both make some 700,000: SIP stays where its fluctuations leave it after a "
-    "second, Adam goes on. Right is: at least 20 up to 5000 updates, 10 to 20 where Adam has a "
+    "second, Adam goes on. Right is: at least 20 up to 5000 updates, 8 to 64 where Adam has a "
     "minute.",
     "poisson": "SIP comes to the same error whatever the seed. Adam's depends on the initial "
     "weights, 1530 to 2490 after 200 updates, and the 3.0 expected is a single run at the low "
@@ -180,7 +180,7 @@ def burgers() -> Experiment:
     """Single shooting: forces of each scene by Adam."""
     runs = {"adam": paper("burgers_single_shooting")}
     return Experiment("burgers", runs, [
-        Quantity("single shooting, 300 iterations: sum of |force|", "10.4 ± 1", 9.4, 11.4,
+        Quantity("single shooting, 300 iterations: L1 norm of the force", "10.4 ± 1", 9.4, 11.4,
                  at("adam", "force_l1", 300)),
         Quantity("single shooting, 300 iterations: half the sum of squares", *about(0.11, 20),
                  at("adam", "force_half_l2", 300)),

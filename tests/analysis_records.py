@@ -5,8 +5,8 @@ import json
 
 def write_run(
     root, problem, rule, seed, errors, *, times=None, status="ok", reason="", compile_seconds=0.0,
-    batch_size=4, device_kind="cpu", target=("error", 0.1), options=None, name=None, tuning=None,
-    steps=None, finished="2026-01-01T00:00:00+00:00", log_every=10,
+    batch_size=4, device_kind="cpu", target=("error", 0.1), options=None, name=None,
+    tuning_trials=None, steps=None, finished="2026-01-01T00:00:00+00:00", log_every=10,
 ):  # fmt: skip
     """Write a run whose metric `error` and losses take these values, one evaluation a second.
 
@@ -30,7 +30,7 @@ def write_run(
         "dtype": "float32",
         "target": target and list(target),
     }
-    config |= {"tuning": tuning} if tuning else {}
+    config |= {"tuning_trials": tuning_trials} if tuning_trials else {}
     device = {"device_kind": device_kind, "device_count": 1}
     ending = {"status": status, "reason": reason, "time": finished, "pid": 1}
     rows = []

@@ -205,14 +205,14 @@ def test_mixed_devices_are_refused_unless_allowed_and_never_pooled(tmp_path):
 
 
 def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
-    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1], tuning={"trials": 16})
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1], tuning_trials=16)
     write_run(tmp_path, "a", "hig", 0, [1.0, 0.1])
     frame = load(tmp_path)
     with pytest.raises(OptionError, match="from 0 to 16 trials"):
         analysis.final_errors(frame)
     table = analysis.final_errors(frame, allow=["tuning"])
     assert "Unequal tuning" in " ".join(table.attrs["notes"])
-    write_run(tmp_path, "a", "hig", 0, [1.0, 0.1], tuning={"trials": 16})
+    write_run(tmp_path, "a", "hig", 0, [1.0, 0.1], tuning_trials=16)
     assert len(analysis.final_errors(load(tmp_path))) == 2
 
 

@@ -113,12 +113,21 @@ def test_the_score_is_the_median_of_the_lowest_validation_losses(tmp_path):
 
 def test_the_choice_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
     path = tmp_path / "tuned.toml"
-    write_choice(path, {("exp", "adam"): {"learning_rate": 0.0123, "schedule": "cosine"}}, "a\nb")
-    write_choice(path, {("exp", "hig"): {"tau": 1e-05}, ("sin", "adam"): {}}, "remark")
+    write_choice(
+        path, {("exp", "adam"): {"learning_rate": 0.0123, "schedule": "cosine"}}, 4, "a\nb"
+    )
+    write_choice(path, {("exp", "hig"): {"tau": 1e-05}, ("sin", "adam"): {}}, 8, "remark")
     assert expand(read_request([str(path), "seed=7"])) == [
-        ("problem=exp", "rule=adam", "rule.learning_rate=0.0123", "rule.schedule=cosine", "seed=7"),
-        ("problem=exp", "rule=hig", "rule.tau=1e-05", "seed=7"),
-        ("problem=sin", "rule=adam", "seed=7"),
+        (
+            "problem=exp",
+            "rule=adam",
+            "tuning_trials=4",
+            "rule.learning_rate=0.0123",
+            "rule.schedule=cosine",
+            "seed=7",
+        ),
+        ("problem=exp", "rule=hig", "tuning_trials=8", "rule.tau=1e-05", "seed=7"),
+        ("problem=sin", "rule=adam", "tuning_trials=8", "seed=7"),
     ]
     assert len(planned_runs(read_request([str(path)]))) == 3
 
