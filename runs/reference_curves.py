@@ -32,9 +32,9 @@ NOTES = {
     "of 70. In 60 s both make some 700,000: SIP stays where its fluctuations leave it after a "
     "second, Adam goes on. Right is: at least 20 up to 5000 updates, 8 to 64 where Adam has a "
     "minute.",
-    "poisson": "SIP comes to the same error whatever the seed. Adam's depends on the initial "
-    "weights, 1530 to 2490 after 200 updates, and the 3.0 expected is a single run at the low "
-    "end of this.",
+    "poisson": "after 200 updates SIP has 511 to 584, whatever the seed, where 555 is expected; "
+    "Adam has 1530 to 2490, by its initial weights. The 3.0 is a single run, which seed 0 repeats "
+    "(2.99); the median is higher.",
     "heat": "with network=paper; the default network, which works in units of its input's "
     "deviation, is better with either rule (155 and 212 instead of 190 and 240), at a factor of "
     "1.39.",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from physopt.problems.ldft import studies, study_figures
 from physopt.problems.ldft.named import LDFT2D
+from physopt.problems.ldft.studies.resident import resident_peak
 
 SCRIPT = Path(__file__).resolve().parent.parent / "runs" / "ldft_studies.py"
 HUMIDITIES = np.arange(1, 41) / 40
@@ -211,7 +212,7 @@ def memories():
 
 
 def test_memory_of_unrolled_sweeps_grows_with_their_number(memories):
-    assert memories.shape == (4, 8)
+    assert memories.shape == (4, 9)
     size = memories.set_index(["gradient", "sweeps"]).bytes_per_site
     assert 3.7 < size["unrolled", 200] / size["unrolled", 50] < 4.1
     # A sweep keeps two float32 a site for the way back, with remat for one humidity at a time.
@@ -224,6 +225,15 @@ def test_cells_beyond_the_memory_limit_are_not_run(memories):
     assert list(memories.seconds.notna()) == list(memories.predicted_bytes < 3e5)
     assert memories.seconds.notna().sum() == 3
     assert memories.seconds.min() > 0
+
+
+def test_resident_memory_is_that_of_what_is_allocated():
+    size = 2**26  # pages are touched, or they would not be resident
+    peak = resident_peak(lambda: np.ones(size // 8).sum())
+    if np.isnan(peak):
+        pytest.skip("this system keeps no mark of resident memory")
+    # Linux counts pages in batches of 64 a thread.
+    assert 0.95 * size <= peak < 1.1 * size
 
 
 # --- matrices

@@ -99,10 +99,12 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
             style = {**GRADIENT_STYLES[gradient], "marker": markers[batch], "ms": 5}
             label = f"{gradient}, batch {batch}"
             space.plot(part["size"], part.predicted_bytes / MEBIBYTE, label=label, **style)
+            measured = part.measured_bytes.where(part.measured_bytes > 0) / MEBIBYTE
+            space.plot(part["size"], measured, **{**style, "mfc": "none", "ls": "", "ms": 8})
             duration.plot(part["size"], part.seconds, **style)
         if limit_bytes is not None:
             space.axhline(limit_bytes / MEBIBYTE, color="#888888", lw=0.8, label="limit for timing")
-        space.set_ylabel("temporary memory, predicted (MiB)")
+        space.set_ylabel("memory (MiB)\nlines predicted, open marks measured")
         duration.set_ylabel("time of value and gradient (s)")
         for axis in (space, duration):
             axis.set_title(f"{dimension}D", fontsize=10)

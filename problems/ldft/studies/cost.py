@@ -14,6 +14,7 @@ from jax.stages import Compiled
 
 from physopt.problems.ldft.isotherm import Gradient, isotherm
 from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
+from physopt.problems.ldft.studies.resident import resident_peak
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 
@@ -61,11 +62,12 @@ def memory(
     repeats: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Predict the memory of a loss gradient in float32, and time it where the memory allows.
+    """Predict the memory of a loss gradient in float32, and measure it and its time where it fits.
 
     A cell is a lattice size, a batch and a gradient mode. Each is compiled and its memory read from
     the compiler; the cells below the limit run on random, nearly binary matrices. Gradient modes
     take turns, so that other load on the machine falls on all of them, and the best time counts.
+    The measured memory is the rise of the process's resident memory on a CPU, results included.
 
     Args:
         sizes: sites n along each side of the lattice.
@@ -75,12 +77,13 @@ def memory(
         sweeps: sweeps a humidity of the modes that are not implicit.
         points: humidities.
         limit_bytes: cells predicted to need this much memory or more are not run.
-        repeats: runs of each cell; 0 measures no time.
+        repeats: runs of each cell; 0 measures nothing.
         seed: of the matrices.
 
     Returns:
         A row per cell: dimensions, size, batch, gradient, sweeps, predicted_bytes,
-        bytes_per_site (over batch n^d sites), seconds of one value and gradient (NaN if not run).
+        bytes_per_site (over batch n^d sites), measured_bytes and seconds of one value and gradient
+        (NaN if not run).
 
     Raises:
         ValueError: options that `isotherm` refuses.
@@ -97,7 +100,7 @@ def memory(
             fitting: dict[Gradient, Compiled] = {
                 g: p for g, p in programs.items() if needed[g] < limit_bytes
             }
-            seconds = _times(fitting, shape, repeats, seed)
+            seconds, measured = _measured(fitting, shape, repeats, seed)
             for gradient in gradients:
                 rows.append(
                     {
@@ -108,18 +111,19 @@ def memory(
                         "sweeps": sweeps,
                         "predicted_bytes": needed[gradient],
                         "bytes_per_site": needed[gradient] / math.prod(shape),
+                        "measured_bytes": measured.get(gradient, math.nan),
                         "seconds": seconds.get(gradient, math.nan),
                     }
                 )
     return pd.DataFrame(rows)
 
 
-def _times(
+def _measured(
     programs: Mapping[Gradient, Compiled], shape: tuple[int, ...], repeats: int, seed: int
-) -> dict[Gradient, float]:
-    """Return the best of `repeats` times of each program, taking turns."""
+) -> tuple[dict[Gradient, float], dict[Gradient, float]]:
+    """Return the best of `repeats` times of each program, taking turns, and its resident memory."""
     if not programs or not repeats:
-        return {}
+        return {}, {}
     drawn = random_matrices(seed, shape[0], shape[1], len(shape) - 1)
     pores = jnp.asarray(near_binary(drawn, 0.05, seed), jnp.float32)
     best = dict.fromkeys(programs, math.inf)
@@ -128,4 +132,10 @@ def _times(
             start = time.perf_counter()
             jax.block_until_ready(program(pores))
             best[gradient] = min(best[gradient], time.perf_counter() - start)
-    return best
+    on_cpu = jax.default_backend() == "cpu"
+    peaks = {
+        gradient: resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
+        for gradient, program in programs.items()
+        if on_cpu
+    }
+    return best, peaks
