@@ -4,9 +4,12 @@ import os
 import shutil
 import tempfile
 
-# Tests compile much and compute little: without LLVM's costly passes they take half the time. The
-# operations and their order stay those of a user's run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Tests compile much and compute little: without LLVM's optimisations they take half the time. The
+# operations and their order stay those of a user's run. Two processes fill two cores: to split a
+# program for compilation in parallel as well only costs.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+)
 
 # Test processes, and the runs that they start, share what they compile, apart from a user's own
 # programs. The first process of a session makes the folder; its workers inherit the variable.

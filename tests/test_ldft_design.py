@@ -64,13 +64,13 @@ def test_penalties_enter_the_loss_with_their_weights_and_keep_gradients_finite()
     plain = LDFT2D(**SMALL, relaxation="relaxed")
     batch = jax.jit(plain.sample)(keys(3)).at(0.5)
     x = jax.random.normal(jax.random.key(1), (3, 6, 6))
-    loss = [p.loss(p.simulate(x, batch), batch) for p in (weighted, plain)]
+    loss = [p.loss(jax.jit(p.simulate)(x, batch), batch) for p in (weighted, plain)]
     eta = jax.nn.sigmoid(x)
     expected = 0.3 * continuity_penalty(eta) + 0.7 * 0.5 * binarisation_penalty(eta)
     np.testing.assert_allclose(loss[0] - loss[1], expected, atol=1e-5)
     uniform = jnp.zeros((3, 6, 6))  # R = 0, where the root has no derivative
     objective, _ = build(weighted, "default", 0)
-    assert jnp.isfinite(jax.grad(objective.mean_loss)(uniform, batch)).all()
+    assert jnp.isfinite(jax.jit(jax.grad(objective.mean_loss))(uniform, batch)).all()
 
 
 @pytest.mark.parametrize("misfit", ["squared", "area", "smooth_area"])
@@ -103,7 +103,7 @@ def test_the_error_of_a_design_is_that_of_its_rounded_matrix():
     assert isinstance(y, jax.Array)
     batch = problem._batch(y).at(1.0)
     x = jnp.where(matrices > 0, 0.5, -0.5)  # relaxed this is far from binary
-    metrics = problem.metrics(x, problem.simulate(x, batch), batch)
+    metrics = jax.jit(lambda x: problem.metrics(x, problem.simulate(x, batch), batch))(x)
     assert (metrics["area_percent"] < 1e-2).all()
     assert metrics["area_percent_relaxed"].max() > 10
     np.testing.assert_array_equal(metrics["unconverged"], 0)
@@ -121,6 +121,7 @@ def test_the_inverse_step_comes_nearer(problem):
     batch = jax.jit(problem.held_out)(keys(6)).at(0.0)
     x = jax.random.normal(jax.random.key(2), (6, *problem.shape))
 
+    @jax.jit
     def error(x):
         return jnp.mean(jnp.abs(problem.isotherm(jax.nn.sigmoid(x)) - batch.target), axis=-1)
 
@@ -136,7 +137,7 @@ def test_the_inverse_step_comes_nearer(problem):
 def test_hysteresis_has_two_branches():
     problem = LDFTHysteresis(**SMALL)
     matrices = jax.vmap(lambda k: random_matrix(k, (6, 6)))(keys(5))
-    y = np.asarray(problem.isotherm(matrices))
+    y = np.asarray(jax.jit(problem.isotherm)(matrices))
     assert y.shape == (5, 20)
     down = np.concatenate([y[:, 9:10], y[:, 10:19]], axis=1)[:, ::-1]
     # 3e-5 is the tolerance on the density; near a fold the uptake is off by somewhat more.
