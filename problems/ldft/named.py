@@ -34,7 +34,7 @@ class LDFT3D(InverseDesign):
     size: Annotated[int, Bounds(2)] = 10
 
     dimensions: ClassVar[int] = 3
-    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 100, "heldout_size": 64}
+    defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 150, "heldout_size": 64}
 
 
 @dataclasses.dataclass(frozen=True)
