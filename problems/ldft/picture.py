@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 SOLID = "#4a4a4a"
@@ -26,8 +27,10 @@ def draw_designs(
         np.asarray(a, np.float64) for a in (matrices, density, achieved, wanted)
     )
     count, rows = len(matrices), 2 + len(SHOWN)
-    heights = [1.0] * (rows - 1) + [1.25]
-    figure = Figure(figsize=(2.3 * count + 0.6, 2.1 * rows), dpi=130, layout="constrained")
+    height, width = _flat(matrices[0]).shape
+    heights = [height / width] * (rows - 1) + [1.1]
+    size = (2.3 * count + 0.6, 2.0 * sum(heights) + 1.2)
+    figure = Figure(figsize=size, dpi=130, layout=ConstrainedLayoutEngine(hspace=0.04))
     axes = figure.subplots(rows, count, squeeze=False, height_ratios=heights)
     for column, matrix, rho, y, target in zip(
         axes.T, matrices, density, achieved, wanted, strict=True
@@ -36,9 +39,9 @@ def draw_designs(
         for axis, humidity in zip(column[1:-1], SHOWN, strict=True):
             _draw_water(axis, matrix, rho[round(humidity * points) - 1])
         _draw_isotherms(column[-1], y, target, points)
-    axes[0, 0].set_ylabel("solid dark, pore light", fontsize=8)
+    axes[0, 0].set_ylabel("solid (dark)", fontsize=8)
     for axis, humidity in zip(axes[1:-1, 0], SHOWN, strict=True):
-        axis.set_ylabel(f"water at {100 * humidity:.0f} %", fontsize=8)
+        axis.set_ylabel(f"water, {100 * humidity:.0f} %", fontsize=8)
     axes[-1, 0].set_ylabel("water per pore volume", fontsize=8)
     figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
                   fontsize=8, frameon=False)  # fmt: skip
@@ -46,16 +49,22 @@ def draw_designs(
 
 
 def _draw_matrix(axis: Axes, matrix: np.ndarray) -> None:
-    axis.imshow(_flat(matrix), cmap=SOLID_AND_PORE, vmin=0, vmax=1, interpolation="nearest")
+    _draw_solid(axis, matrix)
     axis.set_title(f"porosity {100 * matrix.mean():.0f} %", fontsize=9)
-    _hide_ticks(axis)
 
 
 def _draw_water(axis: Axes, matrix: np.ndarray, density: np.ndarray) -> None:
+    _draw_solid(axis, matrix)
     shown = np.where(_flat(matrix) == 0, np.nan, _flat(density))
     axis.imshow(shown, cmap=WATER, vmin=0, vmax=1, interpolation="nearest")
-    axis.set_facecolor(SOLID)
-    _hide_ticks(axis)
+
+
+def _draw_solid(axis: Axes, matrix: np.ndarray) -> None:
+    axis.imshow(_flat(matrix), cmap=SOLID_AND_PORE, vmin=0, vmax=1, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if matrix.ndim == 3:  # the layers are their own frames
+        axis.spines[:].set_visible(False)
 
 
 def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) -> None:
@@ -75,17 +84,13 @@ def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) 
     axis.tick_params(labelsize=7)
 
 
-def _hide_ticks(axis: Axes) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-
-
 def _flat(matrix: np.ndarray) -> np.ndarray:
     """Lay the layers of a cube side by side, with a gap between them."""
     if matrix.ndim == 2:
         return matrix
     layers, size = len(matrix), matrix.shape[1]
-    columns = int(np.ceil(np.sqrt(layers)))
+    square = int(np.ceil(np.sqrt(layers)))
+    columns = min(range(square, 2 * square), key=lambda wide: (-layers % wide, wide))
     rows = -(-layers // columns)
     sheet = np.full((rows * (size + 1) - 1, columns * (size + 1) - 1), np.nan)
     for k, layer in enumerate(matrix):
