@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from physopt.objective import Objective, flatten
+from physopt.objective import LENGTHS, Objective, flatten
 from physopt.optimizers.first_order import AnyOptax
 from physopt.options import PositiveInt
 from physopt.problem import Batch, Inverts, Linearizes, Tree
@@ -92,8 +92,9 @@ class SIP(AnyOptax):
             pulled = (
                 1 if isinstance(objective.problem, Linearizes) else _outputs(objective, x, batch)
             )
+            trials = 1 + len(LENGTHS)
             spent = cost(
-                simulate=(1 + self.inner) * size, vjp=self.inner * size * pulled,
+                simulate=(1 + self.inner * trials) * size, vjp=self.inner * size * pulled,
                 invert=self.inner * size, factor=self.inner * size,
             )  # fmt: skip
         return loss, jax.lax.stop_gradient(goal), spent

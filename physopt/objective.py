@@ -19,6 +19,9 @@ from physopt.linalg import damped_solve
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters
 
+LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
+"""Fractions of the damped Gauss-Newton step that the generic inverse step tries; 0 stays."""
+
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -87,15 +90,35 @@ class Objective:
         """Return P^-1(y* | x), x after one step of the problem's inverse solver.
 
         A problem without one gets the damped Gauss-Newton step on its loss,
-        x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx. It is dl/dy and not
-        y - y*, because a loss may ignore part of y (a global phase of a wave function).
+        x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
+        to the best of LENGTHS, since where the physics bends the linear model holds nearby only.
+        It is dl/dy and not y - y*, because a loss may ignore part of y (a global phase of a wave
+        function).
         """
         if isinstance(self.problem, Inverts):
             return self.problem.invert(x, batch)
         y, slope = self.linearize(x, batch)
         _, gradient = self.output_gradient(_unflatten(self._observations(x, batch))(y), batch)
         step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-        return jax.tree.map(jnp.subtract, x, _unflatten(x)(step))
+        return self._shortened(x, _unflatten(x)(step), batch)
+
+    def _shortened(self, x: Tree, step: Tree, batch: Batch) -> Tree:
+        """Return x - length * step with each sample's best length."""
+
+        def moved(length: jax.Array) -> Tree:
+            per_sample = jnp.broadcast_to(length, len(batch))
+            return jax.tree.map(
+                lambda a, s: a - per_sample.reshape(-1, *(1,) * (a.ndim - 1)).astype(a.dtype) * s,
+                x, step,
+            )  # fmt: skip
+
+        def loss(length: jax.Array) -> jax.Array:
+            trial = moved(length)
+            values = self.problem.loss(self.problem.simulate(trial, batch), batch)
+            return jnp.where(jnp.isnan(values), jnp.inf, values)
+
+        lengths = jnp.asarray(LENGTHS)
+        return moved(lengths[jnp.argmin(jax.lax.map(loss, lengths), axis=0)])
 
     def jacobian_rows(self, params: Parameters, batch: Batch) -> jax.Array:
         """Return J = dy/dtheta of every sample, [batch, |y|, P]."""

@@ -22,6 +22,10 @@ _LARGE = {
     "gauss_newton": {"method": "krylov", "krylov_steps": 8},
 }
 
+# x~ of one sample is far from that of the next, and Adam, which makes all gradients alike, follows
+# each: the controls grow without bound. Plain descent averages them.
+_SCATTERED = {"sip": {"optimizer": "sgd", "learning_rate": 0.1}}
+
 # Losses of 10^2 to 10^7, whose gradients make plain descent diverge in its first steps.
 _STEEP = {"sgd": {"clip_norm": 1.0}}
 
@@ -29,6 +33,7 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "ldft2d": _LDFT,
     "ldft3d": _LDFT,
     "ldft_hysteresis": _LDFT,
+    "oscillators": _SCATTERED,
     "poisson": _LARGE | _STEEP,
     "heat": _LARGE,
     "poisson8": _STEEP,
