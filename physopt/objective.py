@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from physopt.backtracking import shortened
 from physopt.layerwise import jacobian, layerwise_gram
 from physopt.linalg import damped_solve
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
@@ -100,25 +101,11 @@ class Objective:
         y, slope = self.linearize(x, batch)
         _, gradient = self.output_gradient(_unflatten(self._observations(x, batch))(y), batch)
         step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-        return self._shortened(x, _unflatten(x)(step), batch)
 
-    def _shortened(self, x: Tree, step: Tree, batch: Batch) -> Tree:
-        """Return x - length * step with each sample's best length."""
+        def loss(x: Tree) -> jax.Array:
+            return self.problem.loss(self.problem.simulate(x, batch), batch)
 
-        def moved(length: jax.Array) -> Tree:
-            per_sample = jnp.broadcast_to(length, len(batch))
-            return jax.tree.map(
-                lambda a, s: a - per_sample.reshape(-1, *(1,) * (a.ndim - 1)).astype(a.dtype) * s,
-                x, step,
-            )  # fmt: skip
-
-        def loss(length: jax.Array) -> jax.Array:
-            trial = moved(length)
-            values = self.problem.loss(self.problem.simulate(trial, batch), batch)
-            return jnp.where(jnp.isnan(values), jnp.inf, values)
-
-        lengths = jnp.asarray(LENGTHS)
-        return moved(lengths[jnp.argmin(jax.lax.map(loss, lengths), axis=0)])
+        return shortened(x, _unflatten(x)(-step), loss, LENGTHS)
 
     def jacobian_rows(self, params: Parameters, batch: Batch) -> jax.Array:
         """Return J = dy/dtheta of every sample, [batch, |y|, P]."""

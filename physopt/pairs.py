@@ -23,7 +23,7 @@ _LARGE = {
 }
 
 # x~ of one sample is far from that of the next, and Adam, which makes all gradients alike, follows
-# each: the controls grow without bound. Plain descent averages them.
+# each: the controls grow without bound. Plain descent wanders as well, but comes back.
 _SCATTERED = {"sip": {"optimizer": "sgd", "learning_rate": 0.1}}
 
 # Losses of 10^2 to 10^7, whose gradients make plain descent diverge in its first steps.

@@ -14,6 +14,7 @@ from physopt.per_sample import PerSample, build_unknowns
 from physopt.problem import Batch, Tree
 from physopt.records import RunFolder
 from physopt.rule import Parameters, PlanError, UpdateRule
+from physopt.train import measured
 
 
 class Setup(NamedTuple):
@@ -28,9 +29,7 @@ class Setup(NamedTuple):
 
     def predict(self, params: Parameters, inputs: Tree) -> Tree:
         """Predict x as evaluation does: batch statistics are those of the first training batch."""
-        objective = self.objective
-        if objective.has_batch_statistics():
-            objective = objective.refresh(params, self.source.draw(jnp.int32(0)).at(1.0))
+        objective = measured(self.objective, params, self.source)
         return objective.predict(params, inputs, train=False)
 
 

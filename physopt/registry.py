@@ -104,8 +104,8 @@ def fingerprint(*classes: type) -> str:
     """
     core = Path(__file__).resolve().parent
     numerics = (
-        *("convolution", "data", "dense_products", "float64", "layerwise", "linalg", "networks"),
-        *("objective", "per_sample", "train", "unet"),
+        *("backtracking", "convolution", "data", "dense_products", "float64", "layerwise"),
+        *("linalg", "networks", "objective", "per_sample", "train", "unet"),
     )
     files = {core / f"{name}.py" for name in numerics}
     for cls in classes:

@@ -198,6 +198,13 @@ def _report(sums: Info) -> dict[str, float]:
     return {k: v if isinstance(v, int) else v / updates for k, v in values.items()}
 
 
+def measured(objective: Objective, params: Parameters, source: Source) -> Objective:
+    """Return the objective for evaluation: batch statistics are those of the first batch."""
+    if not objective.has_batch_statistics():
+        return objective
+    return objective.refresh(params, source.draw(jnp.int32(0)).at(1.0))
+
+
 @partial(jax.jit, static_argnames="chunk")
 def evaluate(
     objective: Objective, params: Parameters, held_out: Batch, source: Source, chunk: int
@@ -207,8 +214,7 @@ def evaluate(
     The network sees all samples at once, the physics `chunk` at a time, so that evaluation needs
     about the memory of a training step.
     """
-    if objective.has_batch_statistics():
-        objective = objective.refresh(params, source.draw(jnp.int32(0)).at(1.0))
+    objective = measured(objective, params, source)
     problem = objective.problem
     x = objective.predict(params, held_out.inputs, train=False)
 

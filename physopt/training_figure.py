@@ -24,7 +24,7 @@ def draw_training(rows: Rows, title: str) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    panels = [draw for draw in (_losses, _norms, _spectrum) if draw in (_losses, *_drawable(rows))]
+    panels = [_losses, *_drawable(rows)]
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     for axes, draw in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
         draw(axes, rows)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from physopt.backtracking import shortened
 from physopt.options import NonNegativeInt, PositiveFloat
 from physopt.problem import Batch
 from physopt.problems.burgers.scenes import Scenes
@@ -80,7 +80,9 @@ class Burgers(Scenes):
         system = jnp.einsum("bmik,bnik->bmn", slope, slope)
         system += weight * jnp.eye(self.cells, dtype=x.dtype)
         weights = jnp.linalg.solve(system, gap[..., None])[..., 0]
-        x = self._shortened(free, jnp.einsum("bmik,bm->bik", slope, weights) - free, batch)
+        step = jnp.einsum("bmik,bm->bik", slope, weights) - free
+        lengths = tuple(0.5**k for k in range(self.halvings + 1))
+        x = shortened(free, step, lambda x: self.loss(self.simulate(x, batch), batch), lengths)
         return self._close(x, batch) if self.closed else x
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
@@ -96,16 +98,6 @@ class Burgers(Scenes):
         """Replace the last force by the one that meets the wanted field: [batch, steps, n]."""
         gap = batch.target[:, 0] - self._end(x.at[:, -1].set(0), batch.extra)
         return x.at[:, -1].set(gap)
-
-    def _shortened(self, x: jax.Array, step: jax.Array, batch: Batch) -> jax.Array:
-        """Return x + length * step with each sample's best length: [batch, steps, n]."""
-
-        def loss(length: jax.Array) -> jax.Array:
-            return self.loss(self.simulate(x + length * step, batch), batch)
-
-        lengths = jnp.asarray(0.5 ** np.arange(self.halvings + 1), x.dtype)
-        best = lengths[jnp.argmin(jax.vmap(loss)(lengths), axis=0)]
-        return x + best[:, None, None] * step
 
     def _end(self, forces: jax.Array, start: jax.Array) -> jax.Array:
         """Return the end state: [batch, steps, n], [batch, n] -> [batch, n]."""

@@ -92,13 +92,14 @@ def isotherm(
 
     Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
     """
-    pores = _checked_pores(pores, dimensions)
+    pores = jnp.asarray(pores)
     if gradient not in ("implicit", "unrolled", "remat"):
         raise ValueError(f"gradient is 'implicit', 'unrolled' or 'remat', not {gradient!r}")
     if gradient != "implicit":
         if return_convergence:
             raise ValueError("return_convergence needs gradient='implicit'")
         recompute = gradient == "remat"
+        pores = _checked_pores(pores, dimensions)
         points = _checked_humidities(humidities, spacing)
         baseline = _unrolled(pores, points, desorption, sweeps, fluid, recompute, return_density)
         return baseline if return_density else baseline[0]
@@ -147,7 +148,7 @@ def isotherm_and_jacobian(
         y [batch, points] and J [batch, points, n, n] (or [batch, points, n, n, n]); with
         return_convergence a `Convergence` as well.
     """
-    pores = _checked_pores(pores, dimensions)
+    pores = jnp.asarray(pores)
     settings = solver_settings(
         pores,
         dimensions=dimensions,
