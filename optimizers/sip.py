@@ -9,7 +9,7 @@ import optax
 
 from physopt.objective import LENGTHS, Objective, flatten
 from physopt.optimizers.first_order import AnyOptax
-from physopt.options import PositiveInt
+from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch, Inverts, Linearizes, Tree
 from physopt.rule import Info, Parameters, State, cost
 
@@ -24,6 +24,11 @@ class SIP(AnyOptax):
     slow it down; the network sees the gradient of a plain regression. The solver is the problem's
     `invert`, or a damped Gauss-Newton step in x where it has none; `plan` says which.
 
+    The proxy's gradient is no gradient of L: a step that is right for one sample moves the others
+    through the weights they share, and where their dy/dx point elsewhere nothing bounds what that
+    does to y. The generic step's `damping` mends it: the more of it, the nearer is x~ - x0 to
+    -A^T dl/dy, for which the whole is gradient descent on L.
+
     info holds proxy_loss, and own_solver: 1 where the solver is the problem's.
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048 (NeurIPS 2022).
     """
@@ -36,6 +41,10 @@ class SIP(AnyOptax):
 
     repeat: PositiveInt = 1
     """Steps of the network towards x~ for an update; the source's theorem 3 has many."""
+
+    damping: PositiveFloat = 1e-2
+    """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's own
+    solver has no use for it."""
 
     tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
@@ -83,7 +92,7 @@ class SIP(AnyOptax):
 
     def _solve(self, objective: Objective, x: Tree, batch: Batch) -> tuple[jax.Array, Tree, Info]:
         """Return L(x), x~ and what they cost."""
-        goal = jax.lax.fori_loop(0, self.inner, lambda _, x: objective.invert(x, batch), x)
+        goal = jax.lax.fori_loop(0, self.inner, lambda _, x: objective.invert(x, batch, self.damping), x)
         # Where the solver has no answer (a physics that does not respond), x stays.
         goal = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), goal, x)
         loss, size = objective.mean_loss(x, batch), len(batch)

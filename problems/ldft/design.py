@@ -25,7 +25,12 @@ from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_isotherm
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.inverse import best_offset, inverse_step
-from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian, solver_settings
+from physopt.problems.ldft.isotherm import (
+    Gradient,
+    isotherm,
+    isotherm_and_jacobian,
+    solver_settings,
+)
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, Misfit, penalty_roots
 from physopt.problems.ldft.relaxation import Relaxation, binary, relax
@@ -97,6 +102,14 @@ class InverseDesign(Problem):
 
     inverse_offsets: tuple[float, ...] = ()
     """Constants tried on x before the inverse solver's first iteration; [-1,0,1,2,3,4] do well."""
+
+    gradient: Gradient = "implicit"
+    """How a training step differentiates the isotherm: implicit, by the equation that the density
+    solves; unrolled, through `sweeps` plain sweeps a humidity, as published; remat, so with every
+    humidity computed again on the way back. Targets, metrics and the inverse solver use implicit."""
+
+    sweeps: PositiveInt = 100
+    """Sweeps a humidity of gradient=unrolled and gradient=remat."""
 
     tolerance: PositiveFloat | None = None
     """Estimated mean error of the density where the solver stops in training; none takes 3e-5 in
@@ -201,12 +214,15 @@ class InverseDesign(Problem):
         x [batch, *lattice] -> y [batch, length + penalties].
         """
         eta = self.matrix(x, batch.progress)
-        return self._with_penalties(self.isotherm(eta), eta, batch.progress)
+        return self._with_penalties(self._trained(eta), eta, batch.progress)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Return y and dy/dx [batch, |y|, *lattice] for the cost of one gradient."""
+        """Return y and dy/dx [batch, |y|, *lattice], with gradient=implicit at one gradient's cost.
+
+        Otherwise there is one pass backwards through the sweeps for each humidity.
+        """
         eta, vjp = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
-        y, slope = self._slope(eta)
+        y, slope = (self._slope if self.gradient == "implicit" else self._unrolled_slope)(eta)
         penalties = jax.vmap(jax.jacrev(self._penalties_of_one))(eta, batch.progress)
         slope = jnp.concatenate([slope, penalties], axis=1)
         # The matrix is made site by site: the vjp of ones is its diagonal Jacobian.
@@ -300,6 +316,19 @@ class InverseDesign(Problem):
         if tolerance is not None:
             physics["tolerance"] = tolerance
         return isotherm(matrices, **physics)  # type: ignore[return-value]
+
+    def _trained(self, eta: jax.Array) -> jax.Array:
+        """Return the isotherm as training differentiates it."""
+        how: dict[str, Any] = {"gradient": self.gradient, "sweeps": self.sweeps}
+        return isotherm(eta, **self._physics(eta.dtype), **how)  # type: ignore[return-value]
+
+    def _unrolled_slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of_one(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
+            y = self._trained(eta[None])[0]
+            return y, y
+
+        slope, y = jax.vmap(jax.jacrev(of_one, has_aux=True))(eta)
+        return y, slope
 
     def _slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
         return isotherm_and_jacobian(eta, **self._physics(eta.dtype))  # type: ignore[return-value]
