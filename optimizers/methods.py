@@ -5,7 +5,6 @@ differ by powers of n. A new method is a function in `directions` and an entry o
 """
 
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -39,9 +38,6 @@ EXACT_OPERATIONS = 1e13
 
 KRYLOV_ERROR = 1e-4
 """Relative error below which the Krylov method counts as exact."""
-
-MEMORY_SHARE = 0.7
-"""Part of the memory of a device that is used where no limit is given."""
 
 
 class Size(NamedTuple):
@@ -268,13 +264,6 @@ def _converges(size: Size) -> bool:
         return False
     root = math.sqrt(1 + size.damping**-2)
     return 2 * ((root - 1) / (root + 1)) ** size.steps <= KRYLOV_ERROR
-
-
-def memory_limit() -> float:
-    """Return the bytes that may be used by default: 70 % of the device's, or the host's."""
-    device = jax.config.jax_default_device or jax.devices()[0]  # type: ignore[attr-defined]
-    held = (device.memory_stats() or {}).get("bytes_limit")
-    return MEMORY_SHARE * (held or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _estimate(method: Method, size: Size) -> str:

@@ -43,8 +43,8 @@ class SIP(AnyOptax):
     """Steps of the network towards x~ for an update; the source's theorem 3 has many."""
 
     damping: PositiveFloat = 1e-2
-    """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's own
-    solver has no use for it."""
+    """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's
+    own solver makes no use of it."""
 
     tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
@@ -92,7 +92,11 @@ class SIP(AnyOptax):
 
     def _solve(self, objective: Objective, x: Tree, batch: Batch) -> tuple[jax.Array, Tree, Info]:
         """Return L(x), x~ and what they cost."""
-        goal = jax.lax.fori_loop(0, self.inner, lambda _, x: objective.invert(x, batch, self.damping), x)
+
+        def solve(_: Any, x: Tree) -> Tree:
+            return objective.invert(x, batch, self.damping)
+
+        goal = jax.lax.fori_loop(0, self.inner, solve, x)
         # Where the solver has no answer (a physics that does not respond), x stays.
         goal = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), goal, x)
         loss, size = objective.mean_loss(x, batch), len(batch)

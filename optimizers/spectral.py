@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from physopt.memory import memory_limit
 from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
-from physopt.optimizers.methods import Choice, Plan, choose, measure, memory_limit
+from physopt.optimizers.methods import Choice, Plan, choose, measure
 from physopt.optimizers.schedules import Scheduled
 from physopt.options import (
     NonNegativeFloat,

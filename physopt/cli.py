@@ -8,7 +8,7 @@ on this run, 130 interrupted. The commands are in physopt.commands.
 import os
 import sys
 
-from physopt.commands import LOCKED_EXIT_CODE, Command, names, runs, scores, sweeps
+from physopt.commands import LOCKED_EXIT_CODE, Command, feasibility, names, runs, scores, sweeps
 from physopt.options import OptionError
 from physopt.records import Locked
 from physopt.registry import suggest
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "report": scores.REPORT,
     "compare": scores.COMPARE,
     "design": runs.DESIGN,
+    "feasibility": feasibility.FEASIBILITY,
     "list": names.LIST,
     "info": names.INFO,
     "check": names.CHECK,

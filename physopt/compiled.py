@@ -14,8 +14,9 @@ from typing import Any
 LARGEST_BYTES = 2 * 10**9
 """Above this the programs unused for longest are dropped."""
 
-SHORTEST_SECONDS = 0.3
-"""Programs that compile faster are not kept: to read them would take as long."""
+SHORTEST_SECONDS = 0.01
+"""Programs that compile faster are not kept: to read them would take as long. A run compiles dozens
+of small ones, for a network's initial parameters above all, which take a second together."""
 
 _EVENTS = "/jax/compilation_cache/cache_"
 
@@ -82,6 +83,23 @@ def watching() -> Iterator[Seen]:
         yield seen
     finally:
         jax.monitoring.unregister_event_listener(seen)
+
+
+@contextlib.contextmanager
+def with_own_lines(wanted: bool = True) -> Iterator[None]:
+    """Find only programs inside that were compiled from the very source lines that ask for them.
+
+    A kept program tells the lines of whoever compiled it first, which may have moved since.
+    """
+    import jax
+
+    name = "jax_compilation_cache_include_metadata_in_key"
+    before = jax.config.values[name]
+    try:
+        jax.config.update(name, wanted or before)
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def kept_bytes() -> int:

@@ -61,7 +61,7 @@ class RunConfig:
             **self.settings.as_dict(),
         }
 
-    def run_id(self, device_kind: str, device_count: int = 1) -> str:
+    def run_id(self, device_kind: str) -> str:
         """Return the first 12 hex digits of a hash over all that decides a run's numbers.
 
         Raises OptionError where `start` names no run with a checkpoint.
@@ -72,16 +72,17 @@ class RunConfig:
         for kind in ("problem", "rule"):  # a plug-in's folder is not part of what it computes
             record[kind]["name"] = Path(record[kind]["name"]).name
         source = fingerprint(type(self.problem), type(self.rule))
+        device_count = record.pop("devices")
         canonical = json.dumps([record, source, device_kind, device_count], sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
-    def folder(self, device_kind: str, device_count: int = 1) -> Path:
+    def folder(self, device_kind: str) -> Path:
         """Return the run's folder, out/problem/rule/run_id."""
         names = (
             _short(name_of("problem", type(self.problem))),
             _short(name_of("rule", type(self.rule))),
         )
-        return Path(self.settings.out, *names, self.run_id(device_kind, device_count))
+        return Path(self.settings.out, *names, self.run_id(device_kind))
 
 
 def make_config(problem: Problem, rule: UpdateRule, given: dict[str, Any]) -> RunConfig:

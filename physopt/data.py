@@ -11,7 +11,9 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from physopt.parallel import divided, spread
 from physopt.problem import Batch, Problem
 
 _INITIAL, _TRAINING_SET, _HELD_OUT = (2**31 + k for k in (1, 2, 3))
@@ -41,7 +43,9 @@ class Source(Protocol):
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["key"], meta_fields=["problem", "batch_size"]
+    jax.tree_util.register_dataclass,
+    data_fields=["key"],
+    meta_fields=["problem", "batch_size", "mesh"],
 )
 @dataclasses.dataclass(frozen=True)
 class FreshSamples:
@@ -50,13 +54,19 @@ class FreshSamples:
     key: jax.Array
     problem: Problem
     batch_size: int
+    mesh: Mesh | None = None
 
     def draw(self, step: jax.Array) -> Batch:
         """Sample the physics anew."""
-        return self.problem.sample(jax.random.split(batch_key(self.key, step), self.batch_size))
+        keys = jax.random.split(batch_key(self.key, step), self.batch_size)
+        return spread(self.problem.sample, self.mesh, keys)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["batch_size"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["samples"],
+    meta_fields=["batch_size", "mesh"],
+)
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
     """A fixed set, visited in order and from its start again after its end.
@@ -66,6 +76,7 @@ class TrainingSet:
 
     samples: Batch
     batch_size: int
+    mesh: Mesh | None = None
 
     def draw(self, step: jax.Array) -> Batch:
         """Take the next `batch_size` samples."""
@@ -73,28 +84,35 @@ class TrainingSet:
         # The product step * batch_size could pass 2^31 in a long run; its remainder cannot.
         first = (step % size) * (self.batch_size % size) % size
         indices = (first + jnp.arange(self.batch_size)) % size
-        return jax.tree.map(lambda leaf: leaf[indices], self.samples)
+        return divided(jax.tree.map(lambda leaf: leaf[indices], self.samples), self.mesh)
 
 
-@jax.tree_util.register_dataclass
+@partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["mesh"])
 @dataclasses.dataclass(frozen=True)
 class SameSamples:
     """One batch for ever: the samples whose x is optimised itself."""
 
     samples: Batch
+    mesh: Mesh | None = None
 
     def draw(self, step: jax.Array) -> Batch:
         """Return all samples."""
-        return self.samples
+        return divided(self.samples, self.mesh)
 
 
-def training_source(problem: Problem, seed: int, batch_size: int, train_size: int | None) -> Source:
+def training_source(
+    problem: Problem,
+    seed: int,
+    batch_size: int,
+    train_size: int | None,
+    mesh: Mesh | None = None,
+) -> Source:
     """Make the stream of training batches of a seed."""
     key = jax.random.key(seed)
     if train_size is None:
-        return FreshSamples(key, problem, batch_size)
+        return FreshSamples(key, problem, batch_size, mesh)
     keys = jax.random.split(jax.random.fold_in(key, _TRAINING_SET), train_size)
-    return TrainingSet(jax.jit(problem.sample)(keys), batch_size)
+    return TrainingSet(jax.jit(problem.sample)(keys), batch_size, mesh)
 
 
 def held_out_sets(problem: Problem) -> tuple[str, ...]:

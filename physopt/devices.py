@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from physopt.settings import Settings
 Device = Any  # a jax.Device, which is no class to a type checker
 
 
-def select(device: str | None) -> Device:
-    """Return the first device of a kind, or JAX's default.
+def select(device: str | None, count: int = 1) -> tuple[Device, ...]:
+    """Return the first devices of a kind, or of JAX's default kind.
 
-    Raises OptionError where no such device is found.
+    Raises OptionError where there is no such device, or not so many.
     """
-    if device is None:
-        return jax.devices()[0]
     try:
-        return jax.devices(device)[0]
+        found = jax.local_devices(backend=device)
     except RuntimeError:
-        found = sorted({d.platform for d in jax.devices()} | {"cpu"})
-        reason = f"no {device} is found by JAX here; found: {', '.join(found)}"
+        kinds = sorted({d.platform for d in jax.devices()} | {"cpu"})
+        reason = f"no {device} is found by JAX here; found: {', '.join(kinds)}"
         raise OptionError(Settings, "device", device, reason) from None
+    if len(found) < count:
+        platform = found[0].platform
+        reason = f"JAX finds {len(found)} {platform} here"
+        if platform == "cpu":
+            reason += f"; XLA_FLAGS=--xla_force_host_platform_device_count={count} divides the host"
+        raise OptionError(Settings, "devices", count, reason)
+    return tuple(found[:count])
 
 
 @contextlib.contextmanager
@@ -55,10 +60,10 @@ def cast(tree: Any, dtype: str) -> Any:
     return jax.tree.map(convert, tree)
 
 
-def peak_bytes(device: Device) -> int | None:
-    """Return the most memory used on a device so far, None where the device does not say."""
-    statistics = device.memory_stats() or {}
-    return statistics.get("peak_bytes_in_use")
+def peak_bytes(devices: Sequence[Device]) -> int | None:
+    """Return the most memory used on any of the devices so far, None where they do not say."""
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in devices]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def environment(device: Device, settings: Settings) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def environment(device: Device, settings: Settings) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device_kind": device.device_kind,
-        "device_count": 1,
+        "device_count": settings.devices,
         "driver": device.client.platform_version,
         "cpu_count": os.cpu_count(),
         "cpu_threads": os.environ.get("NPROC"),  # XLA's limit on them, where one is set

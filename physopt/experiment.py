@@ -9,7 +9,7 @@ from typing import Any
 
 import filelock
 
-from physopt import compiled, devices, start
+from physopt import compiled, devices, parallel, start
 from physopt.config import RunConfig, from_record
 from physopt.interrupt import Interrupt
 from physopt.options import OptionError
@@ -25,11 +25,12 @@ def begin(config: RunConfig, display: Display | None = None) -> RunFolder:
     recorded in the folder and raised.
     """
     settings = config.settings
-    device = devices.select(settings.device)
-    folder = RunFolder(config.folder(device.device_kind))
+    chosen = devices.select(settings.device, settings.devices)
+    parallel.mesh_of(chosen, settings.batch_size)
+    folder = RunFolder(config.folder(chosen[0].device_kind))
     if settings.start is not None:
         start.network_of(settings.start, config.problem, settings.network)
-    return _execute(config, folder, device, display or Silent(), fresh=config.settings.force)
+    return _execute(config, folder, chosen, display or Silent(), fresh=config.settings.force)
 
 
 def resume(
@@ -53,14 +54,14 @@ def resume(
     if steps is not None or seconds is not None:
         changes |= {"steps": steps, "seconds": seconds}
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
-    device = devices.select(config.settings.device)
-    return _execute(config, folder, device, display or Silent(), extended=len(changes) > 1)
+    chosen = devices.select(config.settings.device, config.settings.devices)
+    return _execute(config, folder, chosen, display or Silent(), extended=len(changes) > 1)
 
 
 def _execute(
     config: RunConfig,
     folder: RunFolder,
-    device: devices.Device,
+    chosen: tuple[devices.Device, ...],
     display: Display,
     *,
     fresh: bool = False,
@@ -79,18 +80,20 @@ def _execute(
             folder.clear()
         if folder.status().get("status") in FINISHED and not extended:
             display.note(f"This run is finished already: {folder.path}")
+            if config.settings.profile:
+                display.note("profile=true traces a run while it trains: add force=true")
             return folder
         with (
-            devices.computing(device, config.settings.dtype),
+            devices.computing(chosen[0], config.settings.dtype),
             compiled.keeping_programs(),
             Interrupt() as interrupt,
         ):
             # What counts as solved is the problem's to say; those who read records need it too.
             folder.write("config.json", {**config.record(), "target": config.problem.target})
-            folder.write("env.json", devices.environment(device, config.settings))
+            folder.write("env.json", devices.environment(chosen[0], config.settings))
             folder.write_status("running", "")
             try:
-                outcome = Session(config, folder, device, display, interrupt).run()
+                outcome = Session(config, folder, chosen, display, interrupt).run()
             except BaseException as error:
                 folder.write_status(*_failure(error))
                 raise

@@ -13,10 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from physopt.backtracking import shortened
 from physopt.layerwise import jacobian, layerwise_gram
 from physopt.linalg import damped_solve
+from physopt.parallel import spread
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters
 
@@ -27,7 +29,7 @@ LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["rest"],
-    meta_fields=["problem", "graphdef", "parameter_count"],
+    meta_fields=["problem", "graphdef", "parameter_count", "mesh"],
 )
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -37,6 +39,7 @@ class Objective:
     graphdef: Any  # the network without its arrays
     rest: Any  # the network's arrays that are not parameters
     parameter_count: int = 0  # P; with network=none that of one sample
+    mesh: Mesh | None = None  # the devices over which a batch is spread
 
     def predict(self, params: Parameters, inputs: Tree, *, train: bool = True) -> Tree:
         """Evaluate the network, inputs [batch, ...] -> x [batch, ...]."""
@@ -47,7 +50,14 @@ class Objective:
 
     def mean_loss(self, x: Tree, batch: Batch) -> jax.Array:
         """Return the mean loss over the batch at given unknowns x."""
-        return jnp.mean(self.problem.loss(self.problem.simulate(x, batch), batch))
+        return jnp.mean(self.losses(x, batch))
+
+    def losses(self, x: Tree, batch: Batch) -> jax.Array:
+        """Return the loss of each sample at given unknowns x, [batch]."""
+        return spread(
+            lambda x, batch: self.problem.loss(self.problem.simulate(x, batch), batch),
+            self.mesh, x, batch,
+        )  # fmt: skip
 
     def value(self, params: Parameters, batch: Batch) -> jax.Array:
         """Return the objective L(theta) on a batch."""
@@ -55,7 +65,8 @@ class Objective:
 
     def outputs(self, params: Parameters, batch: Batch) -> Tree:
         """Return the observations y(theta), leaves [batch, ...]."""
-        return self.problem.simulate(self.predict(params, batch.inputs), batch)
+        x = self.predict(params, batch.inputs)
+        return spread(self.problem.simulate, self.mesh, x, batch)
 
     def output_gradient(self, y: Tree, batch: Batch) -> tuple[jax.Array, Tree]:
         """Return L and dL/dy, leaves like y; both carry the 1/batch of the mean."""
@@ -72,6 +83,9 @@ class Objective:
         The problem's own Jacobian where it has one; otherwise one vjp of the whole batch per
         component of y, because samples are independent.
         """
+        return spread(self._linearize, self.mesh, x, batch)
+
+    def _linearize(self, x: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
         if isinstance(self.problem, Linearizes):
             y, slope = self.problem.linearize(x, batch)
             y = flatten(y)
@@ -97,15 +111,12 @@ class Objective:
         function).
         """
         if isinstance(self.problem, Inverts):
-            return self.problem.invert(x, batch)
+            return spread(self.problem.invert, self.mesh, x, batch)
         y, slope = self.linearize(x, batch)
         _, gradient = self.output_gradient(_unflatten(self._observations(x, batch))(y), batch)
         step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-
-        def loss(x: Tree) -> jax.Array:
-            return self.problem.loss(self.problem.simulate(x, batch), batch)
-
-        return shortened(x, _unflatten(x)(-step), loss, LENGTHS)
+        losses = partial(self.losses, batch=batch)
+        return shortened(x, _unflatten(x)(-step), losses, LENGTHS)
 
     def jacobian_rows(self, params: Parameters, batch: Batch) -> jax.Array:
         """Return J = dy/dtheta of every sample, [batch, |y|, P]."""
@@ -137,7 +148,9 @@ class Objective:
         return jax.eval_shape(self.problem.simulate, x, batch)
 
 
-def build(problem: Problem, network: str, seed: int) -> tuple[Objective, Parameters]:
+def build(
+    problem: Problem, network: str, seed: int, mesh: Mesh | None = None
+) -> tuple[Objective, Parameters]:
     """Make a problem's network from a seed; return the objective and the initial parameters.
 
     `network` is "default" or the NAME of a method `network_NAME` of the problem.
@@ -145,7 +158,7 @@ def build(problem: Problem, network: str, seed: int) -> tuple[Objective, Paramet
     make = problem.network if network == "default" else getattr(problem, f"network_{network}")
     graphdef, params, rest = nnx.split(make(nnx.Rngs(seed)), nnx.Param, ...)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return Objective(problem, graphdef, rest, count), params
+    return Objective(problem, graphdef, rest, count, mesh), params
 
 
 def networks(problem: Problem | type[Problem]) -> list[str]:

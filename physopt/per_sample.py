@@ -6,13 +6,16 @@ each sample has its own L-BFGS memory, its own Gauss-Newton system, its own acce
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from physopt.objective import Objective
+from physopt.parallel import spread
 from physopt.problem import Batch, Problem, Tree
 from physopt.rule import Info, Parameters, State, UpdateRule
 
@@ -29,11 +32,13 @@ class Unknowns(nnx.Module):
         return jax.tree.unflatten(self.structure, [leaf[...] for leaf in self.leaves])
 
 
-def build_unknowns(problem: Problem, x: Tree) -> tuple[Objective, Parameters]:
+def build_unknowns(
+    problem: Problem, x: Tree, mesh: Mesh | None = None
+) -> tuple[Objective, Parameters]:
     """Return the objective whose parameters are x [batch, ...] itself, and these parameters."""
     graphdef, params, rest = nnx.split(Unknowns(x), nnx.Param, ...)
     count = sum(leaf[0].size for leaf in jax.tree.leaves(params))
-    return Objective(problem, graphdef, rest, count), params
+    return Objective(problem, graphdef, rest, count, mesh), params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +71,11 @@ class PerSample(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         """Update every sample; losses and norms are averaged, costs are summed."""
         keys = jax.random.split(key, _size(params))
-        updates, state, info = jax.vmap(self.rule.update, in_axes=(None, 0, 0, 0, 0))(
-            objective, _lanes(params), state, _lanes(batch), keys
-        )
+        alone = dataclasses.replace(objective, mesh=None)
+        updates, state, info = spread(
+            jax.vmap(partial(self.rule.update, alone)), objective.mesh,
+            _lanes(params), state, _lanes(batch), keys,
+        )  # fmt: skip
         return jax.tree.map(lambda leaf: leaf[:, 0], updates), state, _summary(info)
 
 

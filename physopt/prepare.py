@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from physopt import devices, start
 from physopt.config import RunConfig
@@ -37,19 +38,21 @@ class Refused(Exception):
     """The reason why a rule cannot serve a problem."""
 
 
-def prepare(config: RunConfig) -> Setup:
+def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     """Build objective, initial parameters and data. Call inside `devices.computing`.
+
+    A batch is spread over the devices of the mesh, if there is one.
 
     Raises Refused where the rule refuses, before any physics is compiled.
     """
     settings, problem, rule = config.settings, config.problem, config.rule
     key = jax.random.key(settings.seed)
     if settings.network == "none":
-        return _prepare_unknowns(config, key)
-    objective, params = build(problem, settings.network, settings.seed)
+        return _prepare_unknowns(config, key, mesh)
+    objective, params = build(problem, settings.network, settings.seed, mesh)
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
-    source = training_source(problem, settings.seed, settings.batch_size, settings.train_size)
+    source = training_source(problem, settings.seed, settings.batch_size, settings.train_size, mesh)
     held_out = held_out_samples(problem, settings.heldout_size)
     return Setup(objective, rule, params, source, held_out, key)
 
@@ -72,7 +75,7 @@ def plan(setup: Setup) -> str | None:
     return said[0]
 
 
-def _prepare_unknowns(config: RunConfig, key: jax.Array) -> Setup:
+def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:
     """Take x itself as the parameters, one for each held-out sample."""
     settings, problem = config.settings, config.problem
     rule = PerSample(config.rule)
@@ -87,8 +90,9 @@ def _prepare_unknowns(config: RunConfig, key: jax.Array) -> Setup:
     _ask(rule, build_unknowns(problem, zeros)[0])
     held_out = held_out_samples(problem, settings.batch_size)
     # An untrained network's prediction has the scale and the asymmetry that the physics needs.
-    objective, params = build_unknowns(problem, jax.jit(predict)(params, held_out.inputs))
-    return Setup(objective, rule, params, SameSamples(held_out), held_out, key)
+    x = jax.jit(predict)(params, held_out.inputs)
+    objective, params = build_unknowns(problem, x, mesh)
+    return Setup(objective, rule, params, SameSamples(held_out, mesh), held_out, key)
 
 
 def started(config: RunConfig, setup: Setup) -> Setup:
@@ -108,7 +112,8 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     theirs = RunFolder(settings.start).read("config.json")
     source = training_source(problem, *(theirs[k] for k in ("seed", "batch_size", "train_size")))
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
-    objective, params = build_unknowns(problem, predict(params, setup.held_out.inputs))
+    x = predict(params, setup.held_out.inputs)
+    objective, params = build_unknowns(problem, x, setup.objective.mesh)
     return setup._replace(objective=objective, params=params)
 
 

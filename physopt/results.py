@@ -64,7 +64,7 @@ class Run:
         settings = self.config.settings
         if settings.network == "none":
             raise ValueError("a run with network=none solves its own samples only")
-        with devices.computing(devices.select(settings.device), settings.dtype):
+        with devices.computing(devices.select(settings.device)[0], settings.dtype):
             setup, params = self.best()
             inputs = devices.cast(jax.tree.map(jax.numpy.asarray, inputs), settings.dtype)
             return jax.tree.map(np.asarray, setup.predict(params, inputs))
@@ -116,7 +116,7 @@ def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
     if not isinstance(problem, Designs):
         reason = f"{type(problem).__name__} does not read targets from files"
         raise OptionError(object, "folder", run.folder, reason)
-    with devices.computing(devices.select(settings.device), settings.dtype):
+    with devices.computing(devices.select(settings.device)[0], settings.dtype):
         try:
             batch = problem.read_target(target)
         except (OSError, ValueError) as error:

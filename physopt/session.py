@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +17,10 @@ from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
 from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
+from physopt.parallel import mesh_of
 from physopt.prepare import Refused, plan, prepare, started
 from physopt.problem import Batch, Draws, HasBaselines
+from physopt.profile import profile_run
 from physopt.progress import Display
 from physopt.records import FINISHED, RunFolder
 from physopt.registry import fingerprint, name_of
@@ -73,11 +76,11 @@ class Session:
         self,
         config: RunConfig,
         folder: RunFolder,
-        device: devices.Device,
+        chosen: Sequence[devices.Device],
         display: Display,
         interrupt: Interrupt,
     ):
-        self.config, self.folder, self.device = config, folder, device
+        self.config, self.folder, self.devices = config, folder, chosen
         self.display, self.interrupt = display, interrupt
         self.budget = Budget(config.settings.steps, config.settings.seconds)
         self.memory = Memory()
@@ -85,7 +88,8 @@ class Session:
     def run(self) -> Outcome:
         """Train until budget, target, divergence or interruption; return how it ended."""
         try:
-            self.setup = prepare(self.config)
+            mesh = mesh_of(self.devices, self.config.settings.batch_size)
+            self.setup = prepare(self.config, mesh)
             self._announce(plan(self.setup))
         except Refused as refused:
             return Outcome("skipped", str(refused))
@@ -127,11 +131,14 @@ class Session:
     def _train(self, checkpoints: Checkpoints, carry: Carry) -> Outcome:
         setup, settings, memory = self.setup, self.config.settings, self.memory
         start = time.perf_counter()
-        with compiled.watching() as seen:
+        with compiled.watching() as seen, compiled.with_own_lines(settings.profile):
             program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
         seconds = memory.clock.t_compile + time.perf_counter() - start
         cached = memory.clock.compile_cached or seen.all_kept
         memory.clock = dataclasses.replace(memory.clock, t_compile=seconds, compile_cached=cached)
+        if settings.profile:
+            pace = self.budget.pace(memory.clock)
+            profile_run(program, carry, pace, self.folder, self.display.note)
         saved, outcome = time.monotonic(), None
         for piece in train(
             program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
@@ -156,7 +163,8 @@ class Session:
         """Evaluate, remember the best parameters, and add a row to the curve."""
         memory, setup = self.memory, self.setup
         start = time.perf_counter()
-        chunk = evaluation_chunk(len(setup.held_out), self.config.settings.batch_size)
+        sizes = len(setup.held_out), self.config.settings.batch_size
+        chunk = evaluation_chunk(*sizes, len(self.devices))
         measured = jax.device_get(
             evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
         )
@@ -182,8 +190,8 @@ class Session:
             "rule": name_of("rule", type(config.rule)),
             "seed": settings.seed,
             "batch_size": settings.batch_size,
-            "device_kind": self.device.device_kind,
-            "device_count": 1,
+            "device_kind": self.devices[0].device_kind,
+            "device_count": len(self.devices),
             "dtype": settings.dtype,
             **dataclasses.asdict(self.memory.clock),
             "train_loss": report.get("loss"),
@@ -191,7 +199,7 @@ class Session:
             **self.memory.counts,
             "grad_norm": report.get("grad_norm"),
             "update_norm": report.get("update_norm"),
-            "peak_bytes": devices.peak_bytes(self.device),
+            "peak_bytes": devices.peak_bytes(self.devices),
             **extra,
         }
 

@@ -52,11 +52,17 @@ class Settings(Options):
     device: Literal["cpu", "gpu", "tpu"] | None = None
     """Where to compute; none takes the accelerator if there is one."""
 
+    devices: PositiveInt = 1
+    """Devices of this machine over which each batch is spread in equal parts."""
+
     out: Path = Path("runs/results")
     """Folder in which the run's folder is made."""
 
     force: bool = False
     """Run again although a finished run of the same settings is there; the old one is replaced."""
+
+    profile: bool = False
+    """Trace a few more updates, apart from training, and name the most expensive operations."""
 
     tuning_trials: NonNegativeInt | None = None
     """Trials that chose the rule's options, which `tune` writes; scores refuse unequal ones."""
@@ -65,5 +71,5 @@ class Settings(Options):
     """Show the traceback of an error."""
 
 
-UNRECORDED = ("out", "force", "tuning_trials", "debug")
+UNRECORDED = ("out", "force", "profile", "tuning_trials", "debug")
 """Settings that change nothing about the numbers of a run."""

@@ -58,6 +58,8 @@ def show_run(folder: RunFolder) -> str:
     for figure in ("training.png", "figure.png"):
         if (folder.path / figure).exists():
             console.print(f"figure  {escape(str(folder.path / figure))}")
+    if (profile := folder.path / "profile" / "operations.csv").exists():
+        console.print(f"profile {escape(str(profile))}")
     console.print(f"next    {escape(_next(folder, status, curve))}")
     return str(status.get("status", "error"))
 

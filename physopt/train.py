@@ -20,6 +20,7 @@ import optax
 
 from physopt.data import Source, initial_key, rule_key
 from physopt.objective import Objective
+from physopt.parallel import everywhere, replicated, spread
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, UpdateRule
 
@@ -130,7 +131,8 @@ def initial_carry(
     sums = {name: jnp.zeros((), shape.dtype) for name, shape in shapes.items()}
     # The program gives its arguments away, and a buffer can be given away once: an optimiser's
     # state may hold one buffer twice (L-BFGS does), hence the copies.
-    return jax.tree.map(jnp.copy, Carry(params, state, step, sums))
+    carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums))
+    return replicated(carry, objective.mesh)
 
 
 class Program(NamedTuple):
@@ -138,14 +140,22 @@ class Program(NamedTuple):
 
     call: Callable[[Carry, tuple[float, float], int], Carry]
     t_compile: float
+    compiled: jax.stages.Compiled
 
 
 def compile_program(
     rule: UpdateRule, objective: Objective, carry: Carry, source: Source, key: jax.Array
 ) -> Program:
-    """Trace and compile the updates ahead of the first one."""
+    """Trace and compile the updates ahead of the first one.
+
+    Shapes in place of arrays do for compiling; such a program cannot be called by `call`.
+    """
     start = time.perf_counter()
-    jitted = jax.jit(partial(_updates, rule), donate_argnames="carry")
+    mesh = objective.mesh
+    # A carry that came back divided would not fit the next call.
+    shardings = None if mesh is None else everywhere(mesh)
+    objective, source, key = replicated((objective, source, key), mesh)
+    jitted = jax.jit(partial(_updates, rule), donate_argnames="carry", out_shardings=shardings)
     pace = (jnp.float32(0), jnp.float32(0))
     compiled = jitted.lower(objective, carry, source, key, pace, jnp.int32(0)).compile()
     seconds = time.perf_counter() - start
@@ -155,7 +165,7 @@ def compile_program(
         per_step, floor = map(np.float32, pace)
         return compiled(objective, carry, source, key, (per_step, floor), np.int32(length))
 
-    return Program(call, seconds)
+    return Program(call, seconds, compiled)
 
 
 def train(
@@ -218,16 +228,20 @@ def evaluate(
     problem = objective.problem
     x = objective.predict(params, held_out.inputs, train=False)
 
-    def measure(arguments: tuple[Any, Batch]) -> dict[str, jax.Array]:
-        x, batch = arguments
+    def measure(x: Any, batch: Batch) -> dict[str, jax.Array]:
         y = problem.simulate(x, batch)
         return {"loss": problem.loss(y, batch), **problem.metrics(x, y, batch)}
 
     size = len(held_out)
     pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, held_out))
-    return jax.tree.map(lambda a: a.reshape(size), jax.lax.map(measure, pieces))
+    values = jax.lax.map(lambda piece: spread(measure, objective.mesh, *piece), pieces)
+    return jax.tree.map(lambda a: a.reshape(size), values)
 
 
-def evaluation_chunk(size: int, batch_size: int) -> int:
-    """Return the largest divisor of `size` that is at most max(batch_size, 64)."""
-    return max(k for k in range(1, min(size, max(batch_size, 64)) + 1) if size % k == 0)
+def evaluation_chunk(size: int, batch_size: int, device_count: int = 1) -> int:
+    """Return the largest divisor of `size` that is at most max(batch_size, 64).
+
+    One that the devices can divide among them comes first.
+    """
+    divisors = (k for k in range(1, min(size, max(batch_size, 64)) + 1) if size % k == 0)
+    return max(divisors, key=lambda k: (k % device_count == 0, k))

@@ -67,6 +67,7 @@ def test_wrong_arguments_end_with_one_line_and_exit_code_2(
         (["resume", "--help"], "steps=none|INT"),
         (["sweep", "--help"], "timeout=none|FLOAT"),
         (["tune", "--help"], "trials=INT"),
+        (["feasibility", "--help"], "memory_limit=STR"),
         (["info", "sgd"], "divided by grad_norm at the first update"),
         (["status", "--help"], "runs/results"),
         (["check", "--help"], "finite differences"),
@@ -81,7 +82,7 @@ def test_help_teaches(capsys, words, expected):
 
 def test_help_does_not_wait_for_jax():
     command = "import sys; from physopt.cli import main; "
-    command += "[main([c, '--help']) for c in ('run', 'sweep', 'tune')]; "
+    command += "[main([c, '--help']) for c in ('run', 'sweep', 'tune', 'feasibility')]; "
     command += "assert not {'jax', 'flax', 'pandas', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", command], check=True, stdout=subprocess.DEVNULL)
 

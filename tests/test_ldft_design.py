@@ -109,6 +109,27 @@ def test_the_error_of_a_design_is_that_of_its_rounded_matrix():
     np.testing.assert_array_equal(metrics["unconverged"], 0)
 
 
+@pytest.mark.parametrize("gradient", ["unrolled", "remat"])
+def test_enough_sweeps_give_the_implicit_gradient_and_jacobian(gradient):
+    # A plain sweep contracts by a constant factor, here to below 1e-8 well before the last.
+    implicit = LDFT2D(size=4, points=5, continuity=0.1, relaxation="relaxed")
+    unrolled = implicit.replace(gradient=gradient, sweeps=400)
+    with jax.enable_x64(True):
+        batch = implicit._batch(jnp.linspace(0, 0.9, 5)[None] * jnp.ones((2, 1))).at(0.5)
+        x = jax.random.normal(jax.random.key(0), (2, 4, 4), jnp.float64)
+
+        def both(problem):
+            objective, _ = build(problem, "default", 0)
+            return jax.jit(
+                lambda x: (jax.grad(objective.mean_loss)(x, batch), problem.linearize(x, batch))
+            )(x)
+
+        pairs = zip(*(jax.tree.leaves(both(p)) for p in (implicit, unrolled)), strict=True)
+        for known, found in pairs:
+            np.testing.assert_allclose(found, known, atol=1e-7)
+            assert abs(known).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     "problem",
     [

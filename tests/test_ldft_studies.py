@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from physopt.problems.ldft import studies, study_figures
 from physopt.problems.ldft.named import LDFT2D
-from physopt.problems.ldft.studies.resident import resident_peak
+from physopt.resident import resident_peak
 
 SCRIPT = Path(__file__).resolve().parent.parent / "runs" / "ldft_studies.py"
 HUMIDITIES = np.arange(1, 41) / 40

@@ -105,8 +105,8 @@ class InverseDesign(Problem):
 
     gradient: Gradient = "implicit"
     """How a training step differentiates the isotherm: implicit, by the equation that the density
-    solves; unrolled, through `sweeps` plain sweeps a humidity, as published; remat, so with every
-    humidity computed again on the way back. Targets, metrics and the inverse solver use implicit."""
+    solves; unrolled, through `sweeps` plain sweeps a humidity, as published; remat, the same with
+    every humidity computed again on the way back. Targets and metrics do not depend on it."""
 
     sweeps: PositiveInt = 100
     """Sweeps a humidity of gradient=unrolled and gradient=remat."""

@@ -14,7 +14,7 @@ from jax.stages import Compiled
 
 from physopt.problems.ldft.isotherm import Gradient, isotherm
 from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
-from physopt.problems.ldft.studies.resident import resident_peak
+from physopt.resident import resident_peak
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 _PROCESS = Path("/proc/self")
 _MAP_FROM = -3  # glibc's M_MMAP_THRESHOLD
 
@@ -15,12 +17,7 @@ def resident_peak(function: Callable[[], object]) -> float:
 
     NaN where the system keeps no such mark; Linux does.
     """
-    # Memory that the allocator keeps when it is freed would be used again without a rise: large
-    # blocks are to be mapped, and returned, one by one.
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_MAP_FROM, 2**16)
-        library.malloc_trim(0)
+    give_back()
     try:
         (_PROCESS / "clear_refs").write_text("5")  # sets the mark to what is resident now
     except OSError:
@@ -29,6 +26,23 @@ def resident_peak(function: Callable[[], object]) -> float:
     before = _bytes("VmRSS")
     function()
     return _bytes("VmHWM") - before
+
+
+def resident_bytes() -> float:
+    """Return the memory of this process that is resident now."""
+    return float(psutil.Process().memory_info().rss)
+
+
+def give_back() -> None:
+    """Let the allocator return to the system what is free.
+
+    Memory that it keeps would be used again without a rise: from now on large blocks are mapped,
+    and returned, one by one.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_MAP_FROM, 2**16)
+        library.malloc_trim(0)
 
 
 def _bytes(name: str) -> float:

@@ -1,0 +1,111 @@
+"""The same runs on one device and on eight: `python device_cases.py FOLDER` prints the curves.
+
+A process of its own, since JAX counts the devices of the host once, at its start.
+"""
+
+import json
+import re
+import sys
+
+import jax.numpy as jnp
+
+import physopt
+from physopt import devices, parallel
+from physopt.config import make_config
+from physopt.data import training_source
+from physopt.optimizers.evolution import OpenES
+from physopt.optimizers.first_order import Adam
+from physopt.optimizers.sip import SIP
+from physopt.optimizers.spectral import GaussNewton, HalfInverse
+from physopt.options import OptionError
+from physopt.prepare import prepare
+from physopt.problems.ldft.named import LDFT2D
+from physopt.problems.oscillators import Oscillators
+from physopt.train import compile_program, initial_carry
+from tests.tiny import Tiny
+
+COUNT = 8
+SWING = Oscillators(**Oscillators.tiny)
+SETTINGS = {"steps": 4, "log_every": 2, "batch_size": 8, "heldout_size": 12, "dtype": "float64"}
+
+CASES = {
+    "adam": (SWING, Adam(), {}),
+    "sip": (SWING, SIP(), {}),
+    "hig": (SWING, HalfInverse(tau=1e-3), {}),
+    "gauss_newton": (SWING, GaussNewton(), {}),
+    "evolution": (SWING, OpenES(), {}),
+    "no_network": (SWING, GaussNewton(), {"network": "none"}),
+    "batch_normalisation": (Tiny(normalization="batch"), Adam(), {"train_size": 20}),
+    "pooled_physics": (LDFT2D(**LDFT2D.tiny), Adam(learning_rate=0.1), {}),
+}
+COLUMNS = ("train_loss", "validation_loss", "test_loss", "grad_norm", "update_norm")
+
+
+def curve(run):
+    """Return what a run's curve says, and on how many devices."""
+    rows = run.curve
+    trained = rows[rows.step > 0]
+    return {
+        "device_count": int(rows.device_count.iloc[-1]),
+        "step": rows.step.tolist(),
+        "initial_loss": rows.validation_loss.iloc[0],
+        **{name: trained[name].tolist() for name in COLUMNS if trained[name].notna().all()},
+    }
+
+
+def both(folder, problem, rule, changes):
+    """Run on one device and on eight."""
+    settings = {**SETTINGS, **changes, "out": folder}
+    return [curve(physopt.run(problem, rule, devices=n, **settings)) for n in (1, COUNT)]
+
+
+def interrupted(folder):
+    """Go on with a run on eight devices from its checkpoint."""
+    settings = {**SETTINGS, "out": folder, "seed": 1, "devices": COUNT}
+    whole = curve(physopt.run(SWING, Adam(), **settings))
+    half = physopt.run(SWING, Adam(), **{**settings, "steps": 2})
+    return [whole, curve(physopt.resume(half.folder, steps=4))]
+
+
+def collectives(problem, rule):
+    """Name the ways in which devices talk in a compiled training program."""
+    config = make_config(problem, rule, {**SETTINGS, "devices": COUNT})
+    chosen = devices.select("cpu", COUNT)
+    with devices.computing(chosen[0], "float64"):
+        setup = prepare(config, parallel.mesh_of(chosen, COUNT))
+        carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
+        program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
+    names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    return sorted(set(re.findall(rf" ({names})(?:-start)?\(", program.compiled.as_text() or "")))
+
+
+def refusals(folder):
+    """Ask for what cannot be divided, and for devices that are not there."""
+    told = []
+    for changes in ({"batch_size": 9, "devices": COUNT}, {"batch_size": 9, "devices": 9}):
+        try:
+            physopt.run(SWING, Adam(), **{**SETTINGS, **changes, "out": folder})
+        except OptionError as error:
+            told.append(f"{error.key}: {error.reason}")
+    return told
+
+
+def drawn():
+    """Return whether one device and eight draw the same batch, bit for bit."""
+    mesh = parallel.mesh_of(devices.select("cpu", COUNT), COUNT)
+    step = jnp.int32(3)
+    one, many = (training_source(SWING, 0, COUNT, None, m).draw(step) for m in (None, mesh))
+    return bool((one.inputs == many.inputs).all())
+
+
+if __name__ == "__main__":
+    place = sys.argv[1]
+    found = {name: both(place, *case) for name, case in CASES.items()}
+    answers = {
+        "curves": found,
+        "interrupted": interrupted(place),
+        "collectives": collectives(*CASES["pooled_physics"][:2]),
+        "refusals": refusals(place),
+        "drawn": drawn(),
+    }
+    print(json.dumps(answers))
