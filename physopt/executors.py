@@ -43,6 +43,15 @@ class Machine(NamedTuple):
             raise OptionError(Settings, "device", platform, reason)
         return self.kinds[platform][0]
 
+    def check(self, device: str | None, count: int) -> None:
+        """Raise OptionError where there are not as many devices of a kind as a run spreads over.
+
+        How many the host is divided into is for the run's own process to say.
+        """
+        kind, found = self.kind(device), len(self.kinds[device or self.default])
+        if (device or self.default) != "cpu" and count > found:
+            raise OptionError(Settings, "devices", count, f"JAX finds {found} here ({kind})")
+
     def accelerators(self) -> tuple[str, ...]:
         """Return the names by which runs can be given one accelerator each."""
         count = max((len(k) for name, k in self.kinds.items() if name != "cpu"), default=0)

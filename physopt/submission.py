@@ -44,6 +44,7 @@ class Submission:
             lease=str(self._lease.file),
             environment=self._environment(on_cpu),
             accelerators=() if on_cpu else self._accelerators,
+            devices=config.settings.devices,
             timeout=self._options.timeout,
             results=self._options.results(),
             force=fresh,

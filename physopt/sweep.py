@@ -183,8 +183,9 @@ def _root(runs: Sequence[PlannedRun]) -> Path:
 
 def _this_machine(runs: Sequence[PlannedRun]) -> executors.Machine:
     """Return what this machine has; JAX is asked only if a run may want more than a CPU."""
-    devices = {run.config.settings.device for run in runs}
-    machine = executors.CPU_ONLY if devices == {"cpu"} else executors.probe()
-    for device in devices:
-        machine.kind(device)
+    asked = {(run.config.settings.device, run.config.settings.devices) for run in runs}
+    only_cpu = {device for device, _ in asked} == {"cpu"}
+    machine = executors.CPU_ONLY if only_cpu else executors.probe()
+    for device, count in asked:
+        machine.check(device, count)
     return machine

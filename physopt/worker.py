@@ -49,7 +49,9 @@ class Task:
     """The file that says that the sweep goes on."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     accelerators: tuple[str, ...] = ()
-    """Accelerators of this machine of which the run takes one; () leaves the choice to others."""
+    """Accelerators of this machine that the run may take; () leaves the choice to others."""
+    devices: int = 1
+    """How many of them it takes."""
     timeout: float | None = None
     """Wall-clock seconds."""
     results: tuple[str, ...] = FINISHED
@@ -71,7 +73,7 @@ def execute(task: Task) -> Ending:
     """Make a run, unless it is finished, locked or not wanted any more; return how it ended."""
     folder = RunFolder(task.folder)
     watch = Watch(task.lease, folder.path.name)
-    with accelerator(task, watch) as environment, watch.running():
+    with accelerators(task, watch) as environment, watch.running():
         if not watch.begun_in_time():
             return Ending("interrupted", "not started")
         earlier = folder.status()
@@ -182,10 +184,11 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
 
 
 @contextlib.contextmanager
-def accelerator(task: Task, watch: Watch) -> Iterator[dict[str, str]]:
-    """Hold one of the machine's accelerators, whichever is free; yield the run's environment.
+def accelerators(task: Task, watch: Watch) -> Iterator[dict[str, str]]:
+    """Hold as many accelerators as the run spreads over; yield the run's environment.
 
-    A lock for each keeps two sweeps of one user from sharing an accelerator.
+    A lock for each keeps two sweeps of one user from sharing an accelerator. Who does not get all
+    at once holds none, so that two runs never wait for each other's.
     """
     if not task.accelerators:
         yield task.environment
@@ -196,15 +199,16 @@ def accelerator(task: Task, watch: Watch) -> Iterator[dict[str, str]]:
         for name in task.accelerators
     }
     while watch.valid():
-        for name, lock in locks.items():
-            try:
-                lock.acquire(blocking=False)
-            except filelock.Timeout:
-                continue
-            try:
-                yield {**task.environment, **dict.fromkeys(_VISIBLE, name)}
-            finally:
-                lock.release()
-            return
+        with contextlib.ExitStack() as held:
+            names = []
+            for name, lock in locks.items():
+                if len(names) == task.devices:
+                    break
+                with contextlib.suppress(filelock.Timeout):
+                    held.enter_context(lock.acquire(blocking=False))
+                    names.append(name)
+            if len(names) == task.devices:
+                yield {**task.environment, **dict.fromkeys(_VISIBLE, ",".join(names))}
+                return
         time.sleep(_POLL_SECONDS)
     yield task.environment

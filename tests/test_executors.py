@@ -1,7 +1,9 @@
 """Executors and display: where the runs of a sweep are made, and what a person sees of them."""
 
+import dataclasses
 import io
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,15 +55,37 @@ def test_each_accelerator_serves_one_run_at_a_time(tmp_path):
     names = [f"{name}-of-test-{os.getpid()}" for name in machine.accelerators()]
     task = worker.Task((), "", {}, "", str(lease.file), {"NPROC": "1"}, tuple(names))
     watch = Watch(str(lease.file), "run")
-    with worker.accelerator(task, watch) as first, worker.accelerator(task, watch) as second:
+    with worker.accelerators(task, watch) as first, worker.accelerators(task, watch) as second:
         taken = [env["CUDA_VISIBLE_DEVICES"] for env in (first, second)]
         assert sorted(taken) == sorted(names)
         assert first["NPROC"] == "1"
         lease.end()
-        with worker.accelerator(task, watch) as third:  # it would wait for ever, were it wanted
+        with worker.accelerators(task, watch) as third:  # it would wait for ever, were it wanted
             assert "CUDA_VISIBLE_DEVICES" not in third
     with pytest.raises(OptionError, match="no tpu is found by JAX here; found: cpu, gpu"):
         machine.kind("tpu")
+
+
+def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
+    machine = Machine("gpu", {"cpu": ["cpu"], "gpu": ["H", "H", "H"]})
+    names = tuple(f"{name}-of-pairs-{os.getpid()}" for name in machine.accelerators())
+    lease = Lease(tmp_path)
+    watch = Watch(str(lease.file), "run")
+    one = worker.Task((), "", {}, "", str(lease.file), accelerators=names)
+    two = dataclasses.replace(one, devices=2)
+    with worker.accelerators(two, watch) as pair:
+        assert pair["CUDA_VISIBLE_DEVICES"].split(",") == list(names[:2])
+        waiting = threading.Thread(target=lambda: worker.accelerators(two, watch).__enter__())
+        waiting.start()
+        for _ in range(20):  # whatever the one that waits does, the third is free
+            with worker.accelerators(one, watch) as single:
+                assert single["CUDA_VISIBLE_DEVICES"] == names[2]
+        assert waiting.is_alive()
+        lease.end()
+        waiting.join()
+    machine.check("gpu", 3)
+    with pytest.raises(OptionError, match="JAX finds 3 here"):
+        machine.check("gpu", 4)
 
 
 def test_the_live_table_counts_and_estimates(tmp_path):
