@@ -50,12 +50,14 @@ def resume(
     if not record:
         raise OptionError(object, "folder", path, "holds no run (no readable config.json)")
     config = from_record(record)
-    changes: dict[str, Any] = {"debug": debug}
-    if steps is not None or seconds is not None:
+    # What is left of a run is no place for a second profile, which would replace the first.
+    changes: dict[str, Any] = {"debug": debug, "profile": False}
+    extended = steps is not None or seconds is not None
+    if extended:
         changes |= {"steps": steps, "seconds": seconds}
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
     chosen = devices.select(config.settings.device, config.settings.devices)
-    return _execute(config, folder, chosen, display or Silent(), extended=len(changes) > 1)
+    return _execute(config, folder, chosen, display or Silent(), extended=extended)
 
 
 def _execute(

@@ -39,12 +39,19 @@ class Lease:
         """Ask all runs to stop, and the waiting ones not to start."""
         self.file.unlink(missing_ok=True)
 
-    def running(self) -> list[str]:
-        """Return the marks of the runs that are going on."""
-        try:
-            return os.listdir(self.folder / _RUNNING)
-        except OSError:  # somebody tidied up
-            return []
+    def running(self) -> dict[str, float]:
+        """Return {mark: seconds} of the runs that are going on, and for how long.
+
+        Both times are the file server's, whatever the clocks of the machines say.
+        """
+        now, found = 0.0, {}
+        with contextlib.suppress(OSError):  # it has ended, or somebody tidied up
+            now = self.file.stat().st_mtime
+        with contextlib.suppress(OSError):
+            for mark in os.scandir(self.folder / _RUNNING):
+                with contextlib.suppress(FileNotFoundError):  # its run has just ended
+                    found[mark.name] = max(0.0, now - mark.stat().st_mtime)
+        return found
 
     def remove(self) -> None:
         """Leave nothing behind."""

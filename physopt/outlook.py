@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from physopt.config import RunConfig
 from physopt.plan import KINDS
 from physopt.records import FINISHED, RunFolder
+from physopt.settings import UNRECORDED
 
 _TYPICAL_OVERHEAD = 10.0  # seconds to start, compile and evaluate, where nothing is known
 
@@ -92,7 +93,7 @@ def _likeness(record: dict[str, Any], other: dict[str, Any]) -> int:
     count = sum(
         record[key] == other.get(key)
         for key in record
-        if key not in ("problem", "rule", "seed", "steps", "seconds", "out", "force", "debug")
+        if key not in ("problem", "rule", "seed", "steps", "seconds", *UNRECORDED)
     )
     for kind in KINDS:
         count += sum(other[kind].get(key) == value for key, value in record[kind].items())

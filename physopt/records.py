@@ -25,6 +25,10 @@ FINISHED = ("ok", "target", "budget", "diverged", "skipped")
 """Statuses after which a run is not run again."""
 
 
+OWN_FOLDERS = ("checkpoints", "profile")
+"""Folders inside a run's, which hold no runs."""
+
+
 class Locked(OptionError):
     """Another process is working on the run."""
 
@@ -121,7 +125,14 @@ class RunFolder:
 
 def find_runs(root: Path | str) -> list[RunFolder]:
     """Return all runs at or below a folder, in the order of their paths."""
-    return [RunFolder(path.parent) for path in sorted(Path(root).rglob("config.json"))]
+    found = []
+    for path, below, files in os.walk(root):
+        if "config.json" in files:
+            found.append(Path(path))
+        if "config.json" in files or "status.json" in files:
+            # Most of the folders are in there, and a file of any name may be.
+            below[:] = (name for name in below if name not in OWN_FOLDERS)
+    return [RunFolder(path) for path in sorted(found)]
 
 
 def _replace(path: Path, text: str) -> None:

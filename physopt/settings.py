@@ -33,8 +33,8 @@ class Settings(Options):
     seconds: PositiveFloat | None = None
     """Training seconds to spend; compilation, evaluation and writing are not counted."""
 
-    log_every: PositiveInt = 20
-    """Updates between two evaluations."""
+    log_every: PositiveInt | None = 20
+    """Updates between two evaluations; none evaluates about fifty times, evenly over the budget."""
 
     stop_at_target: bool = False
     """End the run when the validation set reaches the problem's target."""

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -66,8 +66,11 @@ class Display(Protocol):
         """Take the end of a run."""
         ...
 
-    def show(self, rows: Sequence[Row], running: Collection[str]) -> None:
-        """Take the state of all runs, about twice a second; `running` holds the run ids."""
+    def show(self, rows: Sequence[Row], running: Mapping[str, float]) -> None:
+        """Take the state of all runs, about twice a second.
+
+        `running` is {run id: wall-clock seconds for which it has been going on}.
+        """
         ...
 
     def close(self) -> None:
@@ -84,7 +87,7 @@ class Silent:
     def ended(self, row: Row, rows: Sequence[Row]) -> None:
         """Show nothing."""
 
-    def show(self, rows: Sequence[Row], running: Collection[str]) -> None:
+    def show(self, rows: Sequence[Row], running: Mapping[str, float]) -> None:
         """Show nothing."""
 
     def close(self) -> None:
@@ -123,11 +126,11 @@ class LiveTable:
         if row.status not in FINISHED:
             self._console.print(Text(f"{row.status}  {row.label}  {row.reason}"))
 
-    def show(self, rows: Sequence[Row], running: Collection[str]) -> None:
+    def show(self, rows: Sequence[Row], running: Mapping[str, float]) -> None:
         """Rewrite the table."""
         self._live.update(
             Group(
-                Text(f"{counts_text(rows, len(running))}{self._left(rows, len(running))}"),
+                Text(f"{counts_text(rows, len(running))}{self._left(rows, running)}"),
                 _running_table([row for row in rows if row.folder.name in running]),
             ),
             refresh=True,
@@ -137,8 +140,8 @@ class LiveTable:
         """Clear the table."""
         self._live.stop()
 
-    def _left(self, rows: Sequence[Row], running: int) -> str:
-        seconds, unknown = seconds_left(rows, running)
+    def _left(self, rows: Sequence[Row], running: Mapping[str, float]) -> str:
+        seconds, unknown = seconds_left(rows, len(running), running)
         since = seconds_text(time.monotonic() - self._start)
         left = "time left unknown" if unknown else f"{seconds_text(seconds)} left"
         return f"   {since} gone, {left}"
@@ -149,11 +152,13 @@ def display_for_terminal() -> Display:
     return LiveTable(Console()) if sys.stdout.isatty() else PlainLines()
 
 
-def seconds_left(rows: Sequence[Row], workers: int) -> tuple[float, int]:
+def seconds_left(
+    rows: Sequence[Row], workers: int, spent: Mapping[str, float]
+) -> tuple[float, int]:
     """Return the seconds left with so many runs at once, and for how many runs nothing is known.
 
     A run is judged by those of its problem and rule that this sweep made, else by earlier ones,
-    else by the mean of this sweep.
+    else by the mean of this sweep. What it has spent already, {run id: seconds}, is not left.
     """
     made = [row for row in rows if row.ended and not row.earlier and row.seconds]
     everything = statistics.fmean(row.seconds for row in made) if made else None
@@ -166,7 +171,7 @@ def seconds_left(rows: Sequence[Row], workers: int) -> tuple[float, int]:
             continue
         alike = by_pair.get(row.run.words[:2])
         expected = statistics.fmean(alike) if alike else row.expected or everything
-        total += expected or 0.0
+        total += max(0.0, (expected or 0.0) - spent.get(row.folder.name, 0.0))
         unknown += expected is None
     return total / max(1, workers), unknown
 
@@ -228,7 +233,7 @@ def _plan_text(rows: Sequence[Row], workers: int | None) -> str:
     text = f"{len(rows)} runs: {done} done, {len(rows) - done} to do"
     if done == len(rows):
         return text
-    left, unknown = seconds_left(rows, workers or 1)
+    left, unknown = seconds_left(rows, workers or 1, {})
     if unknown < len(rows) - done:
         at_once = "one after the other" if (workers or 1) == 1 else f"{workers} at once"
         text += f"; about {seconds_text(left)}, {at_once}"

@@ -44,8 +44,9 @@ class SweepOptions(Options):
 class TuneOptions(SweepOptions):
     """How rules are tuned: as a sweep, and with so many trials."""
 
-    trials: PositiveInt = 16
-    """Trials for each problem and rule; powers of two cover the ranges most evenly."""
+    trials: PositiveInt = 17
+    """Trials for each problem and rule, the first with its options as they are; 1 more than a power
+    of two covers the ranges most evenly."""
 
     tuned: Path | None = None
     """File to write the chosen options to; none: tuned.toml in the folder of the trials."""

@@ -8,6 +8,7 @@ evaluation have clocks of their own, and writing is on none.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,6 +26,9 @@ from physopt.problem import Batch
 from physopt.rule import Info, Parameters, UpdateRule
 
 PIECE_SECONDS = 0.5
+
+EVALUATIONS = 50
+"""Evaluations of a run that does not say after how many updates one is due."""
 
 
 class Carry(NamedTuple):
@@ -173,20 +177,20 @@ def train(
     carry: Carry,
     clock: Clock,
     budget: Budget,
-    log_every: int,
+    log_every: int | None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Piece]:
     """Train until the budget is spent or `stop()` is true; yield after every piece.
 
     A piece brings a report at multiples of `log_every` and where the budget ends: the means of the
-    entries of info, the sums of its counts. What the consumer does between two pieces is on no
+    entries of info, the sums of its counts. Without `log_every` there is one after each fiftieth of
+    the budget, of its seconds if it has any. What the consumer does between two pieces is on no
     clock of training.
     """
     length = 1
     while not stop() and not budget.spent(clock):
-        end = (clock.step // log_every + 1) * log_every
-        end = min(end, budget.steps or end)
-        length = min(length, end - clock.step)
+        end, mark = _next_report(budget, clock, log_every)
+        length = int(min(length, end - clock.step))
         start = time.perf_counter()
         carry = jax.block_until_ready(program.call(carry, budget.pace(clock), length))
         seconds = time.perf_counter() - start
@@ -194,11 +198,26 @@ def train(
             clock, step=clock.step + length, t_train=clock.t_train + seconds
         )
         report = None
-        if clock.step == end or budget.spent(clock):
+        if clock.step == end or clock.t_train >= mark or budget.spent(clock):
             report = _report(carry.sums)
             carry = carry._replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
         yield Piece(carry, clock, report)
-        length = max(1, min(8 * length, int(PIECE_SECONDS * length / max(seconds, 1e-9))))
+        wanted = min(PIECE_SECONDS, _next_report(budget, clock, log_every)[1] - clock.t_train)
+        length = max(1, min(8 * length, int(wanted * length / max(seconds, 1e-9))))
+
+
+def _next_report(budget: Budget, clock: Clock, log_every: int | None) -> tuple[float, float]:
+    """Return the step and the training seconds of the next report, infinite where no one is due.
+
+    Whichever comes first counts.
+    """
+    if log_every is None and budget.seconds is not None:
+        interval = budget.seconds / EVALUATIONS
+        mark = (int(clock.t_train / interval) + 1) * interval
+        return budget.steps or math.inf, mark
+    every = log_every or max(1, (budget.steps or EVALUATIONS) // EVALUATIONS)
+    end = (clock.step // every + 1) * every
+    return min(end, budget.steps or end), math.inf
 
 
 def _report(sums: Info) -> dict[str, float]:

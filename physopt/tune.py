@@ -1,8 +1,9 @@
 """Tune: options of rules chosen on the validation set, with the same effort for every rule.
 
-Each rule gets the same number of trials on each problem, points of a scrambled Sobol sequence over
-the ranges that it declares (I. M. Sobol, 1967, doi 10.1016/0041-5553(67)90144-9; A. B. Owen, 1998,
-doi 10.1006/jcom.1998.0487), with equal budgets. The seeds of tuning are apart from those of
+Each rule gets the same number of trials on each problem, with equal budgets: the options it has
+untuned, so that few trials do not make it worse by bad luck, then points of a scrambled Sobol
+sequence over the ranges that it declares (I. M. Sobol, 1967, doi 10.1016/0041-5553(67)90144-9;
+A. B. Owen, 1998, doi 10.1006/jcom.1998.0487). The seeds of tuning are apart from those of
 reporting, and the test set is not looked at.
 """
 
@@ -90,20 +91,29 @@ class Study:
         return dataclasses.replace(self, ranges=ranges)
 
     def trials(self, count: int) -> list[dict[str, float]]:
-        """Return the options of each trial; one without options where nothing can be tuned."""
+        """Return the options of each trial: the rule's own, then points of the ranges.
+
+        One trial without options where nothing can be tuned.
+        """
         if not self.ranges:
             return [{}]
+        options = from_words(list(self.words)).rule.as_dict()
+        own = {option: options[option] for option in self.ranges}
         # One sequence for all rules and problems: what is tuned in one is as dense as in another.
+        points = max(1, count - 1)
         unit = qmc.Sobol(len(self.ranges), scramble=True, rng=0).random_base2(
-            math.ceil(math.log2(count))
-        )[:count]
+            math.ceil(math.log2(points))
+        )[: count - 1]
         hints = arguments.option_hints(find("rule", self.names[1]))
         return [
-            {
-                option: _value(fraction, *self.ranges[option], whole=_is_whole(hints[option]))
-                for option, fraction in zip(self.ranges, point, strict=True)
-            }
-            for point in unit
+            own,
+            *(
+                {
+                    option: _value(fraction, *self.ranges[option], whole=_is_whole(hints[option]))
+                    for option, fraction in zip(self.ranges, point, strict=True)
+                }
+                for point in unit
+            ),
         ]
 
     def runs(self, count: int) -> list[tuple[dict[str, float], list[PlannedRun]]]:

@@ -37,11 +37,14 @@ def test_every_rule_gets_as_many_trials_and_the_seeds_of_reporting_never_come_up
 def test_trials_fill_a_range_evenly_on_its_logarithmic_scale():
     (adam,) = study("rule=adam")
     low, high = adam.ranges["learning_rate"]
-    values = np.array([trial["learning_rate"] for trial in adam.trials(16)])
+    own, *points = adam.trials(17)
+    assert own == {"learning_rate": 1e-3}
+    values = np.array([trial["learning_rate"] for trial in points])
     # Of 2^4 points of a Sobol sequence each of 16 equal intervals holds exactly one.
     fractions = np.log(values / low) / math.log(high / low)
     np.testing.assert_array_equal(np.sort((16 * fractions).astype(int)), np.arange(16))
-    assert adam.trials(16) == adam.trials(16)
+    assert adam.trials(17) == adam.trials(17)
+    assert adam.trials(1) == [own]
 
 
 def test_an_option_that_is_given_is_not_tuned():

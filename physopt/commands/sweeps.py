@@ -65,10 +65,11 @@ _TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=v
 
 _TUNE_DESCRIPTION = dedent("""
     Choose the options of rules on the validation set, with equal effort: the same number of trials
-    (a scrambled Sobol sequence over the ranges that a rule declares, see `info RULE`) and the same
-    budget for every rule of a problem. Options that are given are not tuned.
+    (a rule's options as they are, then a scrambled Sobol sequence over the ranges that it declares,
+    see `info RULE`) and the same budget for every rule of a problem. Options that are given are not
+    tuned.
 
-    python -m physopt tune problem=ldft2d,poisson rule=adam,sip seconds=30 trials=16
+    python -m physopt tune problem=ldft2d,poisson rule=adam,sip seconds=30 trials=17
     python -m physopt sweep runs/tuning/tuned.toml seed=0,1,2,3,4 seconds=300
 
     The trials are runs in out=runs/tuning, apart from the results, with seeds from 1000000 on.

@@ -1,0 +1,131 @@
+"""The comparison study: every rule on every problem, tuned alike, and what the papers claim.
+
+    python runs/study.py                 all of it; see `help` for the time it takes
+    python runs/study.py version=short   four problems, five rules, in ten minutes
+
+Problem by problem: `tune` chooses each rule's options by equally many trials on the validation set,
+`sweep` trains with them for equal seconds with every seed. Then come the runs that test single
+claims (runs/study/claims.toml) and the report. It can be stopped and goes on where it was; what
+each step does can be typed by hand, for it prints the commands.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from physopt import arguments
+from physopt.cli import main
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+
+HERE = Path(__file__).resolve().parent
+CLAIMS = HERE / "study" / "claims.toml"
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is compared, and how long."""
+
+    problems: dict[str, float]
+    """Training seconds of a run on each problem; a trial of tuning has half of them."""
+    rules: tuple[str, ...]
+    seeds: int
+    trials: int
+    claims: bool
+
+
+VERSIONS = {
+    "full": Version(
+        problems={
+            "oscillators": 8.0, "quantum": 8.0, "poisson8": 8.0, "burgers": 8.0,
+            "ldft2d": 20.0, "ldft3d": 20.0, "ldft_hysteresis": 20.0, "poisson": 20.0, "heat": 20.0,
+        },
+        rules=(
+            "adam", "sgd", "muon", "lbfgs", "sip", "hig", "gauss_newton", "metropolis", "open_es",
+            "eqprop",
+        ),
+        seeds=5, trials=5, claims=True,
+    ),
+    "short": Version(
+        problems={"oscillators": 2.0, "quantum": 2.0, "poisson8": 2.0, "ldft2d": 4.0},
+        rules=("adam", "sip", "hig", "gauss_newton", "metropolis"),
+        seeds=2, trials=3, claims=False,
+    ),
+}  # fmt: skip
+
+FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
+"""Plain descent has no chance on these problems; about fifty evaluations suit every budget."""
+
+
+@dataclass(frozen=True)
+class StudyOptions(Options):
+    """The comparison study. Its full version takes about four hours on two cores, the short one ten
+    minutes; each run has one core to itself, so keep the machine free of other work.
+    """
+
+    version: Literal["full", "short"] = "full"
+    """How much of it."""
+
+    problem: str = "all"
+    """Which of its problems, all or one."""
+
+    rule: str = "all"
+    """Which of its rules, all or one."""
+
+    workers: PositiveInt = 2
+    """Runs at once, each on one core."""
+
+    timeout: PositiveFloat = 600.0
+    """Wall-clock seconds after which a run is ended."""
+
+    out: Path = HERE / "results" / "study"
+    """Folder of tuning, results and report."""
+
+
+def study(options: StudyOptions) -> int:
+    """Make what is missing of the study, and its report; return the exit code of the last command
+    that went wrong, or 0.
+    """
+    version = VERSIONS[options.version]
+    out = options.out / options.version
+    common = (*FIXED, f"workers={options.workers}", "threads=1", f"timeout={options.timeout:g}")
+    rules = version.rules if options.rule == "all" else (options.rule,)
+    problems = [options.problem] if options.problem != "all" else list(version.problems)
+    codes = []
+    for problem in problems:
+        seconds = version.problems[problem]
+        codes.append(_call(
+            "tune", f"problem={problem}", f"rule={','.join(rules)}", f"seconds={seconds / 2:g}",
+            f"trials={version.trials}", f"out={out / 'tuning' / problem}",
+            f"tuned={out / 'tuned.toml'}", *common,
+        ))  # fmt: skip
+        codes.append(_call(
+            "sweep", str(out / "tuned.toml"), f"problem={problem}", f"rule={','.join(rules)}",
+            f"seconds={seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
+            f"out={out / 'results'}", *common[1:],
+        ))  # fmt: skip
+    if version.claims and options.problem == options.rule == "all":
+        codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
+    codes.append(_call("report", str(out / "results"), f"out={out / 'report.html'}"))
+    return max(codes)
+
+
+def _call(*words: str) -> int:
+    print(f"\n$ python -m physopt {' '.join(words)}", flush=True)
+    code = main(list(words))
+    if code == 130:
+        raise KeyboardInterrupt
+    return code
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:] in (["help"], ["--help"], ["-h"]):
+            print(arguments.help_text(StudyOptions, "study"))
+        else:
+            flat = arguments.flat_arguments(sys.argv[1:])
+            sys.exit(study(arguments.parse(StudyOptions, flat, "study")))
+    except OptionError as error:
+        sys.exit(f"{error.key}={error.value}: {error.reason}")
+    except KeyboardInterrupt:
+        sys.exit(130)
