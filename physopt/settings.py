@@ -34,7 +34,7 @@ class Settings(Options):
     """Training seconds to spend; compilation, evaluation and writing are not counted."""
 
     log_every: PositiveInt | None = 20
-    """Updates between two evaluations; none evaluates about fifty times, evenly over the budget."""
+    """Updates between two evaluations; none makes about 25 evaluations, evenly over the budget."""
 
     stop_at_target: bool = False
     """End the run when the validation set reaches the problem's target."""

@@ -27,7 +27,7 @@ from physopt.rule import Info, Parameters, UpdateRule
 
 PIECE_SECONDS = 0.5
 
-EVALUATIONS = 50
+EVALUATIONS = 25
 """Evaluations of a run that does not say after how many updates one is due."""
 
 
@@ -183,7 +183,7 @@ def train(
     """Train until the budget is spent or `stop()` is true; yield after every piece.
 
     A piece brings a report at multiples of `log_every` and where the budget ends: the means of the
-    entries of info, the sums of its counts. Without `log_every` there is one after each fiftieth of
+    entries of info, the sums of its counts. Without `log_every` there is one after each 25th part of
     the budget, of its seconds if it has any. What the consumer does between two pieces is on no
     clock of training.
     """

@@ -54,7 +54,7 @@ VERSIONS = {
 }  # fmt: skip
 
 FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
-"""Plain descent has no chance on these problems; about fifty evaluations suit every budget."""
+"""Plain descent has no chance on these problems; 25 evaluations suit every budget."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ def study(options: StudyOptions) -> int:
         seconds = version.problems[problem]
         codes.append(_call(
             "tune", f"problem={problem}", f"rule={','.join(rules)}", f"seconds={seconds / 2:g}",
-            f"trials={version.trials}", f"out={out / 'tuning' / problem}",
+            f"trials={version.trials}", f"out={out / 'tuning' / problem}", "heldout_size=32",
             f"tuned={out / 'tuned.toml'}", *common,
         ))  # fmt: skip
         codes.append(_call(
             "sweep", str(out / "tuned.toml"), f"problem={problem}", f"rule={','.join(rules)}",
             f"seconds={seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
-            f"out={out / 'results'}", *common[1:],
+            f"out={out / 'results'}", "heldout_size=64", *common[1:],
         ))  # fmt: skip
     if version.claims and options.problem == options.rule == "all":
         codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
