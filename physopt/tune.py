@@ -68,10 +68,14 @@ class Study:
         declared = find("rule", self.names[1]).tunable_per
         return {option: column for option, column in declared.items() if option in self.ranges}
 
-    def pilot(self) -> PlannedRun:
-        """Return a run of one update, which measures the units of this problem."""
-        kept = [w for w in self.words if not w.startswith(("steps=", "seconds=", "log_every="))]
-        words = (*kept, "steps=1", "log_every=1", f"seed={self.seeds[0]}")
+    def pilot(self, out: Path | None = None) -> PlannedRun:
+        """Return a run of one update, which measures the units of this problem.
+
+        It is recorded beside the trials, or in another folder.
+        """
+        own = ("steps=", "seconds=", "log_every=", "out=")
+        kept = [w for w in self.words if not w.startswith(own)]
+        words = (*kept, "steps=1", "log_every=1", f"out={out or self.out}", f"seed={self.seeds[0]}")
         return PlannedRun(words, from_words(list(words)))
 
     def in_units(self, folder: RunFolder) -> "Study":

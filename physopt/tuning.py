@@ -6,6 +6,7 @@ sensitivity_*.png how the score depends on each option
 """
 
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 
 from physopt.analysis.sensitivity import plot_sensitivity
 from physopt.records import RunFolder
-from physopt.sweep import sweep
+from physopt.sweep import survey, sweep
 from physopt.sweep_display import Display, Row
 from physopt.sweep_options import TuneOptions
 from physopt.tune import Study, at_edge, score, write_choice
@@ -36,11 +37,34 @@ def tune(studies: Sequence[Study], options: TuneOptions, display: Display | None
     return _written(scaled, pd.DataFrame(table), options)
 
 
-def _in_units(
-    studies: Sequence[Study], options: TuneOptions, display: Display | None
-) -> list[Study]:
-    """Measure the units of those problems on which a range depends."""
+def foreseen(studies: Sequence[Study], options: TuneOptions) -> list[Study]:
+    """Return studies with the ranges that `tune` will use; nothing is left behind.
+
+    What no pilot has measured yet is measured by one in a temporary folder. Raises OptionError as
+    `tune` does.
+    """
     pilots = {index: study.pilot() for index, study in enumerate(studies) if study.per}
+    found = list(studies)
+    rows = survey(list(pilots.values()), options).rows
+    for index, row in zip(pilots, rows, strict=True):
+        if row.earlier:
+            found[index] = found[index].in_units(RunFolder(row.folder))
+    rest = [index for index, row in zip(pilots, rows, strict=True) if not row.earlier]
+    with tempfile.TemporaryDirectory() as folder:
+        measured = _in_units([found[index] for index in rest], options, None, Path(folder))
+    for index, study in zip(rest, measured, strict=True):
+        found[index] = study
+    return found
+
+
+def _in_units(
+    studies: Sequence[Study],
+    options: TuneOptions,
+    display: Display | None,
+    out: Path | None = None,
+) -> list[Study]:
+    """Measure the units of those problems on which a range depends, by runs recorded in `out`."""
+    pilots = {index: study.pilot(out) for index, study in enumerate(studies) if study.per}
     if not pilots:
         return list(studies)
     rows = _uninterrupted(sweep(list(pilots.values()), options, display))

@@ -14,6 +14,7 @@ from physopt.cli import main
 from physopt.executors import Machine, from_file
 from physopt.lease import Lease, Watch
 from physopt.options import OptionError
+from physopt.outlook import Earlier, expected_seconds
 from physopt.plan import planned_runs, read_request
 from physopt.records import RunFolder, find_runs
 from physopt.sweep_display import LiveTable, Row
@@ -88,6 +89,25 @@ def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
         machine.check("gpu", 4)
 
 
+def test_a_lease_tells_how_long_a_run_has_been_going_on(tmp_path):
+    lease = Lease(tmp_path)
+    with Watch(str(lease.file), "run").running():
+        os.utime(lease.folder / "running" / "run", (1000, 1000))
+        os.utime(lease.file, (1030, 1030))
+        assert lease.running() == {"run": 30}
+        lease.end()
+        assert lease.running() == {"run": 0}, "it still goes on"
+    assert lease.running() == {}
+
+
+def test_what_changes_no_number_makes_no_run_less_alike():
+    (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
+    record = run.config.record()
+    traced = Earlier({**record, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)
+    larger = Earlier({**record, "batch_size": 2 * record["batch_size"]}, "cpu", 2.0, 0.0)
+    assert expected_seconds(run.config, "cpu", [traced, larger]) == 10 * traced.per_update
+
+
 def test_the_live_table_counts_and_estimates(tmp_path):
     runs = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0,1,2,3", "steps=20"]))
     rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}", "cpu") for seed, run in enumerate(runs)]
@@ -96,10 +116,12 @@ def test_the_live_table_counts_and_estimates(tmp_path):
     RunFolder(rows[1].folder).write("status.json", {"status": "running", "step": 15})
     screen = io.StringIO()
     table = LiveTable(Console(file=screen, force_terminal=True, width=100))
-    table.show(rows, ["1", "2"])
+    table.show(rows, {"1": 4.0, "2": 30.0})
     table.close()
     shown = screen.getvalue()
     assert "1 of 4 done (1 ok), 2 running, 1 to come" in shown
-    assert "15 s left" in shown, "three runs of 10 s, two at once"
+    # Of three runs of 10 s, two at once: 6 s of one, nothing of one that takes longer than it
+    # should, and all of the third.
+    assert "8 s left" in shown
     assert "step 15/20" in shown
     assert "[b]1" in shown

@@ -146,6 +146,9 @@ def test_without_a_profiler_the_run_goes_on(fault, problem, tmp_path, monkeypatc
     (note,) = [note for note in display.notes if "no profile here" in note]
     assert ("there is no profiler" in note) == (fault == "refuses")
     assert not (run.folder / "profile" / "operations.csv").exists()
+    physopt.resume(run.folder, steps=6, display=display)
+    tried = [note for note in display.notes if "no profile here" in note]
+    assert len(tried) == 1, "what is left of a run is not profiled"
 
 
 LOOP = Operation("while", "while", "f", "a.py:1")

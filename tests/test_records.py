@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import filelock
 import numpy as np
@@ -62,6 +63,23 @@ def test_runs_are_found_at_and_below_a_folder(tmp_path):
         RunFolder(tmp_path / name).write("config.json", {})
     assert [run.path.name for run in find_runs(tmp_path)] == ["y", "x"]
     assert len(find_runs(tmp_path / "a" / "y")) == 1
+
+
+def test_what_lies_in_a_run_s_own_folders_is_no_run(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "checkpoints" / "rule" / "run")  # a problem may have any name
+    run.write("config.json", {})
+    RunFolder(run.checkpoints / "8" / "last").write("config.json", {})
+    RunFolder(run.path / "profile").write("config.json", {})
+    RunFolder(run.path / "more" / "problem" / "rule" / "inner").write("config.json", {})
+    damaged = RunFolder(tmp_path / "problem" / "rule" / "damaged")
+    damaged.write("status.json", {})
+    RunFolder(damaged.checkpoints).write("config.json", {})
+    looked_into, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked_into.append(path) or scandir(path))
+    assert [found.path.name for found in find_runs(tmp_path)] == ["run", "inner"]
+    inside = (run.checkpoints, run.path / "profile", damaged.checkpoints)
+    assert not {str(path) for path in inside} & {str(path) for path in looked_into}
+    assert str(run.path / "more") in map(str, looked_into)
 
 
 def test_a_run_whose_process_died_counts_as_interrupted(tmp_path):

@@ -156,9 +156,20 @@ def test_the_figure_has_axes_for_each_rule_and_option():
     assert [axes.get_xscale() for axes in drawn] == ["log", "log", "linear"]
 
 
+def test_a_plan_for_a_cluster_says_which_ranges_are_not_known_yet(tmp_path, capsys):
+    words = ["tune", f"problem={TINY}", "rule=sgd", "trials=2", "steps=5", f"out={tmp_path}"]
+    assert main([*words, "executor=cluster.py", "plan=true"]) == 0
+    said = "the range of learning_rate will be divided by grad_norm, which the cluster measures"
+    assert said in capsys.readouterr().out
+
+
 def test_tune_from_trials_to_the_file(tmp_path, capsys):
     words = ["tune", f"problem={TINY}", "rule=sgd", "trials=2", "steps=5", "device=cpu"]
-    assert main([*words, f"out={tmp_path}", "workers=2", "threads=1"]) == 0
+    words += [f"out={tmp_path}", "workers=2", "threads=1"]
+    assert main([*words, "plan=true"]) == 0
+    foreseen = capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "a plan leaves nothing behind"
+    assert main(words) == 0
     assert f"next   python -m physopt sweep {tmp_path / 'tuned.toml'}" in capsys.readouterr().out
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert list(trials.status) == ["ok", "ok"]
@@ -166,4 +177,13 @@ def test_tune_from_trials_to_the_file(tmp_path, capsys):
     best = trials.learning_rate[trials.validation_loss.idxmin()]
     assert chosen.config.rule.as_dict()["learning_rate"] == best
     assert (tmp_path / "sensitivity_Tiny.png").stat().st_size > 1000
-    assert len(find_runs(tmp_path)) == 3, "two trials and the pilot"
+    made = find_runs(tmp_path)
+    assert len(made) == 3, "two trials and the pilot"
+    (pilot,) = (folder for folder in made if folder.read("config.json")["steps"] == 1)
+    low, high = (bound / pilot.curve()[-1]["grad_norm"] for bound in (1e-4, 1e1))
+    assert f"sgd: learning_rate from {low:.4g} to {high:.4g}" in foreseen
+    for rate in trials.learning_rate:
+        assert f"rule.learning_rate={rate:.4g} " in foreseen
+    assert main([*words, "plan=true"]) == 0
+    assert "2 runs: 2 done" in capsys.readouterr().out
+    assert len(find_runs(tmp_path)) == 3

@@ -13,6 +13,7 @@ from physopt.sweep_options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
     from physopt.plan import Request
+    from physopt.tune import Study
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
@@ -74,7 +75,8 @@ _TUNE_DESCRIPTION = dedent("""
 
     The trials are runs in out=runs/tuning, apart from the results, with seeds from 1000000 on.
     Beside them lie tuned.toml, trials.csv and a figure for each problem. As in a sweep, finished
-    trials are left alone.
+    trials are left alone. Where a rule's steps have units, one update of the problem scales their
+    range; plan=true makes these updates too, and prints the ranges.
 """).strip()
 
 
@@ -92,18 +94,40 @@ def _tune(words: list[str]) -> int:
     request.top.settings.setdefault("out", ["runs/tuning"])
     found = studies(request)
     if options.plan:
-        runs = [run for study in found for _, runs in study.runs(options.trials) for run in runs]
+        planned, remarks = _foreseen(found, options)
+        runs = [run for study in planned for _, runs in study.runs(options.trials) for run in runs]
         show_plan(*survey(runs, options))
-        for study in found:
-            for option, column in study.per.items():
-                problem, rule = study.names
-                print(f"{problem} {rule}: the range of {option} will be divided by {column}")
+        for study in planned:
+            for option, (low, high) in study.ranges.items():
+                print(f"{' '.join(study.names)}: {option} from {low:.4g} to {high:.4g}")
+        for remark in remarks:
+            print(remark)
         return 0
     path = tune(found, options, display_for_terminal())
     print(path.read_text(encoding="utf-8"))
     print(f"wrote  {path}")
     print(f"next   python -m physopt sweep {path} seed=0,1,2")
     return 0
+
+
+def _foreseen(found: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
+    """Return studies with the ranges that they will have, and remarks on those not yet known."""
+    from physopt.tuning import foreseen
+
+    per = [
+        f"{' '.join(study.names)}: the range of {option} will be divided by {column}"
+        for study in found
+        for option, column in study.per.items()
+    ]
+    if not per:
+        return found, []
+    if options.executor:
+        return found, [f"{remark}, which the cluster measures" for remark in per]
+    try:
+        print("making the updates that scale the ranges", flush=True)
+        return foreseen(found, options), []
+    except OptionError as error:  # a plan may be made where it cannot be carried out
+        return found, [*(f"{remark}, which is not known here" for remark in per), f"{error}"]
 
 
 def _tune_help(words: list[str]) -> str:

@@ -1,12 +1,13 @@
 """The comparison study: every rule on every problem, tuned alike, and what the papers claim.
 
-    python runs/study.py                 all of it; see `help` for the time it takes
-    python runs/study.py version=short   four problems, five rules, in ten minutes
+    python runs/study                 all of it; see `help` for the time it takes
+    python runs/study version=short   four problems, five rules, in ten minutes
 
 Problem by problem: `tune` chooses each rule's options by equally many trials on the validation set,
 `sweep` trains with them for equal seconds with every seed. Then come the runs that test single
-claims (runs/study/claims.toml) and the report. It can be stopped and goes on where it was; what
-each step does can be typed by hand, for it prints the commands.
+claims (claims.toml), what LDFT has to tell (ldft.py) and the results (results.py). It can be
+stopped and goes on where it was; what each step does can be typed by hand, for it prints the
+commands.
 """
 
 import sys
@@ -14,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import ldft
+import results
+
 from physopt import arguments
 from physopt.cli import main
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.registry import suggest
 
 HERE = Path(__file__).resolve().parent
-CLAIMS = HERE / "study" / "claims.toml"
+CLAIMS = HERE / "claims.toml"
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,22 @@ class StudyOptions(Options):
     timeout: PositiveFloat = 600.0
     """Wall-clock seconds after which a run is ended."""
 
-    out: Path = HERE / "results" / "study"
-    """Folder of tuning, results and report."""
+    out: Path = HERE.parent / "results" / "study"
+    """Folder of the runs."""
 
 
 def study(options: StudyOptions) -> int:
-    """Make what is missing of the study, and its report; return the exit code of the last command
-    that went wrong, or 0.
+    """Make what is missing of the study, and its results; return the largest exit code of its
+    commands.
     """
     version = VERSIONS[options.version]
     out = options.out / options.version
     common = (*FIXED, f"workers={options.workers}", "threads=1", f"timeout={options.timeout:g}")
     rules = version.rules if options.rule == "all" else (options.rule,)
     problems = [options.problem] if options.problem != "all" else list(version.problems)
+    if not set(problems) <= set(version.problems):
+        reason = suggest(options.problem, [*version.problems, "all"])
+        raise OptionError(StudyOptions, "problem", options.problem, reason)
     codes = []
     for problem in problems:
         seconds = version.problems[problem]
@@ -104,9 +112,12 @@ def study(options: StudyOptions) -> int:
             f"seconds={seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
             f"out={out / 'results'}", "heldout_size=64", *common[1:],
         ))  # fmt: skip
+    written = HERE / "out" if options.version == "full" else out / "out"
     if version.claims and options.problem == options.rule == "all":
         codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
-    codes.append(_call("report", str(out / "results"), f"out={out / 'report.html'}"))
+        for lattice in ("ldft2d", "ldft3d"):
+            ldft.study(ldft.CauseOptions(lattice, workers=options.workers, study=out, out=written))
+    results.write_results(results.ResultOptions(out, written))
     return max(codes)
 
 

@@ -1,0 +1,253 @@
+"""Claims of the papers, each beside what the comparison study measured; see results.py."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+
+from physopt import analysis
+from physopt.analysis.scores import run_errors
+from physopt.analysis.words import amount
+from physopt.data import initial_key, training_source
+from physopt.objective import build
+from physopt.optimizers.metropolis import Metropolis
+from physopt.problems.oscillators import Oscillators
+
+HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
+LDFT = "Liu et al., npj Comput. Mater. 9, 121"
+WHITELAM = "Whitelam et al., Nat. Commun. 12, 6317"
+
+HOLDS, FAILS = "holds", "does not hold"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, who made it, what was measured, and what is to be thought of it."""
+
+    claim: str
+    source: str
+    measured: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Final errors of runs, one row a run: of the comparison, and of the runs for single claims."""
+
+    main: pd.DataFrame
+    claims: pd.DataFrame
+    curves: pd.DataFrame  # of the runs for single claims, one row an evaluation
+
+    def median(self, problem: str, rule: str) -> float:
+        """Return the median final error of a rule in the comparison; NaN without runs."""
+        rows = self.main[(self.main["problem"] == problem) & (self.main["rule"] == rule)]
+        return float(rows["final_error"].median())
+
+    def by(self, column: str, **where: object) -> dict[float, float]:
+        """Return {value of a column: median final error} of the runs for single claims."""
+        table = self.claims
+        for name, value in where.items():
+            table = table[table[name.replace("__", ".")] == value]
+        medians = table.groupby(column)["final_error"].median()
+        return {float(key): float(value) for key, value in medians.items()}
+
+
+def tested_claims(frame: pd.DataFrame, claims: Path) -> list[Claim]:
+    """Return every claim that the runs at hand decide."""
+    curves = analysis.load(claims) if claims.is_dir() else pd.DataFrame()
+    errors = run_errors(curves) if len(curves) else pd.DataFrame({"problem": [], "rule": []})
+    evidence = Evidence(run_errors(frame), errors, curves)
+    found = []
+    for test in TESTS:
+        try:
+            claim = test(evidence)
+        except (KeyError, IndexError):  # the runs are not there
+            continue
+        if claim is not None:
+            found.append(claim)
+    return found
+
+
+def _versus(problem: str, rule: str, claim: str, source: str) -> Callable[[Evidence], Claim | None]:
+    """Test whether a rule's final error is below Adam's in equal training time."""
+
+    def test(evidence: Evidence) -> Claim | None:
+        ours, adams = evidence.median(problem, rule), evidence.median(problem, "adam")
+        if math.isnan(ours) or math.isnan(adams):
+            return None
+        measured = f"final error {amount(ours)}, Adam {amount(adams)}: a factor of "
+        measured += amount(adams / ours)
+        return Claim(claim, source, measured, HOLDS if adams > ours else FAILS)
+
+    return test
+
+
+def batch_size(evidence: Evidence) -> Claim | None:
+    """Test whether larger batches help half-inverse gradients and not Adam."""
+    gains, parts = {}, []
+    for rule in ("hig", "adam"):
+        errors = evidence.by("batch_size", problem="oscillators", rule=rule)
+        smallest, largest = min(errors), max(errors)
+        gains[rule] = errors[smallest] / errors[largest]
+        each = ", ".join(f"{size:g}: {amount(error)}" for size, error in sorted(errors.items()))
+        parts.append(f"{rule} {each}")
+    verdict = HOLDS if gains["hig"] > 1.5 > gains["adam"] else f"{FAILS} in equal time"
+    text = "larger batches help HIG, and not Adam (oscillators)"
+    return Claim(text, HIG, "error by batch size; " + "; ".join(parts), verdict)
+
+
+def quantum_batch_size(evidence: Evidence) -> Claim | None:
+    """Say what a batch of 128 does on the quantum dipole."""
+    parts, gains = [], {}
+    for rule in ("hig", "adam"):
+        errors = evidence.by("batch_size", problem="quantum", rule=rule)
+        gains[rule] = errors[min(errors)] / errors[max(errors)]
+        each = ", ".join(f"{size:g}: {amount(error)}" for size, error in sorted(errors.items()))
+        parts.append(f"{rule} {each}")
+    verdict = HOLDS if gains["hig"] > 1.5 else "does not hold where the decomposition dominates"
+    return Claim("the same on the quantum dipole", HIG, "; ".join(parts), verdict)
+
+
+def growing_gain(evidence: Evidence) -> Claim | None:
+    """Test whether Adam's error over that of SIP grows with the number of updates."""
+    curves = evidence.curves
+    curves = curves[(curves["problem"] == "poisson") & (curves["step"] > 0)]
+    medians = curves.groupby(["rule", "step"])["x_l1"].median()
+    ratios = (medians["adam"] / medians["sip"]).dropna()
+    shown = [step for step in (30, 90, 150, 300) if step in ratios.index]
+    measured = ", ".join(f"{amount(ratios[step])} at {step}" for step in shown)
+    first, last = ratios[shown[0]], ratios[shown[-1]]
+    return Claim(
+        "SIP's gain over Adam grows with the number of updates (Poisson)", SIP,
+        f"Adam's error in x over that of SIP: {measured}",
+        HOLDS if last > 1.2 * first else FAILS,
+    )  # fmt: skip
+
+
+def unrolled_gradient(evidence: Evidence) -> Claim | None:
+    """Test whether gradients through M = 100 sweeps train as well as exact ones."""
+    where = {"problem": "ldft2d", "rule": "adam"}
+    table = evidence.claims[evidence.claims["budget_steps"] == 300]
+    table = table[(table["problem"] == where["problem"]) & (table["rule"] == where["rule"])]
+    exact = table[table["problem.gradient"] == "implicit"]["final_error"].median()
+    swept = table[table["problem.gradient"] == "remat"]
+    errors = swept.groupby("problem.sweeps")["final_error"].median()
+    each = ", ".join(f"M = {m:g}: {amount(error)}" for m, error in errors.items())
+    good = errors[100] < 1.1 * exact
+    verdict = HOLDS if good else FAILS
+    if good and errors[30] < 1.1 * exact:
+        verdict += "; M = 30 would do as well"
+    return Claim(
+        "gradients through M = 100 sweeps are good enough to train with (2D)", LDFT,
+        f"area error after 300 updates of Adam; exact gradient {amount(exact)} %, {each}", verdict,
+    )  # fmt: skip
+
+
+def large_batch(evidence: Evidence) -> Claim | None:
+    """Test whether a batch made for an accelerator pays on a CPU."""
+    table = evidence.claims[evidence.claims["budget_seconds"] == 30]
+    parts, pays = [], []
+    for rule in ("adam", "hig"):
+        of_rule = table[(table["problem"] == "ldft2d") & (table["rule"] == rule)]
+        errors = of_rule.groupby("batch_size")["final_error"].median()
+        each = ", ".join(f"{size:g}: {amount(error)}" for size, error in errors.items())
+        parts.append(f"{rule} {each}")
+        pays.append(errors.loc[errors.index.max()] <= errors.min())
+    verdict = "holds" if all(pays) else "does not hold on a CPU core; no accelerator was at hand"
+    return Claim(
+        "a batch made for a TPU (128 and more) pays (2D, 30 s)", LDFT,
+        "area error by batch size; " + "; ".join(parts), verdict,
+    )  # fmt: skip
+
+
+def stability(evidence: Evidence) -> Claim | None:
+    """Test whether Gauss-Newton diverges at a small tau where half-inverse gradients do not."""
+    table = evidence.claims[evidence.claims["problem"] == "oscillators"]
+    table = table[table["budget_seconds"] == 10]
+    parts, failed = [], {}
+    for rule in ("gauss_newton", "hig"):
+        for tau, runs in table[table["rule"] == rule].groupby("rule.tau"):
+            lost = int((runs["status"] == "diverged").sum())
+            error = amount(float(runs["final_error"].median()))
+            parts.append(f"{rule} tau {tau:.0e}: {error}, {lost} of {len(runs)} diverged")
+            failed[rule, tau] = lost
+    unstable = failed["gauss_newton", 1e-6] > 0
+    stable = failed["hig", 1e-6] == 0
+    verdict = HOLDS if unstable and stable else f"{FAILS} within 10 s"
+    text = "Gauss-Newton cut at a small tau diverges, HIG does not (oscillators, b = 128)"
+    return Claim(text, HIG, "; ".join(parts), verdict)
+
+
+def designs(problem: str, published: float) -> Callable[[Evidence], Claim | None]:
+    """Set the area error of the best rule beside the published one."""
+
+    def test(evidence: Evidence) -> Claim | None:
+        table = evidence.main[evidence.main["problem"] == problem]
+        medians = table.groupby("rule")["final_error"].median()
+        best = str(medians.idxmin())
+        seconds = table["budget_seconds"].iloc[0]
+        return Claim(
+            f"{problem}: area error of {published:g} % on binary matrices", LDFT,
+            f"{amount(medians[best])} % by {best} in {seconds:g} s on one core (other test set)",
+            "reached" if medians[best] <= published else "not reached in this budget",
+        )  # fmt: skip
+
+    return test
+
+
+def drift(_: Evidence) -> Claim:
+    """Compare the mean accepted step of Metropolis with gradient descent, step by step size.
+
+    At beta = infinity the mean step along the unit gradient is -sigma / sqrt(2 pi).
+    """
+    problem, seeds = Oscillators(), jax.random.split(jax.random.key(0), 2**14)
+    objective, params = build(problem, "default", 0)
+    batch = training_source(problem, 0, 32, None).draw(jnp.int32(0)).at(0.0)
+    gradient = jax.grad(objective.value)(params, batch)
+    unit = optax.tree.scale(1 / optax.tree.norm(gradient), gradient)
+    parts, ratios = [], []
+    for sigma in (1e-1, 1e-2, 1e-3):
+        rule = Metropolis(sigma=sigma)
+        state = rule.init(objective, params, initial_key(seeds[0]))
+
+        def along(key: jax.Array, rule: Metropolis = rule, state: object = state) -> jax.Array:
+            step, _, _ = rule.update(objective, params, state, batch, key)
+            return jnp.asarray(optax.tree.vdot(step, unit))
+
+        values = np.asarray(jax.jit(lambda: jax.lax.map(along, seeds, batch_size=64))())
+        scale = -sigma / math.sqrt(2 * math.pi)
+        error = values.std() / abs(scale) / math.sqrt(len(values))
+        ratios.append((values.mean() / scale, error))
+        parts.append(f"sigma {sigma:g}: {ratios[-1][0]:.2f} +- {error:.2f}")
+    near, error = ratios[-1]
+    return Claim(
+        "neuroevolution follows the gradient at small steps (oscillators)", WHITELAM,
+        "mean accepted step along the gradient over what gradient descent predicts; "
+        + ", ".join(parts),
+        HOLDS if abs(near - 1) < 3 * error + 0.02 else FAILS,
+    )  # fmt: skip
+
+
+TESTS: tuple[Callable[[Evidence], Claim | None], ...] = (
+    _versus("oscillators", "hig", "HIG beats Adam on oscillators in wall-clock time", HIG),
+    _versus("quantum", "hig", "HIG beats Adam on the quantum dipole", HIG),
+    _versus("poisson8", "hig", "HIG beats Adam on Poisson 8 x 8 per second", HIG),
+    batch_size,
+    quantum_batch_size,
+    stability,
+    _versus("poisson", "sip", "SIP beats Adam on Poisson 64 x 64", SIP),
+    _versus("heat", "sip", "SIP beats Adam on heat 64 x 64", SIP),
+    growing_gain,
+    unrolled_gradient,
+    large_batch,
+    designs("ldft2d", 3.30),
+    designs("ldft3d", 2.93),
+    designs("ldft_hysteresis", 4.7),
+    drift,
+)

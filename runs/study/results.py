@@ -1,0 +1,109 @@
+"""The comparison study's results, compact: scores, curves, sensitivity, claims and the report.
+
+    python runs/study/results.py [study=FOLDER] [out=FOLDER]
+
+Reads what `python runs/study` made, as far as it is there, and writes scores.csv, scores.md,
+curves.png, sensitivity.png, claims.md and report.html.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from claims import Claim, tested_claims
+
+from physopt import analysis, arguments
+from physopt.analysis.learning_rates import plot_learning_rates
+from physopt.analysis.words import amount, interval
+from physopt.options import OptionError, Options
+
+HERE = Path(__file__).resolve().parent
+PROBLEMS = (
+    "oscillators", "quantum", "poisson8", "burgers", "ldft2d", "ldft3d", "ldft_hysteresis",
+    "poisson", "heat",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResultOptions(Options):
+    """Where the study's runs are, and where its results go."""
+
+    study: Path = HERE.parent / "results" / "study" / "full"
+    """Folder with results, tuning and claims."""
+
+    out: Path = HERE / "out"
+    """Folder of what is written."""
+
+
+def write_results(options: ResultOptions) -> None:
+    """Write everything that the runs at hand allow."""
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    frame = analysis.load(options.study / "results")
+    if frame.empty:
+        raise OptionError(ResultOptions, "study", options.study, "holds no runs")
+    order = [name for name in PROBLEMS if name in set(frame["case"])]
+    frame = frame.sort_values("case", key=lambda c: c.map(order.index), kind="stable")
+    scores = analysis.score_table(frame)
+    scores.round(8).to_csv(out / "scores.csv", index=False)
+    (out / "scores.md").write_text(scores_text(scores, order), encoding="utf-8")
+    analysis.curves(frame).savefig(out / "curves.png", dpi=110)
+    trials = [pd.read_csv(path) for path in sorted((options.study / "tuning").glob("*/trials.csv"))]
+    if trials:
+        plot_learning_rates(pd.concat(trials)).savefig(out / "sensitivity.png", dpi=110)
+    claims = tested_claims(frame, options.study / "claims")
+    (out / "claims.md").write_text(claims_text(claims), encoding="utf-8")
+    analysis.write_report(frame, out / "report.html")
+    print("\n".join(str(path) for path in sorted(out.iterdir())))
+
+
+def scores_text(scores: pd.DataFrame, order: list[str]) -> str:
+    """Return scores as a table: a row for each rule, a column for each problem.
+
+    A cell holds the median of the final errors and its interval, then the time to the target.
+    """
+    cases = {case: scores[scores["case"] == case].set_index("method") for case in order}
+    heads = [f"`{case}`<br>{table['metric'].iloc[0]}" for case, table in cases.items()]
+    targets = [f"to {amount(table['target'].iloc[0])}" for table in cases.values()]
+    best = {case: table["median"].min() for case, table in cases.items()}
+    lines = [_line(["rule", *heads]), _line(["---"] * (1 + len(heads))), _line(["", *targets])]
+    for rule in sorted(scores["method"].unique()):
+        cells = [_cell(table, rule, best[case]) for case, table in cases.items()]
+        lines.append(_line([f"`{rule}`", *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(table: pd.DataFrame, rule: str, best: float) -> str:
+    if rule not in table.index:
+        return "refused"
+    row = table.loc[rule]
+    error = amount(row["median"]).replace("never", "∞")
+    error = f"**{error}**" if row["median"] == best else error
+    reached, runs = int(row["reached"]), int(row["runs"])
+    time = f"{amount(row['penalised'])} s" if reached else "not reached"
+    some = f", {reached} of {runs}" if 0 < reached < runs else ""
+    failed = f"<br>{int(row['failed'])} of {runs} failed" if row["failed"] else ""
+    return f"{error} {interval(row['low'], row['high'])}<br>{time}{some}{failed}"
+
+
+def claims_text(claims: list[Claim]) -> str:
+    """Return the claims as a table."""
+    lines = [_line(["claim", "source", "measured here", "verdict"]), _line(["---"] * 4)]
+    lines += [_line([c.claim, c.source, c.measured, f"**{c.verdict}**"]) for c in claims]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:] in (["help"], ["--help"], ["-h"]):
+            print(arguments.help_text(ResultOptions, "results"))
+        else:
+            flat = arguments.flat_arguments(sys.argv[1:])
+            write_results(arguments.parse(ResultOptions, flat, "results"))
+    except OptionError as error:
+        sys.exit(f"{error.key}={error.value}: {error.reason}")
