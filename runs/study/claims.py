@@ -25,6 +25,9 @@ WHITELAM = "Whitelam et al., Nat. Commun. 12, 6317"
 
 HOLDS, FAILS = "holds", "does not hold"
 
+DRAWS = 2**14
+"""Random steps by which the mean step of neuroevolution is estimated: to 1 %."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -189,6 +192,8 @@ def designs(problem: str, published: float) -> Callable[[Evidence], Claim | None
 
     def test(evidence: Evidence) -> Claim | None:
         table = evidence.main[evidence.main["problem"] == problem]
+        if table.empty:
+            return None
         medians = table.groupby("rule")["final_error"].median()
         best = str(medians.idxmin())
         seconds = table["budget_seconds"].iloc[0]
@@ -206,7 +211,7 @@ def drift(_: Evidence) -> Claim:
 
     At beta = infinity the mean step along the unit gradient is -sigma / sqrt(2 pi).
     """
-    problem, seeds = Oscillators(), jax.random.split(jax.random.key(0), 2**14)
+    problem, seeds = Oscillators(), jax.random.split(jax.random.key(0), DRAWS)
     objective, params = build(problem, "default", 0)
     batch = training_source(problem, 0, 32, None).draw(jnp.int32(0)).at(0.0)
     gradient = jax.grad(objective.value)(params, batch)

@@ -1,0 +1,80 @@
+"""The comparison study: its definition is a plan, and its tables say what the records say."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis_records import write_run
+
+from physopt import analysis
+from physopt.analysis.learning_rates import plot_learning_rates
+from physopt.config import from_words
+from physopt.plan import planned_runs, read_request
+from physopt.registry import names
+
+STUDY = Path(__file__).resolve().parent.parent / "runs" / "study"
+sys.path.insert(0, str(STUDY))
+
+import claims  # noqa: E402
+import results  # noqa: E402
+
+
+@pytest.mark.parametrize("name", ["claims", "ldft_causes"])
+def test_the_runs_for_single_claims_are_a_plan(name):
+    runs = planned_runs(read_request([str(STUDY / f"{name}.toml")]))
+    assert len({run.config.run_id("cpu") for run in runs}) == len(runs) >= 24
+
+
+def test_problems_and_rules_of_the_study_are_there():
+    assert set(results.PROBLEMS) <= set(names("problem"))
+    for problem in results.PROBLEMS:
+        from_words([f"problem={problem}", "rule=sgd", "rule.momentum=0.9", "log_every=none"])
+
+
+@pytest.fixture
+def frame(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "oscillators", "adam", seed, [1.0, 0.5, 0.2 + 0.01 * seed])
+        write_run(tmp_path, "oscillators", "hig", seed, [1.0, 0.05, 0.02])
+        lost = [1.0, 0.9] if seed else [1.0, math.nan]
+        status = "ok" if seed else "diverged"
+        write_run(tmp_path, "oscillators", "sip", seed, lost, status=status)
+    return analysis.load(tmp_path)
+
+
+def test_the_table_shows_medians_times_and_failures(frame):
+    text = results.scores_text(analysis.score_table(frame), ["oscillators"])
+    adam, hig, sip = text.splitlines()[3:]
+    # The target of the made-up problem is 0.1: HIG is there at its first evaluation, after 1 s.
+    assert adam == "| `adam` | 0.21 [0.2, 0.22]<br>not reached |"
+    assert hig == "| `hig` | **0.02** [0.02, 0.02]<br>1 s |"
+    assert "1 of 3 failed" in sip
+
+
+def test_a_claim_holds_or_not_by_the_medians(frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "DRAWS", 2**10)
+    found = {claim.claim: claim for claim in claims.tested_claims(frame, tmp_path / "none")}
+    beats = found["HIG beats Adam on oscillators in wall-clock time"]
+    assert beats.verdict == claims.HOLDS
+    assert beats.measured == "final error 0.02, Adam 0.21: a factor of 10.5"
+    assert "SIP beats Adam on heat 64 x 64" not in found, "no run decides it"
+    # What needs no run: the mean step of neuroevolution, at the smallest step size.
+    assert found["neuroevolution follows the gradient at small steps (oscillators)"].verdict == (
+        claims.HOLDS
+    )
+
+
+def test_learning_rates_stand_in_units_of_the_best():
+    trials = pd.DataFrame(
+        {
+            "problem": "p", "rule": "adam", "trial": range(4), "status": "ok",
+            "validation_loss": [3.0, 1.0, math.inf, 2.0], "learning_rate": [1.0, 0.1, 10.0, 0.01],
+        }
+    )  # fmt: skip
+    (panel,) = (axes for axes in plot_learning_rates(trials).axes if axes.axison)
+    (line,) = panel.lines
+    np.testing.assert_allclose(line.get_xdata(), [0.1, 1, 10, 100])
+    np.testing.assert_allclose(line.get_ydata(), [2, 1, 3, 9])  # three times the worst: failed
