@@ -165,15 +165,15 @@ def seconds_left(
     by_pair: dict[tuple[str, ...], list[float]] = {}
     for row in made:
         by_pair.setdefault(row.run.words[:2], []).append(row.seconds)
-    total, unknown = 0.0, 0
+    left, unknown = [0.0], 0
     for row in rows:
         if row.ended:
             continue
         alike = by_pair.get(row.run.words[:2])
         expected = statistics.fmean(alike) if alike else row.expected or everything
-        total += max(0.0, (expected or 0.0) - spent.get(row.folder.name, 0.0))
+        left.append(max(0.0, (expected or 0.0) - spent.get(row.folder.name, 0.0)))
         unknown += expected is None
-    return total / max(1, workers), unknown
+    return max(sum(left) / max(1, workers), max(left)), unknown
 
 
 def counts_text(rows: Sequence[Row], running: int) -> str:

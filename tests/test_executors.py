@@ -121,7 +121,7 @@ def test_the_live_table_counts_and_estimates(tmp_path):
     shown = screen.getvalue()
     assert "1 of 4 done (1 ok), 2 running, 1 to come" in shown
     # Of three runs of 10 s, two at once: 6 s of one, nothing of one that takes longer than it
-    # should, and all of the third.
-    assert "8 s left" in shown
+    # should, and all of the third, which no other can share.
+    assert "10 s left" in shown
     assert "step 15/20" in shown
     assert "[b]1" in shown
