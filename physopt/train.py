@@ -183,8 +183,8 @@ def train(
     """Train until the budget is spent or `stop()` is true; yield after every piece.
 
     A piece brings a report at multiples of `log_every` and where the budget ends: the means of the
-    entries of info, the sums of its counts. Without `log_every` there is one after each 25th part of
-    the budget, of its seconds if it has any. What the consumer does between two pieces is on no
+    entries of info, the sums of its counts. Without `log_every` there is one after each 25th part
+    of the budget, of its seconds if it has any. What the consumer does between two pieces is on no
     clock of training.
     """
     length = 1
