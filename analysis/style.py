@@ -14,12 +14,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222"),
-    *("#882255", "#999933"),
+    *("#882255", "#999933", "#8c510a", "#8073ac"),
 )
-"""The palette of Okabe and Ito without its yellow, which white paper swallows; two of Tol's."""
+"""The palette of Okabe and Ito without its yellow, which white paper swallows; two of Tol's, two of
+Brewer's."""
 
 DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h")
 
 RC: dict[Any, Any] = {
     "font.size": 9,
@@ -58,7 +59,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give each method a colour, a dash pattern and a marker of its own, in alphabetical order.
 
-    The three have different periods, so that 36 methods differ in colour or dashes.
+    The three have different periods, so that 44 methods differ in colour or dashes.
     """
     looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
     names = ("color", "ls", "marker")

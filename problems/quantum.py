@@ -25,7 +25,8 @@ class QuantumDipole(Problem):
     points, by Crank-Nicolson steps. psi begins in the ground state e_1; the wanted state is
     c_2 e_2 + c_3 e_3 with a uniformly random direction (c_2, c_3). The unknown x [batch, steps] is
     u, constant within a step; y [batch, 2 points] holds the real and imaginary part of the final
-    psi, point by point. Loss and infidelity are 1 - |<psi*, psi>|^2, which no global phase changes;
+    psi, point by point. Loss and infidelity are 1 - |<psi*, psi>|^2, which no global phase changes,
+    as |psi - <psi*, psi> psi*|^2;
     low_energy_loss = (|<e_2, psi>| - |<e_2, psi*>|)^2, high_energy_loss the same with e_3.
     Half-way, at 0.5, only one of the two states is reached.
 
@@ -137,9 +138,15 @@ class QuantumDipole(Problem):
         return jnp.broadcast_to(jnp.asarray(self.eigenstate(1), dtype), (len(x), self.points))
 
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
-        """Return 1 - |<psi*, psi>|^2."""
-        overlap = jnp.sum(jnp.conj(as_complex(batch.target)) * as_complex(y), axis=-1)
-        return 1 - (overlap.real**2 + overlap.imag**2)
+        """Return 1 - |<psi*, psi>|^2, the squared norm of what psi has beside psi*.
+
+        The difference of 1 and a number near 1 would be rounding below 1e-7, and its derivative has
+        a large part along psi, which unitary motion cannot change.
+        """
+        psi, wanted = as_complex(y), as_complex(batch.target)
+        overlap = jnp.sum(jnp.conj(wanted) * psi, axis=-1, keepdims=True)
+        beside = psi - overlap * wanted
+        return jnp.sum(beside.real**2 + beside.imag**2, axis=-1)
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return the infidelity and the errors of the two levels' amplitudes."""
