@@ -106,7 +106,7 @@ def batch_size(evidence: Evidence) -> Claim | None:
 
 
 def quantum_batch_size(evidence: Evidence) -> Claim | None:
-    """Say what a batch of 128 does on the quantum dipole."""
+    """Say what a batch of 64 does on the quantum dipole."""
     parts, gains = [], {}
     for rule in ("hig", "adam"):
         errors = evidence.by("batch_size", problem="quantum", rule=rule)
