@@ -64,7 +64,7 @@ def write_report(
         "data": data,
         "json": _json(data),
         "pictures": pictures(frame),
-        "runs": run_rows(frame, run_errors(frame)),
+        "runs": run_rows(run_errors(frame)),
         "environment": environment(frame),
         "figures": reproduce.figures(sources, out, axis, compile_time, allow),
         "commands": reproduce.commands(frame),

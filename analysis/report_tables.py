@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from physopt.analysis.costs import COSTS
-from physopt.analysis.load import runs_of
 from physopt.analysis.words import amount, duration, factor, interval
 from physopt.records import RunFolder
 
@@ -87,9 +86,8 @@ def score_titles(axis: str) -> str:
     return f"{COSTS[axis].words} to target"
 
 
-def run_rows(frame: pd.DataFrame, errors: pd.DataFrame) -> list[dict[str, str]]:
-    """Return every run as texts, those that did not end well first."""
-    runs = runs_of(frame).merge(errors[["folder", "final_error", "metric"]], on="folder")
+def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Return every run of `run_errors` as texts, those that did not end well first."""
     ended_well = runs["status"].isin(["ok", "target", "budget"])
     runs = runs.assign(well=ended_well).sort_values(
         ["well", "case", "method", "seed"], kind="stable"

@@ -14,6 +14,8 @@ from analysis_records import write_run
 from PIL import Image
 
 from physopt import analysis
+from physopt.analysis.report_tables import run_rows
+from physopt.analysis.scores import run_errors
 from physopt.cli import main
 
 pytest.importorskip("bokeh")
@@ -79,6 +81,15 @@ def test_every_run_is_in_the_page(page, results):
     assert "no inverse solver" in text
     assert "RESOURCE_EXHAUSTED" in text
     assert "for seed in 0 1 2; do python -m physopt run problem=oscillators rule=adam" in text
+
+
+def test_a_physical_error_may_have_the_name_of_a_score(tmp_path):
+    folder = write_run(tmp_path, "control", "adam", 0, [1.0, 0.5])
+    curve = folder / "curve.jsonl"
+    named = '{"final_error": 7.0, "metric": 8.0, '
+    curve.write_text(curve.read_text().replace("{", named))
+    (row,) = run_rows(run_errors(analysis.load(tmp_path)))
+    assert row["error"] == "0.5"
 
 
 def test_pictures_are_small(page):

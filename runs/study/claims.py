@@ -150,18 +150,24 @@ def unrolled_gradient(evidence: Evidence) -> Claim | None:
     where = {"problem": "ldft2d", "rule": "adam"}
     table = evidence.claims[evidence.claims["budget_steps"] == 300]
     table = table[(table["problem"] == where["problem"]) & (table["rule"] == where["rule"])]
-    exact = table[table["problem.gradient"] == "implicit"]["final_error"].median()
-    swept = table[table["problem.gradient"] == "remat"]
-    errors = swept.groupby("problem.sweeps")["final_error"].median()
-    each = ", ".join(f"M = {m:g}: {amount(error)}" for m, error in errors.items())
-    good = errors[100] < 1.1 * exact
-    verdict = HOLDS if good else FAILS
-    if good and errors[30] < 1.1 * exact:
-        verdict += "; M = 30 would do as well"
+    exact = table[table["problem.gradient"] == "implicit"]["final_error"]
+    swept = table[table["problem.gradient"] == "remat"].groupby("problem.sweeps")["final_error"]
+    each = ", ".join(f"M = {m:g}: {_range(errors)}" for m, errors in swept)
+    hundred = swept.get_group(100)
+    if hundred.median() < 1.05 * exact.median():
+        verdict = HOLDS
+    elif hundred.min() < exact.max():
+        verdict = f"not decided by {len(exact)} seeds: the ranges overlap"
+    else:
+        verdict = FAILS if len(exact) > 2 else f"probably not, by {len(exact)} seeds alone"
     return Claim(
         "gradients through M = 100 sweeps are good enough to train with (2D)", LDFT,
-        f"area error after 300 updates of Adam; exact gradient {amount(exact)} %, {each}", verdict,
+        f"area error after 300 updates of Adam; exact gradient {_range(exact)} %, {each}", verdict,
     )  # fmt: skip
+
+
+def _range(errors: pd.Series) -> str:
+    return f"{amount(float(errors.min()))} to {amount(float(errors.max()))}"
 
 
 def large_batch(evidence: Evidence) -> Claim | None:

@@ -6,6 +6,7 @@ Reads what `python runs/study` made, as far as it is there, and writes scores.cs
 curves.png, sensitivity.png, claims.md and report.html.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ def write_results(options: ResultOptions) -> None:
     """Write everything that the runs at hand allow."""
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
-    frame = analysis.load(options.study / "results")
+    # The report tells how to repeat its figures, with the folder as it is given here.
+    frame = analysis.load(os.path.relpath(options.study / "results"))
     if frame.empty:
         raise OptionError(ResultOptions, "study", options.study, "holds no runs")
     order = [name for name in PROBLEMS if name in set(frame["case"])]
@@ -54,7 +56,7 @@ def write_results(options: ResultOptions) -> None:
         plot_learning_rates(pd.concat(trials)).savefig(out / "sensitivity.png", dpi=110)
     claims = tested_claims(frame, options.study / "claims")
     (out / "claims.md").write_text(claims_text(claims), encoding="utf-8")
-    analysis.write_report(frame, out / "report.html")
+    analysis.write_report(frame, os.path.relpath(out / "report.html"))
     print("\n".join(str(path) for path in sorted(out.iterdir())))
 
 
