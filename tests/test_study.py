@@ -76,5 +76,5 @@ def test_learning_rates_stand_in_units_of_the_best():
     )  # fmt: skip
     (panel,) = (axes for axes in plot_learning_rates(trials).axes if axes.axison)
     (line,) = panel.lines
-    np.testing.assert_allclose(line.get_xdata(), [0.1, 1, 10, 100])
-    np.testing.assert_allclose(line.get_ydata(), [2, 1, 3, 9])  # three times the worst: failed
+    np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.1, 1, 10, 100])
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), [2, 1, 3, 9])  # three times the worst: failed

@@ -22,7 +22,7 @@ from physopt.optimizers.first_order import LBFGS, Adam
 from physopt.train import Budget, Clock, compile_program, evaluate, initial_carry, train
 
 
-def loop(rule, budget, log_every=10, stop=lambda: False, seed=0):
+def loop(rule, budget, log_every: int | None = 10, stop=lambda: False, seed=0):
     problem = Tiny()
     objective, params = build(problem, "default", seed)
     source = training_source(problem, seed, 4, None)
