@@ -77,4 +77,5 @@ def test_learning_rates_stand_in_units_of_the_best():
     (panel,) = (axes for axes in plot_learning_rates(trials).axes if axes.axison)
     (line,) = panel.lines
     np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.1, 1, 10, 100])
-    np.testing.assert_allclose(np.asarray(line.get_ydata()), [2, 1, 3, 9])  # three times the worst: failed
+    # A trial that failed stands at three times the worst.
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), [2, 1, 3, 9])
