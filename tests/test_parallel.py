@@ -15,9 +15,9 @@ CASES = (
 )  # fmt: skip
 
 # Devices add the same numbers in another order: 1e-16 relative, a few digits lost on the way. The
-# power -1/2 of HIG magnifies it by 1 / tau^2 = 1e6 at the smallest singular values kept. The lattice
-# solver sweeps a matrix more or less often by what else is in its pool, always until its density is
-# known to 1e-10; near condensation the uptake may be off by a hundred times as much.
+# power -1/2 of HIG magnifies it by 1 / tau^2 = 1e6 at the smallest singular values kept. How often
+# the lattice solver sweeps a matrix depends on what else is in its pool; always until its density
+# is known to 1e-10, and near condensation the uptake may be off by a hundred times as much.
 TOLERANCE = {"hig": 1e-8, "pooled_physics": 1e-8}
 ROUNDING = 1e-11
 
