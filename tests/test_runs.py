@@ -23,8 +23,10 @@ HERE = Path(__file__).resolve().parent
 
 
 def losses(run):
-    """Every number of the curve but the timings."""
-    timings = [c for c in run.curve.columns if c.startswith("t_")]
+    """Every number of the curve but the timings, and whether a program was kept, which depends on
+    how long it took to compile.
+    """
+    timings = [c for c in run.curve.columns if c.startswith(("t_", "compile_"))]
     return run.curve.drop(columns=[*timings, "run_id"])
 
 
