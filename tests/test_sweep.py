@@ -56,7 +56,10 @@ def numbers(out):
     return {
         folder.path.name: (
             folder.status()["status"],
-            [{k: v for k, v in row.items() if k[:2] != "t_"} for row in folder.curve()],
+            [
+                {k: v for k, v in row.items() if not k.startswith(("t_", "compile_"))}
+                for row in folder.curve()
+            ],
         )
         for folder in find_runs(out)
     }
