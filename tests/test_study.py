@@ -1,5 +1,6 @@
 """The comparison study: its definition is a plan, and its tables say what the records say."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_a_claim_holds_or_not_by_the_medians(frame, tmp_path, monkeypatch):
     # What needs no run: the mean step of neuroevolution, at the smallest step size.
     assert found["neuroevolution follows the gradient at small steps (oscillators)"].verdict == (
         claims.HOLDS
+    )
+
+
+def test_a_claim_is_decided_by_its_own_runs(frame, tmp_path, monkeypatch):
+    """Those of 10 s at the same batch test another claim, and are worse."""
+    for seconds, error in ((20, 1e-6), (10, 1e-3)):
+        for rule, size in (("hig", 16), ("hig", 128), ("adam", 16), ("adam", 128)):
+            own = error if size == 128 else 1e-5
+            name = f"{rule}-{size}-{seconds}"
+            folder = write_run(
+                tmp_path / "claims", "oscillators", rule, 0, [1.0, own], batch_size=size, name=name
+            )
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps({**config, "seconds": seconds}))
+    monkeypatch.setattr(claims, "TESTS", (claims.batch_size,))
+    (claim,) = claims.tested_claims(frame, tmp_path / "claims")
+    assert claim.measured == (
+        "error by batch size; hig 16: 1.00e-5, 128: 1.00e-6; adam 16: 1.00e-5, 128: 1.00e-6"
     )
 
 
