@@ -9,6 +9,7 @@ from physopt.analysis.fairness import FAILED, comparable
 from physopt.analysis.load import runs_of
 from physopt.analysis.statistics import mean_interval, median_interval, quantile, rank
 from physopt.analysis.targets import hitting_times, metric_column, values_of
+from physopt.problem import chosen_by
 
 PENALTY = 2.0
 """A run that misses a target counts as this many times the largest budget spent on the problem."""
@@ -90,17 +91,20 @@ def _penalised(times: pd.DataFrame, miss: float) -> pd.DataFrame:
 def run_errors(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the final error of each run: one row per run, with metric and final_error.
 
-    It is the error on the test set of the parameters of lowest validation loss, those that a run
-    hands over; infinite where no evaluation is finite. A run that diverges late keeps what it had.
+    It is the error on the test set of the run's best parameters, chosen on the validation set by
+    the same metric; infinite where no evaluation is finite. A run that diverges late keeps what it
+    had.
     """
     finals = runs_of(frame).copy()
     error = pd.Series(np.inf, index=finals["folder"])
     metrics = pd.Series("", index=finals["case"].unique())
     for case, group in frame.groupby("case", sort=False):
         metrics[case] = metric_column(group)
-        usable = group.assign(value=values_of(group, metrics[case]))
-        usable = usable.dropna(subset=["validation_loss", "value"])
-        best = usable.loc[usable.groupby("folder")["validation_loss"].idxmin()]
+        column = chosen_by(metrics[case].removeprefix("test_"))
+        usable = group.assign(
+            value=values_of(group, metrics[case]), validation=values_of(group, column)
+        ).dropna(subset=["validation_loss", "validation", "value"])
+        best = usable.loc[usable.groupby("folder")["validation"].idxmin()]
         error[best["folder"]] = best["value"].to_numpy()
     finals["final_error"] = error.reindex(finals["folder"]).to_numpy()
     finals["metric"] = metrics.reindex(finals["case"]).to_numpy()

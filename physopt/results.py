@@ -40,7 +40,7 @@ class Run:
         return pd.DataFrame(RunFolder(self.folder).curve())
 
     def best(self) -> tuple[Setup, Parameters]:
-        """Return objective and data, and the parameters of lowest validation loss.
+        """Return objective and data, and the best parameters, those that `chosen_by` names.
 
         Raises FileNotFoundError where no checkpoint was written yet.
         """

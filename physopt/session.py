@@ -17,9 +17,10 @@ from physopt.checkpoints import Checkpoints
 from physopt.config import RunConfig
 from physopt.data import held_out_sets
 from physopt.interrupt import Interrupt
+from physopt.options import OptionError
 from physopt.parallel import mesh_of
 from physopt.prepare import Refused, plan, prepare, started
-from physopt.problem import Batch, Draws, HasBaselines
+from physopt.problem import Batch, Draws, HasBaselines, chosen_by
 from physopt.profile import profile_run
 from physopt.progress import Display
 from physopt.records import FINISHED, RunFolder
@@ -54,18 +55,18 @@ class Memory:
 
     clock: Clock = dataclasses.field(default_factory=Clock)
     counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    best_loss: float = math.inf
+    best_value: float = math.inf
     best_step: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold; a best loss that is not there yet is null."""
-        best = self.best_loss if math.isfinite(self.best_loss) else None
-        return {**dataclasses.asdict(self), "best_loss": best}
+        """Return what JSON can hold; a best value that is not there yet is null."""
+        best = self.best_value if math.isfinite(self.best_value) else None
+        return {**dataclasses.asdict(self), "best_value": best}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Memory":
         """Return the inverse of `to_json`."""
-        best = math.inf if content["best_loss"] is None else content["best_loss"]
+        best = math.inf if content["best_value"] is None else content["best_value"]
         return Memory(Clock(**content["clock"]), content["counts"], best, content["best_step"])
 
 
@@ -173,13 +174,23 @@ class Session:
         for name in COUNTS:
             memory.counts[name] += int(report.get(name, 0))
         losses = _means(measured, self.sets)
-        if losses["validation_loss"] < memory.best_loss:
-            memory.best_loss, memory.best_step = losses["validation_loss"], memory.clock.step
+        value = self._chosen_by(losses)
+        if value < memory.best_value:
+            memory.best_value, memory.best_step = value, memory.clock.step
             self.best = jax.tree.map(jnp.copy, params)
         row = self._row(report, losses)
         self.folder.append(row)
         self.display.evaluated(row, memory.clock, self.budget)
         return row
+
+    def _chosen_by(self, losses: dict[str, float]) -> float:
+        """Return the value by which the best parameters are chosen."""
+        metric, _ = self.config.problem.target or ("loss", 0.0)
+        column = chosen_by(metric)
+        if column not in losses:
+            raise OptionError(object, "target", metric, "the problem has no such metric")
+        # A metric of thresholded unknowns is finite where the unknowns are not.
+        return losses[column] if math.isfinite(losses["validation_loss"]) else math.inf
 
     def _row(self, report: dict[str, float], losses: dict[str, float]) -> dict[str, Any]:
         config, settings = self.config, self.config.settings

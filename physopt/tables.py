@@ -19,6 +19,7 @@ from physopt.problem import (
     Inverts,
     Linearizes,
     Problem,
+    chosen_by,
 )
 from physopt.progress import seconds_text
 from physopt.records import RunFolder, find_runs
@@ -38,7 +39,8 @@ def show_run(folder: RunFolder) -> str:
     """Print how a run ended; return its status."""
     console, status, curve = _console(), folder.status(), folder.curve()
     if curve:
-        console.print(_run_table(curve))
+        target = folder.read("config.json").get("target")
+        console.print(_run_table(curve, chosen_by(target and target[0])))
         last = curve[-1]
         per_update = last["t_train"] / max(1, last["step"])
         kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
@@ -73,13 +75,14 @@ def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
     return turned
 
 
-def _run_table(curve: Sequence[dict[str, Any]]) -> Table:
+def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     steps = {"start": curve[0], "end": curve[-1]}
-    evaluated = [row for row in curve if row.get("validation_loss") is not None]
+    told = ("validation_loss", column)
+    evaluated = [row for row in curve if all(row.get(name) is not None for name in told)]
     if evaluated:
-        steps["best"] = min(evaluated, key=lambda row: row["validation_loss"])
+        steps["best"] = min(evaluated, key=lambda row: row[column])
     for label, row in steps.items():
         table.add_column(f"{label} (step {row['step']})", justify="right")
     for name in _measured_columns(curve[-1]):

@@ -1,5 +1,6 @@
 """Scores against numbers computed by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
     (row,) = analysis.final_errors(load(tmp_path)).to_dict("records")
     assert (row["runs"], row["failed"]) == (3, 2)
     assert (row["median"], row["best"], row["high"]) == (0.3, 0.2, INF)
+
+
+def test_the_best_parameters_are_chosen_by_the_metric_that_is_reported(tmp_path):
+    # The loss falls on, the metric of the validation set does not: the second evaluation counts.
+    folder = write_run(tmp_path, "a", "adam", 0, [1, 0.4, 0.3])
+    path = folder / "curve.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, on_validation in zip(rows, [0.9, 0.1, 0.2], strict=True):
+        row["validation_error"] = on_validation
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (row,) = analysis.final_errors(load(tmp_path)).to_dict("records")
+    assert row["median"] == 0.4
 
 
 def test_profile_by_hand(tmp_path):

@@ -1,7 +1,10 @@
 """Runs that begin with the parameters of another: start=RUN."""
 
+import dataclasses
 import shutil
+from typing import ClassVar
 
+import jax
 import numpy as np
 import pytest
 from tiny import Choosy, Descent, Tiny
@@ -21,7 +24,7 @@ def trained(tmp_path_factory):
 
 def best_losses(run):
     """Losses at the step whose parameters are the best."""
-    row = run.curve.loc[run.curve.validation_loss.idxmin()]
+    row = run.curve.loc[run.curve.validation_error.idxmin()]
     return row.validation_loss, row.test_loss, row.error
 
 
@@ -122,3 +125,37 @@ def test_batch_statistics_are_measured_for_predictions(tmp_path):
         out=tmp_path,
     )  # fmt: skip
     np.testing.assert_allclose(first_losses(unknowns), best_losses(run), rtol=1e-5)
+
+
+def test_the_best_parameters_are_those_of_the_targets_metric(tmp_path):
+    """What falls while the loss rises is best at the end; what no metric measures is refused."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Contrary(Tiny):
+        target: ClassVar = ("likeness", 0.0)
+
+        def metrics(self, x, y, batch):
+            return {"likeness": 1 / (1 + super().metrics(x, y, batch)["error"])}
+
+    @dataclasses.dataclass(frozen=True)
+    class Ascent(Descent):
+        def update(self, *given):
+            updates, state, info = super().update(*given)
+            return jax.tree.map(lambda u: -u, updates), state, info
+
+    climbing = physopt.run(Contrary(), Ascent(), steps=20, out=tmp_path)
+    losses, likeness = climbing.curve.validation_loss, climbing.curve.validation_likeness
+    assert losses.idxmin() == 0
+    assert likeness.idxmin() == len(likeness) - 1
+    samples = held_out_samples(Contrary(), 8)
+    x = climbing.predict(samples.inputs)
+    metrics = Contrary().metrics(x, x * Contrary().scales(x.dtype), samples)
+    # The same network and samples, once inside the run's program: float32 rounding.
+    assert float(np.mean(metrics["likeness"][:8])) == pytest.approx(likeness.min(), rel=1e-5)
+
+    @dataclasses.dataclass(frozen=True)
+    class Misspelt(Tiny):
+        target: ClassVar = ("eror", 0.0)
+
+    with pytest.raises(OptionError, match="no such metric"):
+        physopt.run(Misspelt(), Descent(), steps=5, out=tmp_path)
