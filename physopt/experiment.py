@@ -7,14 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from physopt import compiled, devices, parallel, start
 from physopt.config import RunConfig, from_record
 from physopt.interrupt import Interrupt
 from physopt.options import OptionError
 from physopt.progress import Display, Silent
-from physopt.records import FINISHED, Locked, RunFolder
+from physopt.records import FINISHED, RunFolder
 from physopt.session import Outcome, Session
 
 
@@ -70,14 +68,7 @@ def _execute(
     extended: bool = False,
 ) -> RunFolder:
     """Run what is left to do of a run, under its lock."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        # Who only looks whether a run is locked holds the lock for a moment.
-        folder.lock.acquire(timeout=1.0, blocking=True)
-    except filelock.Timeout:
-        reason = "another process is working on this run"
-        raise Locked(object, "folder", folder.path, reason) from None
-    try:
+    with folder.held():
         if fresh:
             folder.clear()
         if folder.status().get("status") in FINISHED and not extended:
@@ -102,8 +93,6 @@ def _execute(
             finally:
                 display.close()
             folder.write_status(*outcome)
-    finally:
-        folder.lock.release()
     return folder
 
 

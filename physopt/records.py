@@ -8,11 +8,13 @@ JSON is strict (a NaN is null); whole files are replaced atomically; a curve lin
 by a crash is not believed. The lock is held by the running process and vanishes with it.
 """
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,24 @@ class RunFolder:
             if path.name != ".lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    @contextlib.contextmanager
+    def held(self, work: str = "run") -> Iterator[None]:
+        """Hold the folder, made if need be, against other processes while they would do the same.
+
+        Raises Locked where one of them has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            # Who only looks whether a folder is locked holds the lock for a moment.
+            self.lock.acquire(timeout=1.0, blocking=True)
+        except filelock.Timeout:
+            reason = f"another process is working on this {work}"
+            raise Locked(object, "folder", self.path, reason) from None
+        try:
+            yield
+        finally:
+            self.lock.release()
+
     @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
@@ -57,8 +77,22 @@ class RunFolder:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Replace a JSON file of the folder atomically."""
+        self.write_text(name, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a file of the folder so that at any moment the old or the new one is there."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _replace(self.path / name, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=self.path, prefix=f".{name}.", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, self.path / name)
+            except BaseException:  # a full disk above all, which must not be filled with remains
+                os.unlink(file.name)
+                raise
 
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the folder; {} where it is missing or damaged."""
@@ -96,7 +130,7 @@ class RunFolder:
         """Keep the rows up to a step: those that the checkpoint of this step stands for."""
         rows = [row for row in self.curve() if row.get("step", math.inf) <= step]
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        _replace(self.path / "curve.jsonl", text)
+        self.write_text("curve.jsonl", text)
 
     def write_status(self, status: str, reason: str, **more: Any) -> None:
         """Replace the status; what else it held stays."""
@@ -133,21 +167,6 @@ def find_runs(root: Path | str) -> list[RunFolder]:
             # Most of the folders are in there, and a file of any name may be.
             below[:] = (name for name in below if name not in OWN_FOLDERS)
     return [RunFolder(path) for path in sorted(found)]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that at any moment either the old or the new one is there, whole."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:  # a full disk above all, which must not be filled with remains
-            os.unlink(file.name)
-            raise
 
 
 def _strict(value: Any) -> Any:

@@ -17,7 +17,7 @@ import pandas as pd
 from physopt.feasibility.options import bytes_text
 from physopt.feasibility.process import Answered, CellProcess
 from physopt.feasibility.request import Cell, Device, Request
-from physopt.feasibility.survey import KEY, asked_for, locked, read_table, updated, write_table
+from physopt.feasibility.survey import KEY, TABLE, asked_for, read_table, updated
 
 RAN, EXHAUSTED = "ran", "out of memory"
 """What `confirmed` says where a run decided whether a cell fits."""
@@ -32,13 +32,14 @@ def confirm(request: Request, table: pd.DataFrame, note: Callable[[str], None]) 
     chosen = [cells[key] for key in sample(table, request.limit, request.options.confirm)]
     done = set(map(tuple, table.loc[table["confirmed"] != "", KEY].values.tolist()))
     left = [cell for cell in chosen if cell[:3] not in done]
-    with locked(request.folder) as folder:
+    folder = request.folder
+    with folder.held("map"):
         table = read_table(folder.path, request.limit)
         for count, cell in enumerate(left, start=1):
             answered = _run(request, cell)
             row = _row(request, answered)
             table = updated(table, cell, row)
-            write_table(folder.path, table)
+            folder.write_text(TABLE, table.to_csv(index=False))
             seen = row["measured_bytes"]
             measured = "" if math.isnan(seen) else f", {bytes_text(seen)} measured"
             note(f"run {count}/{len(left)}  {cell}: {row['confirmed']}{measured}")

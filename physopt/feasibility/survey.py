@@ -10,22 +10,18 @@ program depends on but size, batch and mode. Each row is written at once: a map 
 interrupted, or is asked for more cells, goes on where it was.
 """
 
-import contextlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 
 from physopt.feasibility.options import bytes_text
 from physopt.feasibility.process import Answered, CellProcess
 from physopt.feasibility.request import Cell, Request
 from physopt.progress import seconds_text
-from physopt.records import Locked, RunFolder
 
 COLUMNS = {
     "problem": "str",
@@ -53,7 +49,8 @@ def survey(request: Request, note: Callable[[str], None]) -> pd.DataFrame:
 
     Raises Locked where another process is at it.
     """
-    with locked(request.folder) as folder, CellProcess() as process:
+    folder = request.folder
+    with folder.held("map"), CellProcess() as process:
         folder.write(RECORD, {**request.base.record(), "device_kind": request.device.kind})
         table = read_table(folder.path, request.limit)
         known = {tuple(row) for row in table.loc[table["fits"].notna(), KEY].values.tolist()}
@@ -64,7 +61,7 @@ def survey(request: Request, note: Callable[[str], None]) -> pd.DataFrame:
             answered = process.ask("compile", cell.words, request.options.timeout)
             row = _row(request, answered, time.monotonic() - start)
             table = updated(table, cell, row)
-            write_table(folder.path, table)
+            folder.write_text(TABLE, table.to_csv(index=False))
             note(f"{count}/{len(left)}  {cell}: {_said(row)} ({seconds_text(row['seconds'])})")
     return asked_for(request, table)
 
@@ -143,28 +140,6 @@ def read_table(folder: Path, limit: float) -> pd.DataFrame:
     return table
 
 
-def write_table(folder: Path, table: pd.DataFrame) -> None:
-    """Replace the table of a folder atomically."""
-    new = folder / f".{TABLE}.{os.getpid()}"
-    table.to_csv(new, index=False)
-    os.replace(new, folder / TABLE)
-
-
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     words = {name: "" for name, kind in COLUMNS.items() if kind == "str"}
     return table.astype(object).fillna(words).astype(COLUMNS)
-
-
-@contextlib.contextmanager
-def locked(folder: RunFolder) -> Iterator[RunFolder]:
-    """Hold a folder against other processes; raise Locked where one of them has it."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        folder.lock.acquire(timeout=1.0, blocking=True)
-    except filelock.Timeout:
-        reason = "another process is working on this map"
-        raise Locked(object, "folder", folder.path, reason) from None
-    try:
-        yield folder
-    finally:
-        folder.lock.release()
