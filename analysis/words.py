@@ -1,6 +1,7 @@
 """Words: scores as sentences. Who wins where, by how much, and how sure that is."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,12 @@ def amount(value: float) -> str:
     if 1e3 <= abs(value) < 1e5:
         text = f"{value:.0f}"
     return text.replace("e-0", "e-").replace("e+0", "e")
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Write a table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 def duration(value: float, axis: str) -> str:

@@ -9,6 +9,7 @@ name of the study lists the options.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,9 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from physopt import arguments, results
+from physopt import results
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.problems.ldft import studies, study_figures
+from physopt.script import HELP, script
 
 
 @dataclass(frozen=True)
@@ -180,27 +182,23 @@ def nearest(numbers: tuple[int, ...], wanted: int) -> int:
     return min(numbers, key=lambda number: abs(number - wanted))
 
 
+def make(name: str, options: StudyOptions) -> None:
+    """Make one study or all of them: table, figure and what they say in a line."""
+    if name != "all" and name not in STUDIES:
+        raise OptionError(object, "study", name, f"one of all, {', '.join(STUDIES)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for chosen in STUDIES if name == "all" else (name,):
+        frame, figure, found = STUDIES[chosen](options)
+        frame.to_csv(options.out / f"{chosen}.csv", index=False)
+        figure.savefig(options.out / f"{chosen}.png")
+        print(f"{chosen}: {found}", flush=True)
+
+
 def main(words: list[str]) -> int:
-    """Run the studies that the words name; return the exit code."""
-    name = words[0] if words else "all"
-    if name in ("help", "-h", "--help") or set(words[1:]) & {"help", "-h", "--help"}:
-        print(__doc__, arguments.help_text(StudyOptions, "ldft_studies"), sep="\n")
-        return 0
-    try:
-        if name != "all" and name not in STUDIES:
-            raise OptionError(object, "study", name, f"one of all, {', '.join(STUDIES)}")
-        flat = arguments.flat_arguments(words[1:])
-        options = arguments.parse(StudyOptions, flat, "ldft_studies")
-        options.out.mkdir(parents=True, exist_ok=True)
-        for chosen in STUDIES if name == "all" else (name,):
-            frame, figure, found = STUDIES[chosen](options)
-            frame.to_csv(options.out / f"{chosen}.csv", index=False)
-            figure.savefig(options.out / f"{chosen}.png")
-            print(f"{chosen}: {found}", flush=True)
-    except OptionError as error:
-        print(f"ldft_studies: {error.key}={error.value}: {error.reason}", file=sys.stderr)
-        return 2
-    return 0
+    """Make the studies that the words name; return the exit code."""
+    named = bool(words) and "=" not in words[0] and words[0] not in HELP
+    name = words[0] if named else "all"
+    return script(StudyOptions, partial(make, name), __doc__, words[1:] if named else words)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from physopt import arguments, config, experiment
+from physopt import config, experiment
+from physopt.analysis.words import markdown_table
 from physopt.options import OptionError, Options, PositiveInt
 from physopt.records import RunFolder
+from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 PAPERS = HERE / "papers"
@@ -277,21 +279,15 @@ def write(rows: list[dict[str, object]], done: list[Experiment], path: Path) -> 
     """Write the table as CSV, and with its notes as markdown."""
     frame = pd.DataFrame(rows)
     frame.to_csv(path.with_suffix(".csv"), index=False)
-    cells = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
-    table = [f"| {' | '.join(map(str, row))} |" for row in cells]
+    table = markdown_table(list(frame.columns), list(frame.itertuples(index=False)))
     notes = [f"* {e.name}: {NOTES[e.name]}" for e in done if e.name in NOTES]
     head = ["# Reference curves", "", "Made by `python runs/reference_curves.py`.", ""]
-    text = "\n".join([*head, *table, "", *notes, ""])
+    text = "\n".join([*head, table, *notes, ""])
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
-def main(words: list[str]) -> int:
-    """Make runs and table; return the exit code."""
-    if words[:1] in (["help"], ["--help"], ["-h"]):
-        print(__doc__)
-        print(arguments.help_text(TableOptions, "reference_curves"))
-        return 0
-    options = arguments.parse(TableOptions, arguments.flat_arguments(words), "reference_curves")
+def make(options: TableOptions) -> None:
+    """Make runs and table."""
     chosen = [e for e in experiments() if options.only in e.name]
     if not chosen:
         known = ", ".join(e.name for e in experiments())
@@ -300,11 +296,7 @@ def main(words: list[str]) -> int:
     for number, experiment_ in enumerate(chosen, 1):
         rows += rows_of(experiment_, options)
         write(rows, chosen[:number], options.table)
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except OptionError as error:
-        sys.exit(f"{error.key}={error.value}: {error.reason}")
+    sys.exit(script(TableOptions, make, __doc__, sys.argv[1:]))

@@ -18,10 +18,10 @@ from typing import Literal
 import ldft
 import results
 
-from physopt import arguments
 from physopt.cli import main
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.registry import suggest
+from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 CLAIMS = HERE / "claims.toml"
@@ -115,8 +115,11 @@ def study(options: StudyOptions) -> int:
     written = HERE / "out" if options.version == "full" else out / "out"
     if version.claims and options.problem == options.rule == "all":
         codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
-        for lattice in ("ldft2d", "ldft3d"):
-            ldft.study(ldft.CauseOptions(lattice, workers=options.workers, study=out, out=written))
+        for problem in (name for name in problems if name.startswith("ldft")):
+            ldft.study(ldft.DesignOptions(
+                problem, causes=problem == "ldft2d", workers=options.workers, study=out,
+                out=written,
+            ))  # fmt: skip
     results.write_results(results.ResultOptions(out, written))
     return max(codes)
 
@@ -130,13 +133,4 @@ def _call(*words: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        if sys.argv[1:] in (["help"], ["--help"], ["-h"]):
-            print(arguments.help_text(StudyOptions, "study"))
-        else:
-            flat = arguments.flat_arguments(sys.argv[1:])
-            sys.exit(study(arguments.parse(StudyOptions, flat, "study")))
-    except OptionError as error:
-        sys.exit(f"{error.key}={error.value}: {error.reason}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(script(StudyOptions, study, __doc__, sys.argv[1:]))

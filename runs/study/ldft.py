@@ -1,10 +1,11 @@
-"""Why Adam leads on the LDFT problems, and how near any matrix comes: part of the study.
+"""LDFT designs one by one: how near rules, a bank of matrices, and any matrix come to each target.
 
-    python runs/study/ldft.py [key=value ...]
+    python runs/study/ldft.py [problem=NAME] [key=value ...]
 
-Makes the runs of ldft_causes.toml, one suspected cause a grid, and direct optimisations
-without a network from several starts, which tell targets that some matrix reaches from those that
-none does. Writes ldft.md and ldft.png, the errors of single designs. It goes on where it was.
+Part of the comparison study, whose runs it reads. Optimises matrices directly, without a network
+and from several starts, which tells the targets that some matrix reaches from those that none does.
+Writes NAME.md, NAME.png and NAME_errors.csv. With `causes=true` it makes the runs of
+ldft_causes.toml as well, which ask why Adam leads on ldft2d. It goes on where it was.
 """
 
 import sys
@@ -18,32 +19,38 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import physopt
-from physopt import analysis, arguments, devices
+from physopt import analysis, devices
 from physopt.analysis.scores import run_errors
-from physopt.analysis.words import amount
+from physopt.analysis.style import method_styles, shared_legend, styled
+from physopt.analysis.words import amount, markdown_table
 from physopt.cli import main
-from physopt.data import held_out_sets
-from physopt.optimizers.first_order import Adam
-from physopt.options import OptionError, Options, PositiveInt
-from physopt.problems.ldft.named import LDFT2D, LDFT3D
+from physopt.data import held_out_samples, held_out_sets
+from physopt.options import Options, PositiveInt
+from physopt.problems.ldft.design import InverseDesign
+from physopt.registry import find
+from physopt.script import script
 from physopt.train import evaluate, evaluation_chunk
 
 HERE = Path(__file__).resolve().parent
 CAUSES = HERE / "ldft_causes.toml"
-PROBLEMS = {"ldft2d": LDFT2D, "ldft3d": LDFT3D}
+METRIC = "area_percent"
 REACHED = 1.0
 """Area error, in per cent, below which a target counts as reached by some matrix."""
+FAILED = 10.0
+"""Area error, in per cent, above which a design counts as a total failure."""
+TITLES = {"test": "simulated and optimised", "test_procedural": "procedural"}
+DIRECT = "direct"
+
+Errors = dict[str, np.ndarray]
+"""Area errors of single designs, in per cent, by test set."""
 
 
 @dataclass(frozen=True)
-class CauseOptions(Options):
-    """What is run; half an hour on two cores."""
+class DesignOptions(Options):
+    """Which designs are looked at."""
 
-    problem: Literal["ldft2d", "ldft3d"] = "ldft2d"
-    """Which lattice; the causes are those of ldft2d."""
-
-    samples: PositiveInt = 32
-    """Targets of each test set that are optimised directly."""
+    problem: Literal["ldft2d", "ldft3d", "ldft_hysteresis"] = "ldft2d"
+    """Which lattice."""
 
     restarts: PositiveInt = 4
     """Starts of each direct optimisation."""
@@ -51,148 +58,176 @@ class CauseOptions(Options):
     steps: PositiveInt = 300
     """Updates of each direct optimisation."""
 
+    heldout_size: PositiveInt = 64
+    """Targets of each test set, those of the comparison's runs."""
+
+    causes: bool = False
+    """Make the runs of ldft_causes.toml as well."""
+
     workers: PositiveInt = 2
     """Runs at once, each on one core."""
 
     study: Path = HERE.parent / "results" / "study" / "full"
-    """Folder of the comparison's runs; the causes' go beside them."""
+    """Folder of the comparison's runs; the others go beside them."""
 
     out: Path = HERE / "out"
     """Folder of table and figure."""
 
 
-def test_errors(run: physopt.Run) -> dict[str, np.ndarray]:
-    """Return the area error of each test sample with a run's best parameters, by test set."""
-    problem, settings = run.config.problem, run.config.settings
+def design_errors(folder: str | Path) -> Errors:
+    """Return the error of each test sample with a run's best parameters."""
+    run = physopt.load(folder)
+    settings = run.config.settings
     with devices.computing(devices.select("cpu")[0], settings.dtype):
         setup, params = run.best()
         chunk = evaluation_chunk(len(setup.held_out), settings.batch_size)
         values = evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
-        errors = np.asarray(jax.device_get(values["area_percent"]))
-    names = held_out_sets(problem)
+        errors = np.asarray(jax.device_get(values[METRIC]))
+    names = held_out_sets(run.config.problem)
     return dict(zip(names, np.split(errors, len(names)), strict=True))
 
 
-def direct_errors(options: CauseOptions) -> dict[str, np.ndarray]:
-    """Return the least area error over restarts of optimising each matrix itself, by test set."""
-    found: dict[str, list[np.ndarray]] = {}
-    for seed in range(options.restarts):
-        run = physopt.run(
-            PROBLEMS[options.problem](), Adam(learning_rate=0.3, schedule="cosine"),
-            network="none", batch_size=options.samples, heldout_size=options.samples, seed=seed,
-            steps=options.steps, log_every=max(1, options.steps // 5), device="cpu",
-            out=options.study / "direct",
-        )  # fmt: skip
-        for name, errors in test_errors(run).items():
-            found.setdefault(name, []).append(errors)
-    return {name: np.min(errors, axis=0) for name, errors in found.items()}
+def direct_errors(options: DesignOptions) -> Errors:
+    """Return the least error, over the starts, of a matrix that is optimised itself."""
+    out = options.study / DIRECT
+    main([
+        "sweep", f"problem={options.problem}", "rule=adam", "rule.learning_rate=0.3",
+        "rule.schedule=cosine", "network=none", f"batch_size={options.heldout_size}",
+        f"heldout_size={options.heldout_size}", f"steps={options.steps}",
+        f"log_every={max(1, options.steps // 5)}",
+        f"seed={','.join(map(str, range(options.restarts)))}", f"out={out}", "device=cpu",
+        "threads=1", f"workers={options.workers}",
+    ])  # fmt: skip
+    starts = [design_errors(run) for run in analysis.load(out / options.problem)["folder"].unique()]
+    return {name: np.min([errors[name] for errors in starts], axis=0) for name in starts[0]}
 
 
-def compared(options: CauseOptions) -> dict[str, dict[str, np.ndarray]]:
-    """Return the errors of single designs of the comparison's rules, {rule: {set: errors}}.
-
-    The median run of each rule stands for it.
-    """
-    frame = analysis.load(options.study / "results" / options.problem)
-    errors = run_errors(frame)
+def rule_errors(options: DesignOptions) -> dict[str, Errors]:
+    """Return the errors of each rule of the comparison, of its median run."""
+    finals = run_errors(analysis.load(options.study / "results" / options.problem))
     found = {}
-    for rule, runs in errors.groupby("rule"):
-        ordered = runs.sort_values("final_error")
-        if np.isfinite(ordered["final_error"]).to_numpy().all():
-            folder = str(ordered["folder"].iloc[len(ordered) // 2])
-            found[str(rule)] = test_errors(physopt.load(folder))
+    for rule, runs in finals.groupby("rule"):
+        median = runs.sort_values("final_error").iloc[len(runs) // 2]
+        if np.isfinite(median["final_error"]):
+            found[str(rule)] = design_errors(str(median["folder"]))
     return found
 
 
-def causes_table(options: CauseOptions) -> str:
-    """Return the causes' runs as a table, one row a setting: error on either test set."""
-    frame = analysis.load(options.study / "causes")
-    lines = ["| rule and what is changed | updates | area error, % | procedural, % |"]
-    lines.append("| --- | --- | --- | --- |")
+def bank_errors(options: DesignOptions) -> dict[str, dict[str, float]]:
+    """Return {method: {test set: mean error}} of those who do not train."""
+    problem: InverseDesign = find("problem", options.problem)()
+    found: dict[str, dict[str, float]] = {}
+    samples, size = held_out_samples(problem, options.heldout_size), options.heldout_size
+    for place, name in enumerate(held_out_sets(problem)):
+        within = slice(place * size, (place + 1) * size)
+        part = jax.tree.map(lambda leaf, within=within: leaf[within], samples)
+        for method, metrics in problem.baselines(part).items():
+            found.setdefault(method, {})[name] = metrics[METRIC]
+    return found
+
+
+def reachable(errors: dict[str, Errors]) -> dict[str, np.ndarray]:
+    """Say of each target whether one of the matrices that were found reaches it."""
+    sets = next(iter(errors.values()))
+    return {name: np.min([e[name] for e in errors.values()], axis=0) <= REACHED for name in sets}
+
+
+def designs_table(errors: dict[str, Errors], bank: dict[str, dict[str, float]]) -> str:
+    """Return how the errors of single designs are spread, rule by rule, best first."""
+    reach = reachable(errors)
+    sets = [name for name in TITLES if name in reach]
+    heads = ["", "median, %", f"over {FAILED:g} %"]
+    for name in sets:
+        heads += [f"{TITLES[name]}: mean, %", "of these reachable, %", "unreachable, %"]
     rows = []
-    for (case, method), group in frame.groupby(["case", "method"]):
-        last = group.loc[group.groupby("folder")["validation_loss"].idxmin()]
-        updates = group.groupby("folder")["step"].max().median()
-        errors = last["area_percent"].median(), last["area_percent_procedural"].median()
-        name = f"{method} {str(case).removeprefix(options.problem)}".strip()
-        rows.append((name, updates, *errors))
-    for name, updates, simulated, procedural in sorted(rows, key=lambda row: row[2]):
-        lines.append(f"| {name} | {updates:.0f} | {amount(simulated)} | {amount(procedural)} |")
-    return "\n".join(lines)
-
-
-def designs_table(rules: dict[str, dict[str, np.ndarray]], direct: dict[str, np.ndarray]) -> str:
-    """Return how the errors of single designs are spread, rule by rule."""
-    lines = [
-        "| | mean, % | median, % | over 10 % | reachable: mean, % | procedural: mean, % |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    count = len(direct["test"])
-    reachable = {name: errors <= REACHED for name, errors in direct.items()}
-    for name, sets in sorted(rules.items(), key=lambda item: item[1]["test"].mean()):
-        test = sets["test"]
-        reached = test[:count][reachable["test"]].mean()
-        lines.append(
-            f"| {name} | {amount(test.mean())} | {amount(float(np.median(test)))} | "
-            f"{100 * np.mean(test > 10):.0f} % | {amount(reached)} | "
-            f"{amount(sets['test_procedural'].mean())} |"
-        )
-    shares = {name: 100 * mask.mean() for name, mask in reachable.items()}
-    lines.append(
-        f"\nSome matrix comes within {REACHED:g} % of {shares['test']:.0f} % of the simulated and "
-        f"optimised targets, and of {shares['test_procedural']:.0f} % of the procedural ones."
+    for method, found in sorted(errors.items(), key=lambda item: item[1]["test"].mean()):
+        test = found["test"]
+        row = [
+            f"`{method}`",
+            amount(float(np.median(test))),
+            f"{100 * np.mean(test > FAILED):.0f} %",
+        ]
+        for name in sets:
+            row += [amount(_mean(found[name][mask])) for mask in _parts(reach[name])]
+        rows.append(row)
+    for method, means in bank.items():
+        cells = [cell for name in sets for cell in (amount(means[name]), "", "")]
+        rows.append([method.replace("_", " "), "", "", *cells])
+    shares = " and ".join(f"{reach[n].sum()} of {len(reach[n])} {TITLES[n]}" for n in sets)
+    return (
+        f"Reachable, by a matrix that anyone here found within {REACHED:g} %: {shares} targets.\n\n"
+        + markdown_table(heads, rows)
     )
-    return "\n".join(lines)
 
 
-def draw(rules: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """Draw the share of designs below an error, for either test set."""
-    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    titles = {"test": "simulated and optimised", "test_procedural": "procedural"}
-    for panel, (name, title) in zip(panels, titles.items(), strict=True):
-        for rule, sets in sorted(rules.items()):
-            errors = np.sort(sets[name])
-            style = {"color": "0.2", "lw": 2, "ls": ":"} if rule == "direct" else {}
-            panel.step(errors, np.arange(1, len(errors) + 1) / len(errors), label=rule, **style)
-        panel.set(xscale="log", xlabel="area error of a design, %", title=title)
-        panel.grid(color="0.9")
-    panels[0].set_ylabel("share of targets")
-    panels[1].legend(frameon=False, fontsize=8)
+def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.full(mask.shape, True), mask, ~mask
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def causes_table(frame: pd.DataFrame, problem: str) -> str:
+    """Return the runs of the causes, a row a setting, best first; medians over seeds."""
+    finals = run_errors(frame)
+    procedural = run_errors(frame.assign(target_metric=f"{METRIC}_procedural", **{
+        f"validation_{METRIC}_procedural": frame[f"validation_{METRIC}"]
+    }))  # fmt: skip
+    finals["procedural"] = procedural["final_error"]
+    finals["updates"] = finals["folder"].map(frame.groupby("folder")["step"].max())
+    rows = []
+    for (case, method), group in finals.groupby(["case", "method"]):
+        changed = str(case).removeprefix(problem).strip(" ,()")
+        name = f"`{method}`{', ' if changed else ''}{changed}"
+        rows.append((name, *(group[c].median() for c in ("updates", "final_error", "procedural"))))
+    rows.sort(key=lambda row: row[2])
+    heads = ["rule, and what is changed", "updates", "area error, %", "procedural, %"]
+    return markdown_table(heads, [(n, f"{u:.0f}", amount(e), amount(p)) for n, u, e, p in rows])
+
+
+@styled
+def draw(errors: dict[str, Errors], title: str) -> Figure:
+    """Draw the share of targets that a rule's designs come nearer to than an error."""
+    sets = [name for name in TITLES if name in next(iter(errors.values()))]
+    figure = Figure(figsize=(3.6 * len(sets) + 1.6, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    styles = method_styles(set(errors) - {DIRECT})
+    styles[DIRECT] = {"color": "0.2", "ls": ":", "lw": 2.2}
+    for panel, name in zip(panels, sets, strict=True):
+        for method, found in sorted(errors.items()):
+            ordered = np.sort(found[name])
+            share = np.arange(1, len(ordered) + 1) / len(ordered)
+            style = {**styles[method], "marker": ""}
+            panel.step(ordered, share, where="post", label=method, **style)
+        panel.set(xscale="log", xlabel="area error of a design, %", title=TITLES[name])
+    panels[0].set_ylabel(f"share of targets, {title}")
+    shared_legend(figure, panels)
     return figure
 
 
-def study(options: CauseOptions) -> None:
-    """Make the runs, and write table and figure."""
+def study(options: DesignOptions) -> None:
+    """Make the runs that are missing, and write tables and figure."""
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.problem == "ldft2d":
-        main([
-            "sweep", str(CAUSES), f"out={options.study / 'causes'}", "device=cpu", "threads=1",
-            f"workers={options.workers}",
-        ])  # fmt: skip
-    direct = direct_errors(options)
-    rules = {**compared(options), "direct": direct}
-    text = ["Errors of single designs, the median run of each rule; `direct` is optimisation of",
-            f"the matrix itself, the best of {options.restarts} starts.\n",
-            designs_table(rules, direct)]  # fmt: skip
-    if options.problem == "ldft2d":
-        text += ["\nSuspected causes, 20 s on one core, median of two seeds.\n"]
-        text += [causes_table(options)]
-    name = "ldft" if options.problem == "ldft2d" else options.problem
-    (options.out / f"{name}.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    draw(rules).savefig(options.out / f"{name}.png", dpi=130)
-    pd.DataFrame({k: v["test"] for k, v in rules.items() if len(v["test"]) == 64}).round(4).to_csv(
-        options.out / f"{name}_errors.csv", index=False
+    errors = {**rule_errors(options), DIRECT: direct_errors(options)}
+    text = (
+        f"Designs of {options.problem}, one by one: the median run of each rule; `{DIRECT}` is "
+        f"optimisation of the matrix itself, the best of {options.restarts} starts.\n"
+        + designs_table(errors, bank_errors(options))
     )
-    print("\n".join(text))
+    (options.out / f"{options.problem}.md").write_text(text, encoding="utf-8")
+    draw(errors, options.problem).savefig(options.out / f"{options.problem}.png", dpi=110)
+    table = {f"{method} {name}": e for method, sets in errors.items() for name, e in sets.items()}
+    pd.DataFrame(table).round(4).to_csv(options.out / f"{options.problem}_errors.csv", index=False)
+    print(text)
+    if options.causes:
+        out = options.study / "causes"
+        main(["sweep", str(CAUSES), f"out={out}", "device=cpu", "threads=1",
+              f"workers={options.workers}"])  # fmt: skip
+        text = causes_table(analysis.load(out), options.problem)
+        (options.out / "ldft_causes.md").write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
-    try:
-        if sys.argv[1:] in (["help"], ["--help"], ["-h"]):
-            print(arguments.help_text(CauseOptions, "ldft"))
-        else:
-            flat = arguments.flat_arguments(sys.argv[1:])
-            study(arguments.parse(CauseOptions, flat, "ldft"))
-    except OptionError as error:
-        sys.exit(f"{error.key}={error.value}: {error.reason}")
+    sys.exit(script(DesignOptions, study, __doc__, sys.argv[1:]))

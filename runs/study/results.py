@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 from claims import Claim, tested_claims
 
-from physopt import analysis, arguments
+from physopt import analysis
 from physopt.analysis.learning_rates import plot_learning_rates
-from physopt.analysis.words import amount, interval
+from physopt.analysis.words import amount, interval, markdown_table
 from physopt.options import OptionError, Options
+from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 PROBLEMS = (
@@ -69,11 +70,11 @@ def scores_text(scores: pd.DataFrame, order: list[str]) -> str:
     heads = [f"`{case}`<br>{table['metric'].iloc[0]}" for case, table in cases.items()]
     targets = [f"to {amount(table['target'].iloc[0])}" for table in cases.values()]
     best = {case: table["median"].min() for case, table in cases.items()}
-    lines = [_line(["rule", *heads]), _line(["---"] * (1 + len(heads))), _line(["", *targets])]
+    rows = [["", *targets]]
     for rule in sorted(scores["method"].unique()):
         cells = [_cell(table, rule, best[case]) for case, table in cases.items()]
-        lines.append(_line([f"`{rule}`", *cells]))
-    return "\n".join(lines) + "\n"
+        rows.append([f"`{rule}`", *cells])
+    return markdown_table(["rule", *heads], rows)
 
 
 def _cell(table: pd.DataFrame, rule: str, best: float) -> str:
@@ -91,21 +92,9 @@ def _cell(table: pd.DataFrame, rule: str, best: float) -> str:
 
 def claims_text(claims: list[Claim]) -> str:
     """Return the claims as a table."""
-    lines = [_line(["claim", "source", "measured here", "verdict"]), _line(["---"] * 4)]
-    lines += [_line([c.claim, c.source, c.measured, f"**{c.verdict}**"]) for c in claims]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    rows = [[c.claim, c.source, c.measured, f"**{c.verdict}**"] for c in claims]
+    return markdown_table(["claim", "source", "measured here", "verdict"], rows)
 
 
 if __name__ == "__main__":
-    try:
-        if sys.argv[1:] in (["help"], ["--help"], ["-h"]):
-            print(arguments.help_text(ResultOptions, "results"))
-        else:
-            flat = arguments.flat_arguments(sys.argv[1:])
-            write_results(arguments.parse(ResultOptions, flat, "results"))
-    except OptionError as error:
-        sys.exit(f"{error.key}={error.value}: {error.reason}")
+    sys.exit(script(ResultOptions, write_results, __doc__, sys.argv[1:]))
