@@ -28,11 +28,20 @@ CLAIMS = HERE / "claims.toml"
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a run on a problem may spend; a trial of tuning has half of both."""
+
+    seconds: float
+    """Of training."""
+    heldout: int = 64
+    """Samples in each held-out set; few where to evaluate them takes longer than to train."""
+
+
+@dataclass(frozen=True)
 class Version:
     """What is compared, and how long."""
 
-    problems: dict[str, float]
-    """Training seconds of a run on each problem; a trial of tuning has half of them."""
+    problems: dict[str, Budget]
     rules: tuple[str, ...]
     seeds: int
     trials: int
@@ -42,8 +51,9 @@ class Version:
 VERSIONS = {
     "full": Version(
         problems={
-            "oscillators": 8.0, "quantum": 8.0, "poisson8": 8.0, "burgers": 8.0,
-            "ldft2d": 20.0, "ldft3d": 20.0, "ldft_hysteresis": 20.0, "poisson": 20.0, "heat": 20.0,
+            "oscillators": Budget(8), "quantum": Budget(8), "poisson8": Budget(8),
+            "burgers": Budget(8), "ldft2d": Budget(20), "ldft3d": Budget(20, 32),
+            "ldft_hysteresis": Budget(20, 32), "poisson": Budget(20, 32), "heat": Budget(20, 32),
         },
         rules=(
             "adam", "sgd", "muon", "lbfgs", "sip", "hig", "gauss_newton", "metropolis", "open_es",
@@ -52,7 +62,10 @@ VERSIONS = {
         seeds=5, trials=5, claims=True,
     ),
     "short": Version(
-        problems={"oscillators": 2.0, "quantum": 2.0, "poisson8": 2.0, "ldft2d": 4.0},
+        problems={
+            "oscillators": Budget(2), "quantum": Budget(2), "poisson8": Budget(2),
+            "ldft2d": Budget(4),
+        },
         rules=("adam", "sip", "hig", "gauss_newton", "metropolis"),
         seeds=2, trials=3, claims=False,
     ),
@@ -101,24 +114,25 @@ def study(options: StudyOptions) -> int:
         raise OptionError(StudyOptions, "problem", options.problem, reason)
     codes = []
     for problem in problems:
-        seconds = version.problems[problem]
+        budget = version.problems[problem]
         codes.append(_call(
-            "tune", f"problem={problem}", f"rule={','.join(rules)}", f"seconds={seconds / 2:g}",
-            f"trials={version.trials}", f"out={out / 'tuning' / problem}", "heldout_size=32",
+            "tune", f"problem={problem}", f"rule={','.join(rules)}",
+            f"seconds={budget.seconds / 2:g}", f"heldout_size={budget.heldout // 2}",
+            f"trials={version.trials}", f"out={out / 'tuning' / problem}",
             f"tuned={out / 'tuned.toml'}", *common,
         ))  # fmt: skip
         codes.append(_call(
             "sweep", str(out / "tuned.toml"), f"problem={problem}", f"rule={','.join(rules)}",
-            f"seconds={seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
-            f"out={out / 'results'}", "heldout_size=64", *common[1:],
+            f"seconds={budget.seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
+            f"out={out / 'results'}", f"heldout_size={budget.heldout}", *common[1:],
         ))  # fmt: skip
     written = HERE / "out" if options.version == "full" else out / "out"
     if version.claims and options.problem == options.rule == "all":
         codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
         for problem in (name for name in problems if name.startswith("ldft")):
             ldft.study(ldft.DesignOptions(
-                problem, causes=problem == "ldft2d", workers=options.workers, study=out,
-                out=written,
+                problem, causes=problem == "ldft2d", heldout_size=version.problems[problem].heldout,
+                workers=options.workers, study=out, out=written,
             ))  # fmt: skip
     results.write_results(results.ResultOptions(out, written))
     return max(codes)
