@@ -24,7 +24,7 @@ def begin(config: RunConfig, display: Display | None = None) -> RunFolder:
     """
     settings = config.settings
     chosen = devices.select(settings.device, settings.devices)
-    parallel.mesh_of(chosen, settings.batch_size)
+    parallel.mesh_of(chosen, settings.batch_size)  # refuses before a folder is made
     folder = RunFolder(config.folder(chosen[0].device_kind))
     if settings.start is not None:
         start.network_of(settings.start, config.problem, settings.network)

@@ -1,4 +1,4 @@
-"""Pairs: options with which a rule trains a problem stably, where its own defaults do not.
+"""Pairs: options that suit a rule on one problem, where its own would diverge or crawl.
 
 The one place that knows a problem and a rule by name together. What a user gives prevails over this
 table, and the table over a rule's defaults.

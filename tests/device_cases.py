@@ -4,7 +4,6 @@ A process of its own, since JAX counts the devices of the host once, at its star
 """
 
 import json
-import re
 import sys
 
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from physopt.prepare import prepare
 from physopt.problems.ldft.named import LDFT2D
 from physopt.problems.oscillators import Oscillators
 from physopt.train import compile_program, initial_carry
+from tests.benchmarks.bench_devices import collectives as collectives_of
 from tests.tiny import Tiny
 
 COUNT = 8
@@ -76,8 +76,7 @@ def collectives(problem, rule):
         setup = prepare(config, parallel.mesh_of(chosen, COUNT))
         carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
         program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
-    names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    return sorted(set(re.findall(rf" ({names})(?:-start)?\(", program.compiled.as_text() or "")))
+    return sorted(collectives_of(program.compiled.as_text() or ""))
 
 
 def refusals(folder):

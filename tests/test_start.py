@@ -139,8 +139,8 @@ def test_the_best_parameters_are_those_of_the_targets_metric(tmp_path):
 
     @dataclasses.dataclass(frozen=True)
     class Ascent(Descent):
-        def update(self, *given):
-            updates, state, info = super().update(*given)
+        def update(self, objective, params, state, batch, key):
+            updates, state, info = super().update(objective, params, state, batch, key)
             return jax.tree.map(lambda u: -u, updates), state, info
 
     climbing = physopt.run(Contrary(), Ascent(), steps=20, out=tmp_path)

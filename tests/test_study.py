@@ -98,3 +98,20 @@ def test_learning_rates_stand_in_units_of_the_best():
     np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.1, 1, 10, 100])
     # A trial that failed stands at three times the worst.
     np.testing.assert_allclose(np.asarray(line.get_ydata()), [2, 1, 3, 9])
+
+
+def test_errors_stand_by_batch_size_where_there_are_several(tmp_path):
+    for size, error in ((16, 0.2), (128, 0.1)):
+        write_run(tmp_path, "p", "hig", 0, [1.0, error], batch_size=size)
+    write_run(tmp_path, "p", "sip", 0, [1.0, 0.5])
+    for path in tmp_path.rglob("config.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 8.0}))
+    text = results.batch_sizes_text(analysis.load(tmp_path))
+    assert text.splitlines()[2:] == ["| `p` | `hig` | 8 s | error |  | 0.2 (10) | 0.1 (10) |"]
+
+
+def test_a_target_is_that_of_the_problem_today(tmp_path):
+    write_run(tmp_path, "oscillators", "adam", 0, [1.0, 0.5], target=("error", 0.7))
+    frame = results.with_todays_targets(analysis.load(tmp_path))
+    assert set(frame["target_metric"]) == {"squared_error"}
+    assert set(frame["target_value"]) == {1e-3}

@@ -124,7 +124,6 @@ class InverseDesign(Problem):
     interaction_ratio: NonNegativeFloat = 1.5
     """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 water wets it."""
 
-    target: ClassVar = ("area_percent", 2.0)
     test_sets: ClassVar = ("procedural",)
     tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4}
     desorption: ClassVar[bool] = False

@@ -1,4 +1,7 @@
-"""The inverse-design problems by name: square lattice, cubic lattice, and hysteresis."""
+"""The inverse-design problems by name: square lattice, cubic lattice, and hysteresis.
+
+The target of each is the error that the source reports for its networks, on its own test set.
+"""
 
 import dataclasses
 from typing import Annotated, ClassVar, Literal
@@ -19,6 +22,7 @@ class LDFT2D(InverseDesign):
     """
 
     dimensions: ClassVar[int] = 2
+    target: ClassVar = ("area_percent", 3.3)
     defaults: ClassVar = {"batch_size": 8, "steps": 1000, "log_every": 50, "heldout_size": 64}
 
 
@@ -34,6 +38,7 @@ class LDFT3D(InverseDesign):
     size: Annotated[int, Bounds(2)] = 10
 
     dimensions: ClassVar[int] = 3
+    target: ClassVar = ("area_percent", 2.93)
     defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 150, "heldout_size": 64}
 
 
@@ -51,5 +56,5 @@ class LDFTHysteresis(InverseDesign):
     """Of the lattice; a cubic one of 20^3 sites is large, so set the size too."""
 
     desorption: ClassVar[bool] = True
-    target: ClassVar = ("area_percent", 4.0)
+    target: ClassVar = ("area_percent", 4.7)
     defaults: ClassVar = {"batch_size": 8, "steps": 600, "log_every": 50, "heldout_size": 64}

@@ -3,7 +3,7 @@
     python runs/study/results.py [study=FOLDER] [out=FOLDER]
 
 Reads what `python runs/study` made, as far as it is there, and writes scores.csv, scores.md,
-curves.png, sensitivity.png, claims.md and report.html.
+curves.png, sensitivity.png, claims.md, batch_sizes.md and report.html.
 """
 
 import os
@@ -16,8 +16,10 @@ from claims import Claim, tested_claims
 
 from physopt import analysis
 from physopt.analysis.learning_rates import plot_learning_rates
+from physopt.analysis.scores import run_errors
 from physopt.analysis.words import amount, interval, markdown_table
 from physopt.options import OptionError, Options
+from physopt.registry import find
 from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +49,7 @@ def write_results(options: ResultOptions) -> None:
     if frame.empty:
         raise OptionError(ResultOptions, "study", options.study, "holds no runs")
     order = [name for name in PROBLEMS if name in set(frame["case"])]
+    frame = with_todays_targets(frame)
     frame = frame.sort_values("case", key=lambda c: c.map(order.index), kind="stable")
     scores = analysis.score_table(frame)
     scores.round(8).to_csv(out / "scores.csv", index=False)
@@ -56,9 +59,50 @@ def write_results(options: ResultOptions) -> None:
     if trials:
         plot_learning_rates(pd.concat(trials)).savefig(out / "sensitivity.png", dpi=110)
     claims = tested_claims(frame, options.study / "claims")
+    if (options.study / "claims").is_dir():
+        text = batch_sizes_text(analysis.load(options.study / "claims"))
+        (out / "batch_sizes.md").write_text(text, encoding="utf-8")
     (out / "claims.md").write_text(claims_text(claims), encoding="utf-8")
     analysis.write_report(frame, os.path.relpath(out / "report.html"))
     print("\n".join(str(path) for path in sorted(out.iterdir())))
+
+
+def with_todays_targets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves with the targets that the problems have now.
+
+    A record has that of its day. What counts as solved is judged afterwards, and no number of a run
+    depends on it.
+    """
+    targets = {name: find("problem", name).target for name in frame["problem"].unique()}
+    metric, value = ({name: t[k] for name, t in targets.items() if t} for k in (0, 1))
+    return frame.assign(
+        target_metric=frame["problem"].map(metric), target_value=frame["problem"].map(value)
+    )
+
+
+def batch_sizes_text(curves: pd.DataFrame) -> str:
+    """Return the final errors by batch size, of the runs for single claims, as a table.
+
+    A cell holds the median error and the updates. A row has one budget in seconds; the learning
+    rate of HIG follows the batch size.
+    """
+    errors = run_errors(curves)
+    errors["updates"] = errors["folder"].map(curves.groupby("folder")["step"].max())
+    errors = errors[errors["budget_seconds"].notna()]
+    sizes = sorted(errors["batch_size"].unique())
+    rows = []
+    for (problem, rule, seconds), group in errors.groupby(["problem", "rule", "budget_seconds"]):
+        if group["batch_size"].nunique() == 1:
+            continue
+        row = [f"`{problem}`", f"`{rule}`", f"{seconds:g} s", group["metric"].iloc[0]]
+        for size in sizes:
+            one = group[group["batch_size"] == size]
+            median, updates = one["final_error"].median(), one["updates"].median()
+            row.append(f"{amount(median)} ({amount(updates)})" if len(one) else "")
+        rows.append(row)
+    return markdown_table(
+        ["problem", "rule", "budget", "metric", *[f"b = {size:g}" for size in sizes]], rows
+    )
 
 
 def scores_text(scores: pd.DataFrame, order: list[str]) -> str:
