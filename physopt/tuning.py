@@ -7,8 +7,9 @@ sensitivity_*.png how the score depends on each option
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -43,33 +44,32 @@ def foreseen(studies: Sequence[Study], options: TuneOptions) -> list[Study]:
     What no pilot has measured yet is measured by one in a temporary folder. Raises OptionError as
     `tune` does.
     """
-    pilots = {index: study.pilot() for index, study in enumerate(studies) if study.per}
-    found = list(studies)
-    rows = survey(list(pilots.values()), options).rows
-    for index, row in zip(pilots, rows, strict=True):
-        if row.earlier:
-            found[index] = found[index].in_units(RunFolder(row.folder))
-    rest = [index for index, row in zip(pilots, rows, strict=True) if not row.earlier]
+    scaled = [study for study in studies if study.per]
+    rows = survey([study.pilot() for study in scaled], options).rows
     with tempfile.TemporaryDirectory() as folder:
-        measured = _in_units([found[index] for index in rest], options, None, Path(folder))
-    for index, study in zip(rest, measured, strict=True):
-        found[index] = study
-    return found
+        aside = {
+            study.names: Path(folder)
+            for study, row in zip(scaled, rows, strict=True)
+            if not row.earlier
+        }
+        return _in_units(studies, options, None, aside)
 
 
 def _in_units(
     studies: Sequence[Study],
     options: TuneOptions,
     display: Display | None,
-    out: Path | None = None,
+    aside: Mapping[tuple[str, str], Path] = MappingProxyType({}),
 ) -> list[Study]:
-    """Measure the units of those problems on which a range depends, by runs recorded in `out`."""
-    pilots = {index: study.pilot(out) for index, study in enumerate(studies) if study.per}
+    """Measure the units of those problems on which a range depends.
+
+    The runs that do so are recorded beside the trials, or in the folders `aside`.
+    """
+    pilots = [study.pilot(aside.get(study.names)) for study in studies if study.per]
     if not pilots:
         return list(studies)
-    rows = _uninterrupted(sweep(list(pilots.values()), options, display))
-    measured = {index: RunFolder(row.folder) for index, row in zip(pilots, rows, strict=True)}
-    return [s.in_units(measured[i]) if i in measured else s for i, s in enumerate(studies)]
+    rows = iter(_uninterrupted(sweep(pilots, options, display)))
+    return [s.in_units(RunFolder(next(rows).folder)) if s.per else s for s in studies]
 
 
 def _uninterrupted(rows: list[Row]) -> list[Row]:
