@@ -148,7 +148,7 @@ def flat_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def value_text(value: Any) -> str:
     """Write a value of a TOML file as it would be typed."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ",".join(map(value_text, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()

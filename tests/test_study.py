@@ -14,12 +14,14 @@ from physopt import analysis
 from physopt.analysis.learning_rates import plot_learning_rates
 from physopt.config import from_words
 from physopt.plan import planned_runs, read_request
+from physopt.records import RunFolder
 from physopt.registry import names
 
 STUDY = Path(__file__).resolve().parent.parent / "runs" / "study"
 sys.path.insert(0, str(STUDY))
 
 import claims  # noqa: E402
+import ldft  # noqa: E402
 import results  # noqa: E402
 
 
@@ -115,3 +117,27 @@ def test_a_target_is_that_of_the_problem_today(tmp_path):
     frame = results.with_todays_targets(analysis.load(tmp_path))
     assert set(frame["target_metric"]) == {"squared_error"}
     assert set(frame["target_value"]) == {1e-3}
+
+
+def test_what_a_cause_changed_is_told_as_it_is_typed(tmp_path):
+    """Options that suit the pair are not changes; those of problem, rule and batch are."""
+    words = ["problem=ldft2d", "rule=hig", "rule.damping=0.5", "batch_size=2", "problem.points=20"]
+    config = from_words([*words, f"out={tmp_path}"])
+    folder = RunFolder(tmp_path / "run")
+    folder.write("config.json", config.record())
+    assert ldft.changed(str(folder.path)) == "problem.points=20 rule.damping=0.5 batch_size=2"
+
+
+def test_designs_are_told_apart_by_what_any_matrix_reaches():
+    """Two targets of four are reached by one of the two who try; FAILED is above 10 %."""
+    errors = {
+        "adam": {"test": np.array([0.5, 2.0, 4.0, 20.0])},
+        "direct": {"test": np.array([0.9, 0.8, 3.0, 9.0])},
+    }
+    text = ldft.designs_table(errors, {"fixed_matrix": {"test": 30.0}})
+    assert "2 of 4 simulated and optimised targets" in text
+    direct, adam, fixed = text.splitlines()[-3:]
+    assert direct == "| `direct` | 1.95 | 0 % | 3.42 | 0.85 | 6 |"
+    assert adam == "| `adam` | 3 | 25 % | 6.62 | 1.25 | 12 |"
+    assert fixed == "| fixed matrix |  |  | 30 |  |  |"
+    assert len(ldft.draw(errors, "ldft2d").axes) == 1

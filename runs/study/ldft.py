@@ -23,10 +23,13 @@ from physopt import analysis, devices
 from physopt.analysis.scores import run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
+from physopt.arguments import value_text
 from physopt.cli import main
+from physopt.config import from_words
 from physopt.data import held_out_samples, held_out_sets
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign
+from physopt.records import RunFolder
 from physopt.registry import find
 from physopt.script import script
 from physopt.train import evaluate, evaluation_chunk
@@ -168,22 +171,38 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def causes_table(frame: pd.DataFrame, problem: str) -> str:
+def causes_table(frame: pd.DataFrame) -> str:
     """Return the runs of the causes, a row a setting, best first; medians over seeds."""
     finals = run_errors(frame)
-    procedural = run_errors(frame.assign(target_metric=f"{METRIC}_procedural", **{
-        f"validation_{METRIC}_procedural": frame[f"validation_{METRIC}"]
-    }))  # fmt: skip
-    finals["procedural"] = procedural["final_error"]
-    finals["updates"] = finals["folder"].map(frame.groupby("folder")["step"].max())
+    by_folder = frame.groupby("folder")
+    finals["updates"] = finals["folder"].map(by_folder["step"].max())
+    finals["changed"] = finals["folder"].map(changed)
+    best = frame.loc[by_folder[f"validation_{METRIC}"].idxmin()].set_index("folder")
+    finals["procedural"] = finals["folder"].map(best[f"{METRIC}_procedural"])
     rows = []
-    for (case, method), group in finals.groupby(["case", "method"]):
-        changed = str(case).removeprefix(problem).strip(" ,()")
-        name = f"`{method}`{', ' if changed else ''}{changed}"
-        rows.append((name, *(group[c].median() for c in ("updates", "final_error", "procedural"))))
-    rows.sort(key=lambda row: row[2])
-    heads = ["rule, and what is changed", "updates", "area error, %", "procedural, %"]
-    return markdown_table(heads, [(n, f"{u:.0f}", amount(e), amount(p)) for n, u, e, p in rows])
+    for names, group in finals.groupby(["rule", "changed"]):
+        errors = [amount(group[column].median()) for column in ("final_error", "procedural")]
+        spread = f"{amount(group['final_error'].min())} to {amount(group['final_error'].max())}"
+        updates = f"{group['updates'].median():.0f}"
+        order = group["final_error"].median()
+        rows.append((order, [f"`{names[0]}`", names[1], updates, errors[0], spread, errors[1]]))
+    heads = ["rule", "what is changed", "updates", "area error, %", "seeds", "procedural, %"]
+    return markdown_table(heads, [row for _, row in sorted(rows)])
+
+
+def changed(folder: str) -> str:
+    """Name the options of a run that are not those of its problem and rule, as they are typed."""
+    record = RunFolder(folder).read("config.json")
+    kinds = ("problem", "rule")
+    usual = from_words([f"{kind}={record[kind]['name']}" for kind in kinds]).record()
+    found = {}
+    for kind in kinds:
+        texts = {key: value_text(value) for key, value in record[kind].items()}
+        differs = (key for key in texts if texts[key] != value_text(usual[kind].get(key)))
+        found |= {f"{kind}.{key}": texts[key] for key in differs}
+    if record["batch_size"] != usual["batch_size"]:
+        found["batch_size"] = str(record["batch_size"])
+    return " ".join(f"{key}={text}" for key, text in found.items())
 
 
 @styled
@@ -224,7 +243,7 @@ def study(options: DesignOptions) -> None:
         out = options.study / "causes"
         main(["sweep", str(CAUSES), f"out={out}", "device=cpu", "threads=1",
               f"workers={options.workers}"])  # fmt: skip
-        text = causes_table(analysis.load(out), options.problem)
+        text = causes_table(analysis.load(out))
         (options.out / "ldft_causes.md").write_text(text, encoding="utf-8")
         print(text)
 
