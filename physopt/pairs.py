@@ -13,6 +13,8 @@ from physopt.registry import name_of
 _LDFT = {
     "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1, "schedule": "cosine"},
     "gauss_newton": {"learning_rate": 5.0},
+    # An inverse step costs a Jacobian: more of the network's small steps towards it are cheap.
+    "sip": {"repeat": 4},
 }
 
 # 64 x 64 outputs a sample: no Gram matrix fits, and each Krylov step costs two network sweeps.
