@@ -54,8 +54,8 @@ VERSIONS = {
         problems={
             "oscillators": Budget(8), "quantum": Budget(8), "poisson8": Budget(8),
             "burgers": Budget(8), "ldft2d": Budget(20), "ldft3d": Budget(20, 32, 3),
-            "ldft_hysteresis": Budget(20, 32, 3), "poisson": Budget(20, 32, 3),
-            "heat": Budget(20, 32, 3),
+            "ldft_hysteresis": Budget(20, 32, 3), "poisson": Budget(12, 32, 3),
+            "heat": Budget(12, 32, 3),
         },
         rules=(
             "adam", "sgd", "muon", "lbfgs", "sip", "hig", "gauss_newton", "metropolis", "open_es",
