@@ -37,6 +37,8 @@ class Budget:
     """Samples in each held-out set; few where to evaluate them takes longer than to train."""
     trials: int = 5
     """Of tuning, for each rule; the first has its own options."""
+    restarts: int = 4
+    """Of the direct optimisation of LDFT designs."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ VERSIONS = {
     "full": Version(
         problems={
             "oscillators": Budget(8), "quantum": Budget(8), "poisson8": Budget(8),
-            "burgers": Budget(8), "ldft2d": Budget(20), "ldft3d": Budget(20, 32, 3),
-            "ldft_hysteresis": Budget(20, 32, 3), "poisson": Budget(12, 32, 3),
+            "burgers": Budget(8), "ldft2d": Budget(20), "ldft3d": Budget(20, 32, 3, 2),
+            "ldft_hysteresis": Budget(20, 32, 3, 2), "poisson": Budget(12, 32, 3),
             "heat": Budget(12, 32, 3),
         },
         rules=(
@@ -132,9 +134,10 @@ def study(options: StudyOptions) -> int:
     if version.claims and options.problem == options.rule == "all":
         codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
         for problem in (name for name in problems if name.startswith("ldft")):
+            budget = version.problems[problem]
             ldft.study(ldft.DesignOptions(
-                problem, causes=problem == "ldft2d", heldout_size=version.problems[problem].heldout,
-                workers=options.workers, study=out, out=written,
+                problem, restarts=budget.restarts, heldout_size=budget.heldout,
+                causes=problem == "ldft2d", workers=options.workers, study=out, out=written,
             ))  # fmt: skip
     results.write_results(results.ResultOptions(out, written))
     return max(codes)
