@@ -17,8 +17,8 @@ from typing import Literal
 
 import ldft
 import results
+from commands import call
 
-from physopt.cli import main
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.registry import suggest
 from physopt.script import script
@@ -119,20 +119,20 @@ def study(options: StudyOptions) -> int:
     codes = []
     for problem in problems:
         budget = version.problems[problem]
-        codes.append(_call(
+        codes.append(call(
             "tune", f"problem={problem}", f"rule={','.join(rules)}",
             f"seconds={budget.seconds / 2:g}", f"heldout_size={budget.heldout // 2}",
             f"trials={budget.trials}", f"out={out / 'tuning' / problem}",
             f"tuned={out / 'tuned.toml'}", *common,
         ))  # fmt: skip
-        codes.append(_call(
+        codes.append(call(
             "sweep", str(out / "tuned.toml"), f"problem={problem}", f"rule={','.join(rules)}",
             f"seconds={budget.seconds:g}", f"seed={','.join(map(str, range(version.seeds)))}",
             f"out={out / 'results'}", f"heldout_size={budget.heldout}", *common[1:],
         ))  # fmt: skip
     written = HERE / "out" if options.version == "full" else out / "out"
     if version.claims and options.problem == options.rule == "all":
-        codes.append(_call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
+        codes.append(call("sweep", str(CLAIMS), f"out={out / 'claims'}", *common[2:]))
         for problem in (name for name in problems if name.startswith("ldft")):
             budget = version.problems[problem]
             ldft.study(ldft.DesignOptions(
@@ -141,14 +141,6 @@ def study(options: StudyOptions) -> int:
             ))  # fmt: skip
     results.write_results(results.ResultOptions(out, written))
     return max(codes)
-
-
-def _call(*words: str) -> int:
-    print(f"\n$ python -m physopt {' '.join(words)}", flush=True)
-    code = main(list(words))
-    if code == 130:
-        raise KeyboardInterrupt
-    return code
 
 
 if __name__ == "__main__":

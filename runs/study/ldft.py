@@ -16,6 +16,7 @@ from typing import Literal
 import jax
 import numpy as np
 import pandas as pd
+from commands import call
 from matplotlib.figure import Figure
 
 import physopt
@@ -24,7 +25,6 @@ from physopt.analysis.scores import run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
 from physopt.arguments import value_text
-from physopt.cli import main
 from physopt.config import from_words
 from physopt.data import held_out_samples, held_out_sets
 from physopt.options import Options, PositiveInt
@@ -93,14 +93,14 @@ def design_errors(folder: str | Path) -> Errors:
 def direct_errors(options: DesignOptions) -> Errors:
     """Return the least error, over the starts, of a matrix that is optimised itself."""
     out = options.study / DIRECT
-    main([
+    call(
         "sweep", f"problem={options.problem}", "rule=adam", "rule.learning_rate=0.3",
         "rule.schedule=cosine", "network=none", f"batch_size={options.heldout_size}",
         f"heldout_size={options.heldout_size}", f"steps={options.steps}",
         f"log_every={max(1, options.steps // 5)}",
         f"seed={','.join(map(str, range(options.restarts)))}", f"out={out}", "device=cpu",
         "threads=1", f"workers={options.workers}",
-    ])  # fmt: skip
+    )  # fmt: skip
     starts = [design_errors(run) for run in analysis.load(out / options.problem)["folder"].unique()]
     return {name: np.min([errors[name] for errors in starts], axis=0) for name in starts[0]}
 
@@ -241,8 +241,8 @@ def study(options: DesignOptions) -> None:
     print(text)
     if options.causes:
         out = options.study / "causes"
-        main(["sweep", str(CAUSES), f"out={out}", "device=cpu", "threads=1",
-              f"workers={options.workers}"])  # fmt: skip
+        call("sweep", str(CAUSES), f"out={out}", "device=cpu", "threads=1",
+             f"workers={options.workers}")  # fmt: skip
         text = causes_table(analysis.load(out))
         (options.out / "ldft_causes.md").write_text(text, encoding="utf-8")
         print(text)
