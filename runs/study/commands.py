@@ -4,7 +4,7 @@ from physopt.cli import main
 
 
 def call(*words: str) -> int:
-    """Print and carry out a command; return its exit code. Raises KeyboardInterrupt after Ctrl-C."""
+    """Print and carry out a command; return its exit code. Raises KeyboardInterrupt on Ctrl-C."""
     print(f"\n$ python -m physopt {' '.join(words)}", flush=True)
     code = main(list(words))
     if code == 130:
