@@ -74,14 +74,19 @@ class _Spectrum(NamedTuple):
 
 
 def _spectrum(
-    eigenvalues: Array, kappa: Array, rcond: Array, damping: Array, noise: Array
+    eigenvalues: Array,
+    kappa: Array,
+    rcond: Array,
+    damping: Array,
+    noise: Array,
+    floor: Array | float = 0.0,
 ) -> _Spectrum:
     """Weights s^(kappa - 1) of the Gram matrix's ascending eigenvalues s^2, cut off or damped."""
     s = jnp.sqrt(jnp.maximum(eigenvalues, 0))
     largest = s[-1]
     # Positive powers do not amplify rounding: kappa = 1 with rcond = 0 keeps everything, exactly.
     cutoff = jnp.maximum(jnp.where(damping > 0, 0, rcond), jnp.where(kappa < 1, noise, 0))
-    kept = (s >= cutoff * largest) & (largest > 0)
+    kept = (s >= cutoff * largest) & (s > jnp.where(kappa < 1, floor, 0)) & (largest > 0)
     square = s**2 + (damping * largest) ** 2
     # The inner where keeps 0^negative, and its derivative, out of the discarded branch.
     weights = jnp.where(kept, jnp.where(kept & (square > 0), square, 1) ** ((kappa - 1) / 2), 0)
@@ -91,11 +96,9 @@ def _spectrum(
     return _Spectrum(weights, jnp.sum(counted, dtype=s.dtype), smallest, largest, quartiles)
 
 
-def _apply_power(
-    vector: Array, gram: Array, kappa: Array, rcond: Array, damping: Array, noise: Array
-) -> GramPower:
+def _apply_power(vector: Array, gram: Array, *options: Array) -> GramPower:
     eigenvalues, vectors = jnp.linalg.eigh(gram)
-    spectrum = _spectrum(eigenvalues, kappa, rcond, damping, noise)
+    spectrum = _spectrum(eigenvalues, *options)
     projected = jnp.matmul(vectors.T, vector, precision=HIGHEST)
     coefficients = jnp.matmul(vectors, spectrum.weights * projected, precision=HIGHEST)
     return GramPower(coefficients, *spectrum[1:])
@@ -193,7 +196,9 @@ def gram_power(
 
     gram: [n, n], symmetric, best in float64; vector: [n]. Options as in `spectral_power`; the
     noise below which components are dropped is that of the coarser of the Gram matrix's dtype and
-    `dtype`. Coefficients have the vector's dtype.
+    `dtype`. Coefficients have the vector's dtype; components with s below its smallest normal
+    number to the power 0.4 (6e-16 in float32) are dropped for kappa < 1, since s^(kappa - 1) times
+    a residual would overflow it.
     Raises ValueError as `spectral_power` does; warns if G is coarser than float64 and the cutoff is
     below 1e-2.
     """
@@ -202,7 +207,8 @@ def gram_power(
         raise ValueError(f"expected a gram [n, n] and a vector [n], got {shape} and {length}")
     gram_dtype = max(real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
     _check_options(gram_dtype, rcond, damping)
-    options = kappa, rcond, damping, _noise(gram_dtype)
+    floor = float(jnp.finfo(real_array(vector).dtype).tiny) ** 0.4
+    options = kappa, rcond, damping, _noise(gram_dtype), floor
     arrays = [real_array(v) for v in (vector, gram, *options)]
     result = _evaluate_power(dtype, arrays[0].dtype, *arrays)
     return result._replace(rank=lax.convert_element_type(result.rank, np.int32))

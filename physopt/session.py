@@ -216,7 +216,8 @@ class Session:
 
     def _verdict(self, row: dict[str, Any]) -> Outcome | None:
         """Say whether an evaluation ends the run."""
-        for name in ("train_loss", "validation_loss"):
+        # Physics may answer NaN parameters by finite numbers, but no update by them has a norm.
+        for name in ("train_loss", "validation_loss", "update_norm"):
             if not math.isfinite(row[name]):
                 return Outcome("diverged", f"{name} is {row[name]} at step {row['step']}")
         if self.config.settings.stop_at_target and self.config.problem.target:

@@ -42,6 +42,27 @@ def test_relaxations_end_binary_and_have_their_derivatives():
     np.testing.assert_allclose(jnp.where(edges, 0, slope("straight_through", 1.0)), inside)
 
 
+def test_what_is_no_number_is_no_matrix():
+    """NaN pre-activations have no isotherm, and nobody sweeps for one up to the limit."""
+    problem = LDFT2D(**SMALL)
+    x = jnp.full((2, 6, 6), 0.5).at[0].set(jnp.nan)
+    samples = held_out_samples(problem, 1)
+    batch = jax.tree.map(lambda leaf: leaf[:2], samples).at(jnp.ones(2))
+
+    def measured(x):
+        y, slope = problem.linearize(x, batch)
+        return y, slope, problem.metrics(x, y, batch), problem.loss(y, batch)
+
+    y, slope, metrics, loss = jax.jit(measured)(x)
+    for values in (y, slope, loss, metrics["area_percent"], metrics["porosity"]):
+        assert np.isnan(values[0]).all()
+        assert np.isfinite(values[1]).all()
+    settings = {"dimensions": 2, "spacing": 0.1, "return_convergence": True}
+    _, convergence = jax.jit(lambda eta: isotherm(eta, **settings))(jax.nn.sigmoid(x))
+    assert convergence.sweeps[0].max() < 100
+    assert convergence.unconverged[0] == 10
+
+
 def test_penalties_have_known_values():
     board = jnp.indices((6, 6)).sum(0) % 2.0
     stripes = jnp.indices((6, 6))[0] % 2.0

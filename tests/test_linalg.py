@@ -292,3 +292,19 @@ class TestFloat32Program:
 def test_errors_say_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kappa", [-1.0, -0.5])
+def test_a_vanishing_jacobian_has_no_coefficients_that_overflow(kappa):
+    """s^(kappa - 1) of s = 1e-26 is beyond float32: such components are dropped, others kept."""
+    scales, rank = np.array([1.0, 1e-3, 1e-26]), {}
+    with jax.enable_x64(True):
+        for factor in (1.0, 1e-26):
+            gram = jnp.asarray(np.diag((factor * scales) ** 2))
+            for dtype in (np.float32, np.float64):
+                found = gram_power(gram, jnp.ones(3, dtype), kappa, rcond=0.0)
+                rank[factor, np.finfo(dtype).bits] = int(found.rank)
+                kept = np.arange(3) < int(found.rank)
+                expected = np.where(kept, (factor * scales) ** (kappa - 1), 0)
+                np.testing.assert_allclose(found.coefficients, expected, rtol=1e-6)
+    assert rank == {(1.0, 32): 2, (1.0, 64): 2, (1e-26, 32): 0, (1e-26, 64): 2}

@@ -1,5 +1,6 @@
 """Runs from Python: how they end, what they leave, and how they go on."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import Broken, Choosy, Descent, Explosive, Sleepy, Tiny
@@ -96,6 +98,24 @@ def test_nan_ends_a_run_as_diverged(tmp_path):
     assert run.curve.step.iloc[-1] == 10
     assert run.curve.test_loss.isna().iloc[-1]
     assert np.isfinite(run.predict(np.ones((2, 3)))).all()
+
+
+def test_parameters_that_are_no_numbers_end_a_run_whatever_the_physics_answers(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Tolerant(Tiny):
+        def simulate(self, x, batch):
+            return super().simulate(jnp.nan_to_num(x), batch)
+
+    @dataclasses.dataclass(frozen=True)
+    class Lost(Descent):
+        def update(self, objective, params, state, batch, key):
+            updates, state, info = super().update(objective, params, state, batch, key)
+            return jax.tree.map(lambda u: u * jnp.nan, updates), state, info
+
+    run = physopt.run(Tolerant(), Lost(), steps=10, out=tmp_path)
+    assert run.status["status"] == "diverged"
+    assert "update_norm is nan" in run.status["reason"]
+    assert np.isfinite(run.curve.validation_loss).all()
 
 
 def test_a_refusal_is_a_skipped_run(tmp_path):

@@ -80,7 +80,8 @@ def _remaining_error(before: Parts, last: Parts, sites: int) -> Array:
     previous = lane_sum(tuple(map(jnp.abs, before))) / sites
     resolution = jnp.finfo(delta.dtype).eps
     ratio = jnp.maximum(delta / jnp.where(previous > 0, previous, 1), 1 / 3)
-    estimate = jnp.where(ratio < 1, delta * ratio / jnp.where(ratio < 1, 1 - ratio, 1), jnp.inf)
+    # A NaN is an estimate as well: nobody waits for it to converge.
+    estimate = jnp.where(ratio >= 1, jnp.inf, delta * ratio / jnp.where(ratio < 1, 1 - ratio, 1))
     return jnp.where(delta <= resolution, delta, estimate)
 
 

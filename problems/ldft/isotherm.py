@@ -175,7 +175,8 @@ def isotherm_and_jacobian(
 
 def _per_pore(x: Array, total: Array) -> Array:
     """Quotient by the sum of the pore fractions; a constant 0 for a matrix without pores."""
-    return jnp.where(total > 0, x / jnp.where(total > 0, total, 1), 0)
+    empty = total == 0  # which NaN is not: it must not end as an isotherm
+    return jnp.where(empty, 0, x / jnp.where(empty, 1, total))
 
 
 def _convergence(settings: Settings, error: Array, sweeps: Array) -> Convergence:

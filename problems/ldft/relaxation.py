@@ -32,8 +32,8 @@ def relax(x: jax.Array, progress: jax.Array, relaxation: Relaxation) -> jax.Arra
 
 
 def binary(x: jax.Array) -> jax.Array:
-    """Return the rounded matrix, without a gradient."""
-    return jnp.where(x > 0, 1.0, 0.0).astype(x.dtype)
+    """Return the rounded matrix, without a gradient; what is not a number stays so."""
+    return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x > 0, 1.0, 0.0)).astype(x.dtype)
 
 
 def _rounded(soft: jax.Array) -> jax.Array:
