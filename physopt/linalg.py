@@ -86,7 +86,7 @@ def _spectrum(
     largest = s[-1]
     # Positive powers do not amplify rounding: kappa = 1 with rcond = 0 keeps everything, exactly.
     cutoff = jnp.maximum(jnp.where(damping > 0, 0, rcond), jnp.where(kappa < 1, noise, 0))
-    kept = (s >= cutoff * largest) & (s > jnp.where(kappa < 1, floor, 0)) & (largest > 0)
+    kept = (s >= cutoff * largest) & (s >= jnp.where(kappa < 1, floor, 0)) & (largest > 0)
     square = s**2 + (damping * largest) ** 2
     # The inner where keeps 0^negative, and its derivative, out of the discarded branch.
     weights = jnp.where(kept, jnp.where(kept & (square > 0), square, 1) ** ((kappa - 1) / 2), 0)

@@ -50,16 +50,6 @@ class Batch:
         return jax.tree.leaves((self.inputs, self.target))[0].shape[0]
 
 
-def chosen_by(metric: str | None) -> str:
-    """Return the column of a curve whose lowest value marks a run's best parameters.
-
-    metric: that of the problem's own target. What is reported is what is chosen by, on the
-    validation set: a squared loss, which a few failures rule, may prefer other parameters. The loss
-    where a problem names no target.
-    """
-    return f"validation_{metric or 'loss'}"
-
-
 class Problem(Options, ABC):
     """The interface of a physics. A subclass is a frozen dataclass; its fields are its options.
 

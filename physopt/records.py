@@ -31,6 +31,16 @@ OWN_FOLDERS = ("checkpoints", "profile")
 """Folders inside a run's, which hold no runs."""
 
 
+def chosen_by(metric: str | None) -> str:
+    """Return the column of a curve whose lowest value marks a run's best parameters.
+
+    metric: that of the problem's own target. What is reported is what is chosen by, on the
+    validation set: a squared loss, which a few failures rule, may prefer other parameters. The loss
+    where a problem names no target.
+    """
+    return f"validation_{metric or 'loss'}"
+
+
 class Locked(OptionError):
     """Another process is working on the run."""
 
@@ -81,15 +91,16 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a file of the folder so that at any moment the old or the new one is there."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self.path, prefix=f".{name}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, self.path / name)
+                os.replace(file.name, path)
             except BaseException:  # a full disk above all, which must not be filled with remains
                 os.unlink(file.name)
                 raise

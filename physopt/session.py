@@ -20,10 +20,10 @@ from physopt.interrupt import Interrupt
 from physopt.options import OptionError
 from physopt.parallel import mesh_of
 from physopt.prepare import Refused, plan, prepare, started
-from physopt.problem import Batch, Draws, HasBaselines, chosen_by
+from physopt.problem import Batch, Draws, HasBaselines
 from physopt.profile import profile_run
 from physopt.progress import Display
-from physopt.records import FINISHED, RunFolder
+from physopt.records import FINISHED, RunFolder, chosen_by
 from physopt.registry import fingerprint, name_of
 from physopt.rule import COUNTS, Parameters
 from physopt.train import (

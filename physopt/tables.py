@@ -19,10 +19,9 @@ from physopt.problem import (
     Inverts,
     Linearizes,
     Problem,
-    chosen_by,
 )
 from physopt.progress import seconds_text
-from physopt.records import RunFolder, find_runs
+from physopt.records import RunFolder, chosen_by, find_runs
 from physopt.registry import Kind, find, names
 
 _CAPABILITIES = {
