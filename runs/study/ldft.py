@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from commands import call
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import physopt
 from physopt import analysis, devices
@@ -220,6 +221,7 @@ def draw(errors: dict[str, Errors], title: str) -> Figure:
             style = {**styles[method], "marker": ""}
             panel.step(ordered, share, where="post", label=method, **style)
         panel.set(xscale="log", xlabel="area error of a design, %", title=TITLES[name])
+        panel.xaxis.set_minor_formatter(NullFormatter())  # they overlap where decades are wide
     panels[0].set_ylabel(f"share of targets, {title}")
     shared_legend(figure, panels)
     return figure
