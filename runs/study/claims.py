@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,6 @@ import numpy as np
 import optax
 import pandas as pd
 
-from physopt import analysis
 from physopt.analysis.scores import run_errors
 from physopt.analysis.words import amount
 from physopt.data import initial_key, training_source
@@ -68,13 +66,14 @@ class Evidence:
         return table.groupby("batch_size")["final_error"].median()
 
 
-def tested_claims(frame: pd.DataFrame, claims: Path) -> list[Claim]:
-    """Return every claim that the runs at hand decide."""
-    curves = analysis.load(claims) if claims.is_dir() else pd.DataFrame()
+def tested_claims(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Claim]:
+    """Return every claim that the runs at hand decide.
+
+    frame: curves of the comparison; curves: of the runs for single claims, empty without any.
+    """
     errors = run_errors(curves) if len(curves) else pd.DataFrame({"problem": [], "rule": []})
     main = run_errors(frame)
-    last = frame.groupby("folder")["step"].max()
-    main["samples"] = main["folder"].map(last) * main["batch_size"]
+    main["samples"] = main["step"] * main["batch_size"]
     evidence = Evidence(main, errors, curves)
     found = []
     for test in TESTS:

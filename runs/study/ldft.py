@@ -175,16 +175,14 @@ def _mean(values: np.ndarray) -> float:
 def causes_table(frame: pd.DataFrame) -> str:
     """Return the runs of the causes, a row a setting, best first; medians over seeds."""
     finals = run_errors(frame)
-    by_folder = frame.groupby("folder")
-    finals["updates"] = finals["folder"].map(by_folder["step"].max())
     finals["changed"] = finals["folder"].map(changed)
-    best = frame.loc[by_folder[f"validation_{METRIC}"].idxmin()].set_index("folder")
+    best = frame.loc[frame.groupby("folder")[f"validation_{METRIC}"].idxmin()].set_index("folder")
     finals["procedural"] = finals["folder"].map(best[f"{METRIC}_procedural"])
     rows = []
     for names, group in finals.groupby(["rule", "changed"]):
         errors = [amount(group[column].median()) for column in ("final_error", "procedural")]
         spread = f"{amount(group['final_error'].min())} to {amount(group['final_error'].max())}"
-        updates = f"{group['updates'].median():.0f}"
+        updates = f"{group['step'].median():.0f}"
         order = group["final_error"].median()
         rows.append((order, [f"`{names[0]}`", names[1], updates, errors[0], spread, errors[1]]))
     heads = ["rule", "what is changed", "updates", "area error, %", "seeds", "procedural, %"]

@@ -58,11 +58,11 @@ def write_results(options: ResultOptions) -> None:
     trials = [pd.read_csv(path) for path in sorted((options.study / "tuning").glob("*/trials.csv"))]
     if trials:
         plot_learning_rates(pd.concat(trials)).savefig(out / "sensitivity.png", dpi=110)
-    claims = tested_claims(frame, options.study / "claims")
-    if (options.study / "claims").is_dir():
-        text = batch_sizes_text(analysis.load(options.study / "claims"))
-        (out / "batch_sizes.md").write_text(text, encoding="utf-8")
-    (out / "claims.md").write_text(claims_text(claims), encoding="utf-8")
+    folder = options.study / "claims"
+    curves = analysis.load(folder) if folder.is_dir() else pd.DataFrame()
+    if len(curves):
+        (out / "batch_sizes.md").write_text(batch_sizes_text(curves), encoding="utf-8")
+    (out / "claims.md").write_text(claims_text(tested_claims(frame, curves)), encoding="utf-8")
     analysis.write_report(frame, os.path.relpath(out / "report.html"))
     print("\n".join(str(path) for path in sorted(out.iterdir())))
 
@@ -87,7 +87,6 @@ def batch_sizes_text(curves: pd.DataFrame) -> str:
     rate of HIG follows the batch size.
     """
     errors = run_errors(curves)
-    errors["updates"] = errors["folder"].map(curves.groupby("folder")["step"].max())
     errors = errors[errors["budget_seconds"].notna()]
     sizes = sorted(errors["batch_size"].unique())
     rows = []
@@ -97,7 +96,7 @@ def batch_sizes_text(curves: pd.DataFrame) -> str:
         row = [f"`{problem}`", f"`{rule}`", f"{seconds:g} s", group["metric"].iloc[0]]
         for size in sizes:
             one = group[group["batch_size"] == size]
-            median, updates = one["final_error"].median(), one["updates"].median()
+            median, updates = one["final_error"].median(), one["step"].median()
             row.append(f"{amount(median)} ({amount(updates)})" if len(one) else "")
         rows.append(row)
     return markdown_table(
