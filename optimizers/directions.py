@@ -4,8 +4,8 @@ With J = dy/dtheta = U S V^T [n, P] of all outputs of a batch, n = batch |y|, an
 
     V S^kappa U^T g = J^T (J J^T)^((kappa - 1)/2) g = (J^T J)^((kappa - 1)/2) J^T g.
 
-The exact ways decompose one of the two Gram matrices, and differ in how they get it. The Krylov
-method is approximate and needs products with J and J^T alone. `methods` chooses among them.
+The exact ways decompose one of the two Gram matrices, and differ in how they get it; `krylov` has
+an approximate one, and `methods` chooses among them.
 """
 
 from collections.abc import Callable
@@ -153,7 +153,7 @@ def by_rows(system: System, power: Power, pieces: int = 1) -> Solution:
 
     def strip(samples: Any) -> Array:
         left = rows(samples)
-        return lax.map(lambda other: _evaluate_product(power.dtype, left, rows(other)), split)
+        return lax.map(lambda other: precise_product(power.dtype, left, rows(other)), split)
 
     n = system.g.size
     split = jax.tree.map(lambda a: a.reshape(pieces, -1, *a.shape[1:]), system.samples)
@@ -167,67 +167,10 @@ def by_columns(system: System, power: Power) -> Solution:
     j = j.reshape(system.g.size, -1)
     gradient = system.pull(system.g)
     flat, unravel = ravel_pytree(gradient)
-    spectrum = _decompose(_evaluate_product(power.dtype, j.T, j.T), flat, power)
+    spectrum = decompose(precise_product(power.dtype, j.T, j.T), flat, power)
     direction = spectrum.coefficients
     response = jnp.matmul(j, direction, precision=HIGHEST)
-    return _solution(unravel(direction), response, spectrum, gradient, {})
-
-
-def by_krylov(system: System, power: Power) -> Solution:
-    """Golub-Kahan bidiagonalisation from g: `steps` products with J and J^T each.
-
-    J^T U_m = V_m L^T with L [m, m] lower bidiagonal, so in the space of the first m steps
-    V S^kappa U^T g = J^T U_m (L L^T)^((kappa - 1)/2) |g| e_1. It works on J and not on J J^T, whose
-    small eigenvalues rounding would hide. `krylov_change` is the relative change of the direction
-    over the last quarter of the steps, an estimate of what is missing.
-    Source: G. Golub, W. Kahan, SIAM J. Numer. Anal. 2, 205 (1965); orthogonalised on one side as in
-    H. Simon, H. Zha, SIAM J. Sci. Comput. 21, 2257 (2000).
-    """
-    _, push = jax.linearize(system.values, system.params)
-    gradient = system.pull(system.g)
-    basis, alpha, beta = _bidiagonalise(system, gradient, push, min(power.steps, system.g.size))
-    lower = jnp.diag(alpha) + jnp.diag(beta[1:], -1)
-
-    def leading(m: int) -> GramPower:
-        part = lower[:m, :m]
-        start = jnp.zeros(m, alpha.dtype).at[0].set(beta[0])
-        return _decompose(_evaluate_product(power.dtype, part, part), start, power)
-
-    early = (3 * len(alpha) + 3) // 4
-    last, before = leading(len(alpha)), leading(early).coefficients
-    missing = last.coefficients.at[:early].add(-before)
-    # J^T U_m c = V_m L^T c, and V_m has orthonormal columns.
-    size, change = (jnp.linalg.norm(lower.T @ c) for c in (last.coefficients, missing))
-    direction = system.pull(jnp.matmul(last.coefficients, basis, precision=HIGHEST))
-    extra = {"krylov_change": _over(change, size)}
-    return _solution(direction, push(direction), last, gradient, extra)
-
-
-def _bidiagonalise(
-    system: System, gradient: Parameters, push: Callable[..., Array], steps: int
-) -> tuple[Array, Array, Array]:
-    """Return U [m, n], alpha [m], beta [m]: J^T u_k = alpha_k v_k + beta_k v_(k-1)."""
-    g = system.g
-    norm = jnp.linalg.norm(g)
-    u, v = _over(g, norm), _over_tree(gradient, norm)
-    alpha = _noiseless(optax.tree.norm(v), 0 * norm)
-    v = _over_tree(v, alpha)
-
-    def step(carry: Any, k: Array) -> tuple[Any, tuple[Array, Array]]:
-        u, v, alpha, basis = carry
-        w = push(v) - alpha * u  # beta u' = J v - alpha u
-        for _ in range(2):  # once leaves rounding errors that grow
-            w -= jnp.matmul(jnp.matmul(basis, w, precision=HIGHEST), basis, precision=HIGHEST)
-        beta = _noiseless(jnp.linalg.norm(w), alpha)
-        u = _over(w, beta)
-        # alpha' v' = J^T u' - beta v
-        v = optax.tree.add_scale(system.pull(u), -beta, v)
-        after = _noiseless(optax.tree.norm(v), beta)
-        return (u, _over_tree(v, after), after, basis.at[k].set(u)), (after, beta)
-
-    basis = jnp.zeros((steps, g.size), g.dtype).at[0].set(u)
-    carry, (alphas, betas) = lax.scan(step, (u, v, alpha, basis), jnp.arange(1, steps))
-    return carry[3], jnp.append(alpha, alphas), jnp.append(norm, betas)
+    return solution_of(unravel(direction), response, spectrum, gradient, {})
 
 
 # --- parts of the ways
@@ -235,32 +178,35 @@ def _bidiagonalise(
 
 def _from_rows(gram: Array, system: System, power: Power) -> Solution:
     """Finish from J J^T: one decomposition, one pull."""
-    spectrum = _decompose(gram, system.g, power)
+    spectrum = decompose(gram, system.g, power)
     direction = system.pull(spectrum.coefficients)
     arguments = gram, system.g, spectrum.coefficients
     norm, inner, response = _evaluate_angle(power.dtype, system.g.dtype, *arguments)
-    cosine = _over(inner, norm * optax.tree.norm(direction))
+    cosine = quotient(inner, norm * optax.tree.norm(direction))
     return Solution(direction, response, spectrum, norm, cosine, {})
 
 
-def _solution(
+def solution_of(
     direction: Parameters, response: Array, spectrum: GramPower, gradient: Parameters, extra: Info
 ) -> Solution:
+    """Add the angle between direction and gradient, which are trees of one structure."""
     norm = optax.tree.norm(gradient)
     inner = jnp.asarray(optax.tree.vdot(direction, gradient))
-    cosine = _over(inner, norm * optax.tree.norm(direction))
+    cosine = quotient(inner, norm * optax.tree.norm(direction))
     return Solution(direction, response, spectrum, norm, cosine, extra)
 
 
-def _decompose(gram: Array, vector: Array, power: Power) -> GramPower:
+def decompose(gram: Array, vector: Array, power: Power) -> GramPower:
+    """Return gram^((kappa - 1)/2) vector, cut off or damped as `power` says."""
     tau: Any = power.tau
     if power.absolute:
         largest = _evaluate_largest(power.dtype, vector.dtype, gram)
-        tau = _over(jnp.asarray(power.tau, vector.dtype), largest)
+        tau = quotient(jnp.asarray(power.tau, vector.dtype), largest)
     return gram_power(gram, vector, power.kappa, tau, power.damping, power.dtype)
 
 
-def _evaluate_product(dtype: str, left: Array, right: Array) -> Array:
+def precise_product(dtype: str, left: Array, right: Array) -> Array:
+    """Return left right^T, computed in `dtype`."""
     return _evaluate_matmul(dtype, dtype, left, right)
 
 
@@ -279,20 +225,9 @@ def _evaluate_angle(gram: Array, g: Array, c: Array) -> tuple[Array, Array, Arra
     return norm, c @ product, jnp.matmul(gram, c, precision=HIGHEST)
 
 
-def _over(a: Array, b: Array) -> Array:
-    """a / b, and 0 where b is 0."""
+def quotient(a: Array, b: Array) -> Array:
+    """Return a / b, and 0 where b is 0."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(jnp.isnan(b), b, 0))
-
-
-def _over_tree(tree: Any, b: Array) -> Any:
-    return jax.tree.map(lambda leaf: _over(leaf, b.astype(leaf.dtype)), tree)
-
-
-def _noiseless(value: Array, scale: Array) -> Array:
-    """Zero where only rounding is left, of `scale` or of squares too small for their type."""
-    limits = jnp.finfo(value.dtype)
-    noise = jnp.maximum(10 * limits.eps * scale, limits.tiny**0.5 / limits.eps)
-    return jnp.where(value > noise, value, 0 * value)
 
 
 def _block(system: System) -> int | None:

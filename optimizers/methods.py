@@ -20,12 +20,12 @@ from physopt.optimizers.directions import (
     Solution,
     System,
     by_columns,
-    by_krylov,
     by_layers,
     by_rows,
     through_physics,
     through_slope,
 )
+from physopt.optimizers.krylov import by_krylov
 from physopt.problem import Batch, Linearizes
 from physopt.rule import Info, Parameters, PlanError, cost
 
