@@ -21,7 +21,7 @@ from physopt import arguments
 from physopt.config import from_words
 from physopt.options import OptionError
 from physopt.plan import PlannedRun, Request, expand
-from physopt.records import RunFolder
+from physopt.records import RunFolder, chosen_by
 from physopt.registry import find
 from physopt.sweep_display import Row
 
@@ -185,9 +185,10 @@ def _is_whole(hint: Any) -> bool:
 
 
 def score(rows: Iterable[Row]) -> float:
-    """Return a trial's median over its seeds of the lowest validation loss.
+    """Return a trial's median over its seeds of the lowest error on the validation set.
 
-    A run that diverged, or did not come to its end, counts as infinite.
+    The error is that by which a run's best parameters are chosen, see `chosen_by`. A run that
+    diverged, or did not come to its end, counts as infinite.
     """
     return statistics.median(map(_lowest, rows))
 
@@ -195,8 +196,11 @@ def score(rows: Iterable[Row]) -> float:
 def _lowest(row: Row) -> float:
     if row.status not in ("ok", "target", "budget"):
         return math.inf
-    losses = (point.get("validation_loss") for point in RunFolder(row.folder).curve())
-    return min((loss for loss in losses if loss is not None), default=math.inf)
+    metric, _ = row.run.config.problem.target or ("loss", 0.0)
+    names = {"validation_loss", chosen_by(metric)}
+    # A metric of thresholded unknowns is finite where the unknowns, and hence the loss, are not.
+    known = (p for p in RunFolder(row.folder).curve() if all(p.get(n) is not None for n in names))
+    return min((point[chosen_by(metric)] for point in known), default=math.inf)
 
 
 def at_edge(study: Study, options: Mapping[str, float]) -> list[str]:

@@ -33,7 +33,7 @@ from physopt.problems.ldft.isotherm import (
 )
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, Misfit, penalty_roots
-from physopt.problems.ldft.relaxation import Relaxation, binary, relax
+from physopt.problems.ldft.relaxation import SLOPE_SHARPNESS, Relaxation, binary, relax
 from physopt.problems.ldft.targets import (
     Texture,
     optimised_matrices,
@@ -74,6 +74,10 @@ class InverseDesign(Problem):
     """How a matrix stays differentiable in training. annealed: sigmoid(k x), k rising from 1 to 8
     with the budget spent, rounded with a straight-through gradient from 60 % on; straight_through:
     always rounded; relaxed: sigmoid(x). Reported errors are of the rounded matrix, whichever."""
+
+    slope_sharpness: PositiveFloat = SLOPE_SHARPNESS
+    """Largest k in the derivative of relaxation=annealed; 8 makes it the derivative of sigmoid(k x)
+    itself, by which designs get stuck where k x is large."""
 
     misfit: Misfit = "squared"
     """The loss of r = y - y*: squared, 1/2 sum r^2; area, mean |r|; smooth_area,
@@ -205,7 +209,7 @@ class InverseDesign(Problem):
 
     def matrix(self, x: jax.Array, progress: jax.Array) -> jax.Array:
         """Return pore fractions eta [batch, *lattice] in [0, 1]."""
-        return relax(x, progress, self.relaxation)
+        return relax(x, progress, self.relaxation, self.slope_sharpness)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return the isotherm of the matrix, and behind it the square roots of the penalties.

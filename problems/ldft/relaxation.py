@@ -13,22 +13,34 @@ Relaxation = Literal["annealed", "straight_through", "relaxed"]
 
 SHARPEST = 8.0
 ROUNDED_FROM = 0.6
+SLOPE_SHARPNESS = 2.0
 
 
-def relax(x: jax.Array, progress: jax.Array, relaxation: Relaxation) -> jax.Array:
+def relax(
+    x: jax.Array,
+    progress: jax.Array,
+    relaxation: Relaxation,
+    slope_sharpness: float = SLOPE_SHARPNESS,
+) -> jax.Array:
     """Return eta of x [batch, ...] at a progress [batch] in [0, 1].
 
-    annealed: sigmoid(x 8^min(1, 3/2 t)), from t = 0.6 on rounded with a straight-through gradient.
-    straight_through: h = clip((x + 1) / 2, 0, 1), always rounded, with the derivative of h (H. Liu
-    et al., npj Computational Materials 9, 121 (2023)). relaxed: sigmoid(x).
+    annealed: sigmoid(k x) with k = 8^min(1, 3/2 t), from t = 0.6 on rounded. Its derivative is that
+    of sigmoid(min(k, slope_sharpness) x): where k x is large that of sigmoid(k x) is nothing, and
+    a design would stay as it is whatever its error. Such a surrogate, of a map that has no useful
+    derivative: E. Neftci, H. Mostafa, F. Zenke, arXiv 1901.09948. straight_through:
+    h = clip((x + 1) / 2, 0, 1), always rounded, with the derivative of h (H. Liu et al., npj
+    Computational Materials 9, 121 (2023)). relaxed: sigmoid(x).
     """
     if relaxation == "straight_through":
-        return _rounded(jnp.clip((x + 1) / 2, 0, 1))
+        h = jnp.clip((x + 1) / 2, 0, 1)
+        return _with_derivative_of(h, _rounded(h))
     if relaxation == "relaxed":
         return jax.nn.sigmoid(x)
     t = progress.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
-    soft = jax.nn.sigmoid(x * SHARPEST ** jnp.minimum(1, 1.5 * t))
-    return jnp.where(t >= ROUNDED_FROM, _rounded(soft), soft)
+    k = SHARPEST ** jnp.minimum(1, 1.5 * t)
+    soft = jax.nn.sigmoid(k * x)
+    eta = jnp.where(t >= ROUNDED_FROM, _rounded(soft), soft)
+    return _with_derivative_of(jax.nn.sigmoid(jnp.minimum(k, slope_sharpness) * x), eta)
 
 
 def binary(x: jax.Array) -> jax.Array:
@@ -37,5 +49,10 @@ def binary(x: jax.Array) -> jax.Array:
 
 
 def _rounded(soft: jax.Array) -> jax.Array:
-    """Round, with the derivative of not having rounded."""
-    return soft + jax.lax.stop_gradient(jnp.where(soft > 0.5, 1.0, 0.0).astype(soft.dtype) - soft)
+    return jnp.where(jnp.isnan(soft), soft, jnp.where(soft > 0.5, 1.0, 0.0)).astype(soft.dtype)
+
+
+def _with_derivative_of(smooth: jax.Array, value: jax.Array) -> jax.Array:
+    """Return value, exactly, with the derivative of smooth."""
+    stop = jax.lax.stop_gradient
+    return stop(value) + (smooth - stop(smooth))
