@@ -172,11 +172,12 @@ def _smallest(values: pd.Series) -> float:
 
 
 @styled
-def feasibility_map(table: pd.DataFrame, columns: int = 3) -> Figure:
+def feasibility_map(table: pd.DataFrame, columns: int = 3, *, limit: float | None = None) -> Figure:
     """Draw which (size, batch) pairs fit into memory: a panel for each problem, mode and device.
 
     Columns of the table: problem, size, batch, mode (of the gradient), device, bytes, fits. A cell
-    holds the bytes needed, in GiB; one that does not fit is dark and crossed out.
+    holds the bytes needed, in GiB; one that does not fit is dark and crossed out. limit: the bytes
+    that there were to fit into, told below.
     """
     panels = list(table.groupby(["problem", "mode", "device"], sort=False))
     names = [" · ".join(map(str, key)) for key, _ in panels]
@@ -200,5 +201,6 @@ def feasibility_map(table: pd.DataFrame, columns: int = 3) -> Figure:
         panel.set_yticks(range(len(fits.index)), [f"{v:g}" for v in fits.index])
         panel.set(title=name, xlabel="batch size (samples)", ylabel="size (lattice sites an edge)")
         panel.grid(visible=False)
-    figure_note(figure, "Memory needed, in GiB. Light: fits; dark and crossed: does not.")
+    within = "" if limit is None else f" into {limit / 2**30:.3g} GiB"
+    figure_note(figure, f"Memory needed, in GiB. Light: fits{within}; dark and crossed: does not.")
     return figure

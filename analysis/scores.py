@@ -96,19 +96,29 @@ def run_errors(frame: pd.DataFrame) -> pd.DataFrame:
     had.
     """
     finals = runs_of(frame).copy()
-    error = pd.Series(np.inf, index=finals["folder"])
-    metrics = pd.Series("", index=finals["case"].unique())
-    for case, group in frame.groupby("case", sort=False):
-        metrics[case] = metric_column(group)
-        column = chosen_by(metrics[case].removeprefix("test_"))
-        usable = group.assign(
-            value=values_of(group, metrics[case]), validation=values_of(group, column)
-        ).dropna(subset=["validation_loss", "validation", "value"])
-        best = usable.loc[usable.groupby("folder")["validation"].idxmin()]
-        error[best["folder"]] = best["value"].to_numpy()
-    finals["final_error"] = error.reindex(finals["folder"]).to_numpy()
-    finals["metric"] = metrics.reindex(finals["case"]).to_numpy()
+    of_case = {case: metric_column(group) for case, group in frame.groupby("case")}
+    finals["metric"] = finals["case"].map(of_case)
+    error = best_rows(frame)["error_of_best"].reindex(finals["folder"]).fillna(np.inf)
+    finals["final_error"] = error.to_numpy()
     return finals
+
+
+def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluation of each run's best parameters: its row, with index folder.
+
+    The parameters are chosen on the validation set by the metric of the case's target, of which
+    `error_of_best` is the value on the test set. A run without a finite evaluation has no row.
+    """
+    if frame.empty:
+        return frame.assign(error_of_best=np.nan).set_index("folder")
+    chosen = []
+    for _, group in frame.groupby("case", sort=False):
+        metric = metric_column(group)
+        validation = values_of(group, chosen_by(metric.removeprefix("test_")))
+        usable = group.assign(error_of_best=values_of(group, metric), validation=validation)
+        usable = usable.dropna(subset=["validation_loss", "validation", "error_of_best"])
+        chosen.append(usable.loc[usable.groupby("folder")["validation"].idxmin()])
+    return pd.concat(chosen).set_index("folder")
 
 
 def final_errors(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame:

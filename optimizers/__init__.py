@@ -13,7 +13,7 @@ RULES = {
     "optax": "physopt.optimizers.first_order:AnyOptax",
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral:HalfInverse",
-    "gauss_newton": "physopt.optimizers.spectral:GaussNewton",
+    "gauss_newton": "physopt.optimizers.gauss_newton:GaussNewton",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",

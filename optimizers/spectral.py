@@ -1,6 +1,6 @@
-"""Spectral-power rules: half-inverse gradients and Gauss-Newton.
+"""Spectral-power rules, and half-inverse gradients among them.
 
-With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy, both rules are
+With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy, they are
 
     theta <- theta - eta V S^kappa U^T g,
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from physopt.backend import current_platform
 from physopt.memory import memory_limit
 from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
@@ -22,13 +23,12 @@ from physopt.optimizers.methods import Choice, Plan, choose, measure
 from physopt.optimizers.schedules import Scheduled
 from physopt.options import (
     NonNegativeFloat,
-    OptionError,
     PositiveFloat,
     PositiveInt,
     UnitFloat,
 )
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, cost
+from physopt.rule import Info, Parameters, State
 
 GIGABYTE = 1e9
 
@@ -55,7 +55,7 @@ class Trial(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SpectralPower(Scheduled):
-    """The body of both rules; a subclass says what kappa is."""
+    """The body of all of them; a subclass says what kappa is."""
 
     learning_rate: PositiveFloat = 1.0
     """eta. g carries 1/batch, so that the full Gauss-Newton step of a squared loss has eta equal
@@ -106,7 +106,7 @@ class SpectralPower(Scheduled):
                 "batch normalisation couples the samples of a batch, so that none has a Jacobian "
                 "of its own; use normalization=group"
             )
-        if jax.default_backend() == "tpu" and self.gram_dtype == "float64":
+        if current_platform() == "tpu" and self.gram_dtype == "float64":
             return "a TPU has no float64; use gram_dtype=float32 with tau or damping >= 1e-2"
         return None
 
@@ -123,19 +123,19 @@ class SpectralPower(Scheduled):
 
         Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
         """
-        smallest = self.damping or self.tau
-        error = float(jnp.finfo(_dtype(params)).eps) / max(smallest, 1e-12)
+        smallest, dtype = self.damping or self.tau, network_dtype(params)
+        error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
         if self.absolute or error < ROUNDING_ERROR:
             return ""
         return (
-            f". Warning: {_dtype(params)} resolves singular values of {smallest:g} of the largest "
+            f". Warning: {dtype} resolves singular values of {smallest:g} of the largest "
             f"to {100 * min(error, 1):.2g} % only; a larger tau or dtype=float64 helps"
         )
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no velocity, and the damping to begin with."""
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
-        dtype = _dtype(params)
+        dtype = network_dtype(params)
         plateau = self.plateau().init(jnp.ones((), dtype))
         return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau)
 
@@ -219,69 +219,8 @@ class HalfInverse(SpectralPower):
     """
 
 
-@dataclasses.dataclass(frozen=True)
-class GaussNewton(SpectralPower):
-    """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
-
-    adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
-    decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
-    rho > 3/4, multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
-    adaptive=false is the published rule, cut at tau alone; it diverges where J is near singular.
-    Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
-    doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
-    """
-
-    kappa: float = -1.0
-    adaptive: bool = True
-    """Adapt the damping; begins with `damping`, or with 0.1 where that is 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.adaptive and self.momentum:
-            reason = "adaptive damping judges single steps; use momentum=0"
-            raise OptionError(type(self), "momentum", self.momentum, reason)
-
-    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return no velocity, and the damping to begin with."""
-        state = super().init(objective, params, key)
-        begin = (self.damping or 0.1) if self.adaptive else self.damping
-        return state._replace(damping=jnp.asarray(begin, _dtype(params)))
-
-    @property
-    def _least_damping(self) -> float:
-        return 0.0 if self.adaptive else self.damping
-
-    def _damping(self, state: SpectralState) -> Any:
-        return state.damping if self.adaptive else self.damping
-
-    def _judge(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: SpectralState,
-        batch: Batch,
-        trial: Trial,
-    ) -> tuple[Parameters, SpectralState, Info]:
-        """Compare the loss after the step with its quadratic model; adapt the damping."""
-        step, scale, system, solution = trial
-        if not self.adaptive:
-            return step, state, {}
-        after = objective.value(optax.apply_updates(params, step), batch)
-        # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
-        v = scale.astype(solution.response.dtype) * solution.response
-        predicted = -(system.g @ v + 0.5 * system.curvature(v))
-        actual = system.loss - after
-        # Written so that a loss that is not a number is no decrease.
-        lower = (actual > 0) & (predicted > 0)
-        rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
-        factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))
-        damping = jnp.clip(state.damping * factor.astype(state.damping.dtype), 1e-7, 1e3)
-        step = jax.tree.map(lambda leaf: jnp.where(lower, leaf, jnp.zeros_like(leaf)), step)
-        more = {"damping": damping, "accepted": lower.astype(damping.dtype)}
-        return step, state._replace(damping=damping), {**more, **cost(simulate=len(batch))}
-
-
-def _dtype(params: Parameters) -> Any:
+def network_dtype(params: Parameters) -> Any:
+    """Return the floating type of the parameters."""
     return jnp.result_type(*jax.tree.leaves(params))
 
 

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from physopt.backend import current_platform
+
 Padding = str | tuple[tuple[int, int], ...]
 
 
@@ -29,7 +31,7 @@ def convolve(
     ones = (1,) * (x.ndim - 2)
     plain = {"lhs_dilation": ones, "rhs_dilation": ones, "feature_group_count": 1}
     given = {k: v for k, v in options.items() if v is not None and k != "dimension_numbers"}
-    if jax.default_backend() != "cpu" or given != plain or tuple(strides) != ones:
+    if current_platform() != "cpu" or given != plain or tuple(strides) != ones:
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
     pads = padding if isinstance(padding, str) else tuple((low, high) for low, high in padding)
     return _plain(x, kernel, pads)

@@ -12,10 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from physopt.backend import Device
 from physopt.options import OptionError
 from physopt.settings import Settings
-
-Device = Any  # a jax.Device, which is no class to a type checker
 
 
 def select(device: str | None, count: int = 1) -> tuple[Device, ...]:

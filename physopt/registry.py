@@ -104,8 +104,9 @@ def fingerprint(*classes: type) -> str:
     """
     core = Path(__file__).resolve().parent
     numerics = (
-        *("backtracking", "convolution", "data", "dense_products", "float64", "layerwise"),
-        *("linalg", "memory", "networks", "objective", "parallel", "per_sample", "train", "unet"),
+        *("backend", "backtracking", "convolution", "data", "dense_products", "float64"),
+        *("layerwise", "linalg", "memory", "networks", "objective", "parallel", "per_sample"),
+        *("train", "unet"),
     )
     files = {core / f"{name}.py" for name in numerics}
     for cls in classes:

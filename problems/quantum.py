@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from physopt.backend import current_platform
 from physopt.float64 import evaluated_in
 from physopt.networks import Dense
 from physopt.options import Bounds, PositiveFloat, PositiveInt
@@ -95,7 +96,7 @@ class QuantumDipole(Problem):
         of 384 steps in float32 would disturb the small singular values of dy/dx that half-inverse
         gradients amplify; a TPU, which has no float64, has to live with it.
         """
-        wide = "float32" if jax.default_backend() == "tpu" else "float64"
+        wide = "float32" if current_platform() == "tpu" else "float64"
         return evaluated_in(self._linearize)(wide, x.dtype, x)
 
     def _linearize(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -14,8 +14,9 @@ from physopt.config import make_config
 from physopt.data import training_source
 from physopt.optimizers.evolution import OpenES
 from physopt.optimizers.first_order import Adam
+from physopt.optimizers.gauss_newton import GaussNewton
 from physopt.optimizers.sip import SIP
-from physopt.optimizers.spectral import GaussNewton, HalfInverse
+from physopt.optimizers.spectral import HalfInverse
 from physopt.options import OptionError
 from physopt.prepare import prepare
 from physopt.problems.ldft.named import LDFT2D

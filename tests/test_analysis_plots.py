@@ -188,7 +188,8 @@ def test_feasibility_map_shows_what_fits():
          "bytes": size * batch * 2**30, "fits": size * batch < 20}
         for size in (5, 10) for batch in (1, 4) for mode in ("implicit", "unrolled")
     ]  # fmt: skip
-    figure = analysis.feasibility_map(pd.DataFrame(rows[:-1]))
+    figure = analysis.feasibility_map(pd.DataFrame(rows[:-1]), limit=19.5 * 2**30)
+    assert "fits into 19.5 GiB" in figure.get_supxlabel()
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == ["ldft3d · implicit · cpu", "ldft3d · unrolled · cpu"]
     texts = [text.get_text() for text in figure.axes[0].texts]

@@ -19,7 +19,8 @@ from tiny import Tiny
 from physopt.devices import cast
 from physopt.objective import build, flatten
 from physopt.optimizers.directions import Power, by_layers, by_rows, through_physics
-from physopt.optimizers.spectral import GaussNewton, HalfInverse, SpectralPower
+from physopt.optimizers.gauss_newton import GaussNewton
+from physopt.optimizers.spectral import HalfInverse, SpectralPower
 from physopt.per_sample import PerSample, build_unknowns
 
 BATCH, TAU = 8, 1e-3

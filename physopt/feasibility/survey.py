@@ -74,7 +74,7 @@ def draw(request: Request, table: pd.DataFrame) -> Path | None:
     if known.empty:
         return None
     path = request.folder.path / PICTURE
-    feasibility_map(known.astype({"fits": bool})).savefig(path)
+    feasibility_map(known.astype({"fits": bool}), limit=request.limit).savefig(path)
     return path
 
 

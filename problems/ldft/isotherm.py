@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
+from physopt.backend import current_platform
 from physopt.problems.ldft.equilibrium import Settings, equilibrium, filling_jacobian
 from physopt.problems.ldft.fixed_point import Schedule
 from physopt.problems.ldft.lattice import WATER, Fluid, log_activity, matrix_field, sweep
@@ -211,7 +212,7 @@ def solver_settings(
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
     # On a CPU a block of lanes should fit the cache; an accelerator wants many at once.
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = current_platform() == "cpu"
     widest = 48 if on_cpu else 2**14
     width = min(widest, max(16, (2**16 if on_cpu else 2**22) // lattice.sites // 16 * 16))
     return Settings(

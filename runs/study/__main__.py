@@ -81,7 +81,7 @@ FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
 
 @dataclass(frozen=True)
 class StudyOptions(Options):
-    """The comparison study. Its full version takes about four hours on two cores, the short one ten
+    """The comparison study. Its full version takes some four hours on two cores, the short one ten
     minutes; each run has one core to itself, so keep the machine free of other work.
     """
 

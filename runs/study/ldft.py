@@ -22,7 +22,7 @@ from matplotlib.ticker import NullFormatter
 
 import physopt
 from physopt import analysis, devices
-from physopt.analysis.scores import run_errors
+from physopt.analysis.scores import best_rows, run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
 from physopt.arguments import value_text
@@ -176,8 +176,7 @@ def causes_table(frame: pd.DataFrame) -> str:
     """Return the runs of the causes, a row a setting, best first; medians over seeds."""
     finals = run_errors(frame)
     finals["changed"] = finals["folder"].map(changed)
-    best = frame.loc[frame.groupby("folder")[f"validation_{METRIC}"].idxmin()].set_index("folder")
-    finals["procedural"] = finals["folder"].map(best[f"{METRIC}_procedural"])
+    finals["procedural"] = finals["folder"].map(best_rows(frame)[f"{METRIC}_procedural"])
     rows = []
     for names, group in finals.groupby(["rule", "changed"]):
         errors = [amount(group[column].median()) for column in ("final_error", "procedural")]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pandas as pd
 from jax.stages import Compiled
 
+from physopt.backend import current_platform
 from physopt.problems.ldft.isotherm import Gradient, isotherm
 from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
 from physopt.resident import resident_peak
@@ -132,7 +133,7 @@ def _measured(
             start = time.perf_counter()
             jax.block_until_ready(program(pores))
             best[gradient] = min(best[gradient], time.perf_counter() - start)
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = current_platform() == "cpu"
     peaks = {
         gradient: resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
         for gradient, program in programs.items()

@@ -1,0 +1,95 @@
+"""Options of the inverse-design problems."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from physopt.networks import Activation, Normalization
+from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
+from physopt.problem import Problem
+from physopt.problems.ldft.isotherm import Gradient
+from physopt.problems.ldft.losses import Misfit
+from physopt.problems.ldft.relaxation import SLOPE_SHARPNESS, Relaxation
+from physopt.problems.ldft.targets import Texture
+
+Targets = Literal["mixture", "simulated", "procedural"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseDesignOptions(Problem):
+    """What can be chosen of an inverse-design problem but its lattice."""
+
+    size: Annotated[int, Bounds(2)] = 20
+    """Sites along each side of the lattice."""
+
+    points: Annotated[int, Bounds(2)] = 40
+    """Humidities 1/points, 2/points, ..., 1 at which isotherms are compared."""
+
+    hidden: tuple[PositiveInt, ...] = (256,)
+    """Widths of the default generator's hidden layers."""
+
+    channels: PositiveInt = 32
+    """Channels of the generators network=convolutional and network=paper."""
+
+    activation: Activation = "gelu"
+    """Of the default generator."""
+
+    normalization: Normalization = "none"
+    """In the generator; batch couples samples, and some rules refuse it."""
+
+    relaxation: Relaxation = "annealed"
+    """How a matrix stays differentiable in training. annealed: sigmoid(k x), k rising from 1 to 8
+    with the budget spent, rounded with a straight-through gradient from 60 % on; straight_through:
+    always rounded; relaxed: sigmoid(x). Reported errors are of the rounded matrix, whichever."""
+
+    slope_sharpness: PositiveFloat = SLOPE_SHARPNESS
+    """Largest k in the derivative of relaxation=annealed; 8 makes it the derivative of sigmoid(k x)
+    itself, by which designs get stuck where k x is large."""
+
+    misfit: Misfit = "squared"
+    """The loss of r = y - y*: squared, 1/2 sum r^2; area, mean |r|; smooth_area,
+    sum sqrt(r^2 + 1e-4)."""
+
+    continuity: NonNegativeFloat = 0.0
+    """Weight of the phase-continuity penalty: the mean squared difference of neighbour sites."""
+
+    binarisation: NonNegativeFloat = 0.0
+    """Weight, at the end of the budget, of the penalty mean 4 eta (1 - eta); it rises from 0."""
+
+    targets: Targets = "mixture"
+    """Isotherms to train on: of simulated random matrices, procedural curves, or half and half."""
+
+    textures: tuple[Texture, ...] = ("white", "correlated", "slits", "blocks")
+    """Of simulated matrices: random fields, cut at a random porosity."""
+
+    optimised_fraction: UnitFloat = 0.2
+    """Part of the held-out matrices that are rounded inverse solves: textures no field has."""
+
+    inverse_iterations: PositiveInt = 1
+    """Gauss-Newton iterations in one call of the inverse solver."""
+
+    inverse_damping: PositiveFloat = 1e-2
+    """Of the inverse solver, relative to the mean squared singular value."""
+
+    inverse_offsets: tuple[float, ...] = ()
+    """Constants tried on x before the inverse solver's first iteration; [-1,0,1,2,3,4] do well."""
+
+    gradient: Gradient = "implicit"
+    """How a training step differentiates the isotherm: implicit, by the equation that the density
+    solves; unrolled, through `sweeps` plain sweeps a humidity, as published; remat, the same with
+    every humidity computed again on the way back. Targets and metrics do not depend on it."""
+
+    sweeps: PositiveInt = 100
+    """Sweeps a humidity of gradient=unrolled and gradient=remat."""
+
+    tolerance: PositiveFloat | None = None
+    """Estimated mean error of the density where the solver stops in training; none takes 3e-5 in
+    float32 and 1e-10 in float64."""
+
+    temperature: PositiveFloat = 298.0
+    """In kelvin."""
+
+    critical_temperature: PositiveFloat = 647.0
+    """Of the bulk fluid, in kelvin."""
+
+    interaction_ratio: NonNegativeFloat = 1.5
+    """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 water wets it."""
