@@ -8,7 +8,7 @@ from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Problem
 from physopt.problems.ldft.isotherm import Gradient
 from physopt.problems.ldft.losses import Misfit
-from physopt.problems.ldft.relaxation import SLOPE_SHARPNESS, Relaxation
+from physopt.problems.ldft.relaxation import SHARPEST, Relaxation
 from physopt.problems.ldft.targets import Texture
 
 Targets = Literal["mixture", "simulated", "procedural"]
@@ -41,9 +41,9 @@ class InverseDesignOptions(Problem):
     with the budget spent, rounded with a straight-through gradient from 60 % on; straight_through:
     always rounded; relaxed: sigmoid(x). Reported errors are of the rounded matrix, whichever."""
 
-    slope_sharpness: PositiveFloat = SLOPE_SHARPNESS
-    """Largest k in the derivative of relaxation=annealed; 8 makes it the derivative of sigmoid(k x)
-    itself, by which designs get stuck where k x is large."""
+    slope_sharpness: PositiveFloat = SHARPEST
+    """Largest k in the derivative of relaxation=annealed. Below 8 it is no longer that of the
+    matrix itself, but stays alive where k x is large; 2 suits small batches and long steps."""
 
     misfit: Misfit = "squared"
     """The loss of r = y - y*: squared, 1/2 sum r^2; area, mean |r|; smooth_area,

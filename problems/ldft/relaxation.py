@@ -13,21 +13,19 @@ Relaxation = Literal["annealed", "straight_through", "relaxed"]
 
 SHARPEST = 8.0
 ROUNDED_FROM = 0.6
-SLOPE_SHARPNESS = 2.0
 
 
 def relax(
     x: jax.Array,
     progress: jax.Array,
     relaxation: Relaxation,
-    slope_sharpness: float = SLOPE_SHARPNESS,
+    slope_sharpness: float = SHARPEST,
 ) -> jax.Array:
     """Return eta of x [batch, ...] at a progress [batch] in [0, 1].
 
-    annealed: sigmoid(k x) with k = 8^min(1, 3/2 t), from t = 0.6 on rounded. Its derivative is that
-    of sigmoid(min(k, slope_sharpness) x): where k x is large that of sigmoid(k x) is nothing, and
-    a design would stay as it is whatever its error. Such a surrogate, of a map that has no useful
-    derivative: E. Neftci, H. Mostafa, F. Zenke, arXiv 1901.09948. straight_through:
+    annealed: sigmoid(k x) with k = 8^min(1, 3/2 t), from t = 0.6 on rounded, with the derivative of
+    sigmoid(min(k, slope_sharpness) x). A slope_sharpness below 8 makes it a surrogate that does not
+    vanish where k x is large (E. Neftci, H. Mostafa, F. Zenke, arXiv 1901.09948). straight_through:
     h = clip((x + 1) / 2, 0, 1), always rounded, with the derivative of h (H. Liu et al., npj
     Computational Materials 9, 121 (2023)). relaxed: sigmoid(x).
     """
