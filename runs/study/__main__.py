@@ -81,8 +81,8 @@ FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
 
 @dataclass(frozen=True)
 class StudyOptions(Options):
-    """The comparison study. Its full version takes some four hours on two cores, the short one ten
-    minutes; each run has one core to itself, so keep the machine free of other work.
+    """The comparison study. Its full version takes about three and a half hours on two cores, the
+    short one ten minutes; each run has one core to itself, so keep the machine free of other work.
     """
 
     version: Literal["full", "short"] = "full"
