@@ -12,7 +12,7 @@ STEPS = ("learning_rate", "sigma")
 
 @styled
 def plot_learning_rates(trials: pd.DataFrame, columns: int = 3) -> Figure:
-    """Draw the lowest validation error of every trial against its step size: a panel a problem.
+    """Draw the lowest validation loss of every trial against its step size: a panel a problem.
 
     `trials` is what `tune` writes as trials.csv, of one problem or several. A step size stands in
     units of the rule's best on that problem, so that a flat line is a rule that need not be tuned.
@@ -23,21 +23,21 @@ def plot_learning_rates(trials: pd.DataFrame, columns: int = 3) -> Figure:
     figure, axes = case_axes(problems, columns=columns)
     for problem, panel in zip(problems, axes.flat, strict=False):
         of_problem = trials[trials["problem"] == problem]
-        finite = of_problem["validation_error"][np.isfinite(of_problem["validation_error"])]
+        finite = of_problem["validation_loss"][np.isfinite(of_problem["validation_loss"])]
         top = 3 * finite.max() if len(finite) else 1.0
         for rule, table in of_problem.groupby("rule"):
             table = table.reset_index(drop=True)
             steps = _steps(table)
-            losses = table["validation_error"].where(np.isfinite(table["validation_error"]), top)
+            losses = table["validation_loss"].where(np.isfinite(table["validation_loss"]), top)
             if steps is None or losses.min() == top:
                 continue
             order = np.argsort(steps.to_numpy())
             x = (steps / steps[losses.idxmin()]).to_numpy()[order]
             panel.plot(x, losses.to_numpy()[order], label=str(rule), **styles[str(rule)])
         panel.set(xscale="log", yscale="log", title=problem, xlabel="step size over the best")
-        panel.set_ylabel(f"validation {of_problem['metric'].iloc[0]}")
+        panel.set_ylabel("lowest validation loss")
     shared_legend(figure, axes.flat)
-    failed = int((~np.isfinite(trials["validation_error"])).sum())
+    failed = int((~np.isfinite(trials["validation_loss"])).sum())
     figure_note(
         figure,
         "Learning rate, of Metropolis the standard deviation; where a rule has a second option, "

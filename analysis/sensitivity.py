@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from physopt.analysis.style import figure_note, method_styles, styled
 
-NAMES = ("problem", "rule", "trial", "status", "metric", "validation_error")
+NAMES = ("problem", "rule", "trial", "status", "validation_loss")
 """Columns of a table of trials; all others are options."""
 
 
@@ -33,8 +33,8 @@ def plot_sensitivity(trials: pd.DataFrame) -> Figure:
             one.set_visible(True)
             _draw(one, of_rule[rule], option, styles[rule]["color"])
         line[0].set_title(rule.rpartition(":")[2])
-        line[0].set_ylabel(f"lowest validation {trials['metric'].iloc[0]}")
-    failed = int((~np.isfinite(trials.validation_error)).sum())
+        line[0].set_ylabel("lowest validation loss")
+    failed = int((~np.isfinite(trials.validation_loss)).sum())
     if failed:
         figure_note(figure, f"crosses at the top: {failed} of {len(trials)} trials failed")
     return figure
@@ -42,7 +42,7 @@ def plot_sensitivity(trials: pd.DataFrame) -> Figure:
 
 def _draw(axes: Axes, trials: pd.DataFrame, option: str, colour: str) -> None:
     """Draw one option: its trials, and the best of them."""
-    values, losses = trials[option].to_numpy(float), trials.validation_error.to_numpy(float)
+    values, losses = trials[option].to_numpy(float), trials.validation_loss.to_numpy(float)
     fine = np.isfinite(losses)
     axes.plot(values[fine], losses[fine], "o", ms=4, color=colour)
     axes.plot(values[~fine], np.full((~fine).sum(), 0.97), "x", color="0.4",

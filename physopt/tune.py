@@ -21,7 +21,7 @@ from physopt import arguments
 from physopt.config import from_words
 from physopt.options import OptionError
 from physopt.plan import PlannedRun, Request, expand
-from physopt.records import RunFolder, chosen_by
+from physopt.records import RunFolder
 from physopt.registry import find
 from physopt.sweep_display import Row
 
@@ -185,10 +185,11 @@ def _is_whole(hint: Any) -> bool:
 
 
 def score(rows: Iterable[Row]) -> float:
-    """Return a trial's median over its seeds of the lowest error on the validation set.
+    """Return a trial's median over its seeds of the lowest validation loss.
 
-    The error is that by which a run's best parameters are chosen, see `chosen_by`. A run that
-    diverged, or did not come to its end, counts as infinite.
+    The loss is what a rule minimises. Chosen by the target's metric instead, nine choices of the
+    comparison study changed: five became better, four worse, one by far. A run that diverged, or did
+    not come to its end, counts as infinite.
     """
     return statistics.median(map(_lowest, rows))
 
@@ -196,11 +197,8 @@ def score(rows: Iterable[Row]) -> float:
 def _lowest(row: Row) -> float:
     if row.status not in ("ok", "target", "budget"):
         return math.inf
-    metric, _ = row.run.config.problem.target or ("loss", 0.0)
-    names = {"validation_loss", chosen_by(metric)}
-    # A metric of thresholded unknowns is finite where the unknowns, and hence the loss, are not.
-    known = (p for p in RunFolder(row.folder).curve() if all(p.get(n) is not None for n in names))
-    return min((point[chosen_by(metric)] for point in known), default=math.inf)
+    losses = (point.get("validation_loss") for point in RunFolder(row.folder).curve())
+    return min((loss for loss in losses if loss is not None), default=math.inf)
 
 
 def at_edge(study: Study, options: Mapping[str, float]) -> list[str]:

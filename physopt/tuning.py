@@ -81,9 +81,8 @@ def _uninterrupted(rows: list[Row]) -> list[Row]:
 def _trial(study: Study, number: int, values: dict[str, float], rows: list[Row]) -> dict[str, Any]:
     problem, rule = study.names
     ends = " ".join(sorted({row.status for row in rows}))
-    metric, _ = rows[0].run.config.problem.target or ("loss", 0.0)
-    names = {"problem": problem, "rule": rule, "trial": number, "status": ends, "metric": metric}
-    return {**names, "validation_error": score(rows), **values}
+    names = {"problem": problem, "rule": rule, "trial": number, "status": ends}
+    return {**names, "validation_loss": score(rows), **values}
 
 
 def _written(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) -> Path:
@@ -95,8 +94,8 @@ def _written(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions
     for study in studies:
         problem, rule = study.names
         trials = table[(table.problem == problem) & (table.rule == rule)]
-        best = trials.loc[trials.validation_error.idxmin()].to_dict()
-        if math.isfinite(best["validation_error"]):
+        best = trials.loc[trials.validation_loss.idxmin()].to_dict()
+        if math.isfinite(best["validation_loss"]):
             values = {option: best[option] for option in study.ranges}
             remarks += [
                 f"{problem} {rule}: {option}={values[option]:g} is near the end of its range"

@@ -91,8 +91,8 @@ def test_a_claim_is_decided_by_its_own_runs(frame, tmp_path, monkeypatch):
 def test_learning_rates_stand_in_units_of_the_best():
     trials = pd.DataFrame(
         {
-            "problem": "p", "rule": "adam", "trial": range(4), "status": "ok", "metric": "error",
-            "validation_error": [3.0, 1.0, math.inf, 2.0], "learning_rate": [1.0, 0.1, 10.0, 0.01],
+            "problem": "p", "rule": "adam", "trial": range(4), "status": "ok",
+            "validation_loss": [3.0, 1.0, math.inf, 2.0], "learning_rate": [1.0, 0.1, 10.0, 0.01],
         }
     )  # fmt: skip
     (panel,) = (axes for axes in plot_learning_rates(trials).axes if axes.axison)

@@ -98,15 +98,14 @@ def test_units_are_options_that_are_tuned():
         assert set(rule.tunable_per) <= set(rule.tunable)
 
 
-def test_the_score_is_the_median_of_the_lowest_validation_errors(tmp_path):
+def test_the_score_is_the_median_of_the_lowest_validation_losses(tmp_path):
     (run, *_) = planned_runs(read_request(["problem=exp", "rule=adam"]))
 
-    def row(name, status, errors):
+    def row(name, status, losses):
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
-        for error in errors:  # the loss falls where they rise, and is not what counts
-            folder.append({"validation_loss": 1 / error, "validation_x_error": error})
-        folder.append({"validation_loss": math.nan, "validation_x_error": 0.01})
+        for loss in losses:
+            folder.append({"validation_loss": loss})
         return Row(run, name, folder.path, status=status)
 
     rows = [row("a", "ok", [3, 1, 2]), row("b", "budget", [5, 4]), row("c", "target", [9])]
@@ -146,14 +145,7 @@ def test_a_choice_at_the_end_of_its_range_is_named():
 def test_the_figure_has_axes_for_each_rule_and_option():
     trials = pd.DataFrame(
         [
-            {
-                "problem": "p",
-                "rule": rule,
-                "trial": k,
-                "status": "ok",
-                "metric": "loss",
-                "validation_error": loss,
-            }
+            {"problem": "p", "rule": rule, "trial": k, "status": "ok", "validation_loss": loss}
             | {"learning_rate": 10.0**-k, **({"tau": 0.1 * k} if rule == "hig" else {})}
             for rule in ("adam", "hig")
             for k, loss in enumerate((1.0, 0.1, math.inf))
@@ -182,7 +174,7 @@ def test_tune_from_trials_to_the_file(tmp_path, capsys):
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert list(trials.status) == ["ok", "ok"]
     (chosen,) = planned_runs(read_request([str(tmp_path / "tuned.toml")]))
-    best = trials.learning_rate[trials.validation_error.idxmin()]
+    best = trials.learning_rate[trials.validation_loss.idxmin()]
     assert chosen.config.rule.as_dict()["learning_rate"] == best
     assert (tmp_path / "sensitivity_Tiny.png").stat().st_size > 1000
     made = find_runs(tmp_path)
