@@ -188,8 +188,8 @@ def score(rows: Iterable[Row]) -> float:
     """Return a trial's median over its seeds of the lowest validation loss.
 
     The loss is what a rule minimises. Chosen by the target's metric instead, nine choices of the
-    comparison study changed: five became better, four worse, one by far. A run that diverged, or did
-    not come to its end, counts as infinite.
+    comparison study changed: five became better, four worse, one by far. A run that diverged, or
+    did not come to its end, counts as infinite.
     """
     return statistics.median(map(_lowest, rows))
 
