@@ -1,7 +1,7 @@
 """The comparison study: every rule on every problem, tuned alike, and what the papers claim.
 
     python runs/study                 all of it; see `help` for the time it takes
-    python runs/study version=short   four problems, five rules, in ten minutes
+    python runs/study version=short   four problems, five rules, in eleven minutes
 
 Problem by problem: `tune` chooses each rule's options by equally many trials on the validation set,
 `sweep` trains with them for equal seconds with every seed. Then come the runs that test single
@@ -82,7 +82,7 @@ FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
 @dataclass(frozen=True)
 class StudyOptions(Options):
     """The comparison study. Its full version takes about three and a half hours on two cores, the
-    short one ten minutes; each run has one core to itself, so keep the machine free of other work.
+    short one eleven; each run has one core to itself, so keep the machine free of other work.
     """
 
     version: Literal["full", "short"] = "full"
