@@ -82,7 +82,7 @@ FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
 @dataclass(frozen=True)
 class StudyOptions(Options):
     """The comparison study. Its full version takes about three and a half hours on two cores, the
-    short one eleven; each run has one core to itself, so keep the machine free of other work.
+    short one eleven minutes; each run has a core to itself, so keep the machine free of other work.
     """
 
     version: Literal["full", "short"] = "full"
