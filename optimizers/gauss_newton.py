@@ -50,18 +50,13 @@ class GaussNewton(SpectralPower):
         return state.damping if self.adaptive else self.damping
 
     def _judge(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: SpectralState,
-        batch: Batch,
-        trial: Trial,
+        self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
     ) -> tuple[Parameters, SpectralState, Info]:
         """Compare the loss after the step with its quadratic model; adapt the damping."""
         step, scale, system, solution = trial
         if not self.adaptive:
             return step, state, {}
-        after = objective.value(optax.apply_updates(params, step), batch)
+        after = objective.value(optax.apply_updates(system.params, step), batch)
         # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
         v = scale.astype(solution.response.dtype) * solution.response
         predicted = -(system.g @ v + 0.5 * system.curvature(v))

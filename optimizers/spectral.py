@@ -21,12 +21,7 @@ from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
 from physopt.optimizers.methods import Choice, Plan, choose, measure
 from physopt.optimizers.schedules import Scheduled
-from physopt.options import (
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    UnitFloat,
-)
+from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State
 
@@ -166,7 +161,7 @@ class SpectralPower(Scheduled):
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
         trial = Trial(step, scale, system, solution)
-        step, state, more = self._judge(objective, params, state, batch, trial)
+        step, state, more = self._judge(objective, state, batch, trial)
         # v <- momentum v + step
         if self.momentum:
             step = optax.tree.add_scale(step, self.momentum, state.velocity)
@@ -196,12 +191,7 @@ class SpectralPower(Scheduled):
         return self.max_step_norm / jnp.maximum(norm, self.max_step_norm)
 
     def _judge(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: SpectralState,
-        batch: Batch,
-        trial: Trial,
+        self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
     ) -> tuple[Parameters, SpectralState, Info]:
         """Accept every step."""
         return trial.step, state, {}

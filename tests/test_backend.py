@@ -26,7 +26,7 @@ def test_the_best_device_is_used_where_none_is_chosen(accelerator):
 
 
 def test_a_chosen_device_prevails(accelerator):
-    (cpu,) = jax.local_devices(backend="cpu")[:1]
+    (cpu,) = devices.select("cpu")
     with devices.computing(cpu, "float32"):
         assert current_device() == cpu
         assert current_platform() == "cpu"
@@ -35,7 +35,7 @@ def test_a_chosen_device_prevails(accelerator):
 
 
 def test_float64_is_refused_on_a_tpu_and_not_on_the_processor_beside_it(accelerator):
-    (cpu,) = jax.local_devices(backend="cpu")[:1]
+    (cpu,) = devices.select("cpu")
     with devices.computing(cpu, "float32"):
         objective, _ = build(Tiny(), "default", seed=0)
         assert HalfInverse().refuses(objective) is None

@@ -24,11 +24,7 @@ from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_isotherm
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.inverse import best_offset, inverse_step
-from physopt.problems.ldft.isotherm import (
-    isotherm,
-    isotherm_and_jacobian,
-    solver_settings,
-)
+from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian, solver_settings
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.options import InverseDesignOptions

@@ -31,23 +31,19 @@ def relax(
     """
     if relaxation == "straight_through":
         h = jnp.clip((x + 1) / 2, 0, 1)
-        return _with_derivative_of(h, _rounded(h))
+        return _with_derivative_of(h, binary(h - 0.5))
     if relaxation == "relaxed":
         return jax.nn.sigmoid(x)
     t = progress.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
     k = SHARPEST ** jnp.minimum(1, 1.5 * t)
     soft = jax.nn.sigmoid(k * x)
-    eta = jnp.where(t >= ROUNDED_FROM, _rounded(soft), soft)
+    eta = jnp.where(t >= ROUNDED_FROM, binary(soft - 0.5), soft)
     return _with_derivative_of(jax.nn.sigmoid(jnp.minimum(k, slope_sharpness) * x), eta)
 
 
 def binary(x: jax.Array) -> jax.Array:
     """Return the rounded matrix, without a gradient; what is not a number stays so."""
     return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x > 0, 1.0, 0.0)).astype(x.dtype)
-
-
-def _rounded(soft: jax.Array) -> jax.Array:
-    return jnp.where(jnp.isnan(soft), soft, jnp.where(soft > 0.5, 1.0, 0.0)).astype(soft.dtype)
 
 
 def _with_derivative_of(smooth: jax.Array, value: jax.Array) -> jax.Array:
