@@ -23,7 +23,10 @@ import filelock
 
 from physopt.options import OptionError
 
-OWN_FOLDERS = ("checkpoints", "profile")
+SOURCE = "source"
+"""Folder inside a run's, with copies of the plug-in files that it ran."""
+
+OWN_FOLDERS = ("checkpoints", "profile", SOURCE)
 """Folders inside a run's, which hold no runs."""
 
 

@@ -252,13 +252,15 @@ class Session:
             return
         # They depend on problem and test set alone: one computation serves all runs in a folder.
         kept = RunFolder(self.folder.path.parent.parent / "baselines")
-        content = [problem.as_dict(), settings.heldout_size, fingerprint(type(problem))]
+        source = fingerprint(type(problem))
+        content = [problem.as_dict(), settings.heldout_size, source]
         name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
-        found = kept.read(name)
+        found = kept.read(name) if source else {}  # of an unknown source they may be others
         if not found:
             self.display.note("computing the baselines of the test set")
             found = problem.baselines(self._test_samples())
-            kept.write(name, found)
+            if source:
+                kept.write(name, found)
         self.folder.write("baselines.json", found)
 
     def _test_samples(self, count: int | None = None) -> Batch:
