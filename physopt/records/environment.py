@@ -8,10 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from physopt.numerics.keys import IMPLEMENTATION
-
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 """Libraries that compute: numbers of different versions are comparable, not equal."""
 
@@ -31,6 +27,8 @@ def jax_settings() -> dict[str, Any]:
 
     Precision is not among them: each run sets it by its `dtype`.
     """
+    import jax  # not above: those who read records need no JAX
+
     values = {name: getattr(jax.config, f"jax_{name}", None) for name in _JAX_SETTINGS}
     return {k: getattr(v, "value", v) for k, v in values.items()}  # some are enumerations
 
@@ -48,6 +46,8 @@ def environment(
 
     source, sources: short hashes of the code that runs, of all of it and of each file.
     """
+    from physopt.numerics.keys import IMPLEMENTATION
+
     commit, dirty = _git_state()
     settings = jax_settings()
     return {
