@@ -22,7 +22,8 @@ from physopt.problem import (
     Linearizes,
     Problem,
 )
-from physopt.records.folder import SOURCE, RunFolder, chosen_by, find_runs
+from physopt.records.folder import SOURCE, RunFolder, find_runs
+from physopt.records.selection import chosen_by
 from physopt.records.status import STATUSES
 from physopt.training.display import seconds_text
 

@@ -21,7 +21,8 @@ from physopt.options import OptionError
 from physopt.problem import Batch, Draws, HasBaselines
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
-from physopt.records.folder import RunFolder, chosen_by
+from physopt.records.folder import RunFolder
+from physopt.records.selection import chosen_by
 from physopt.records.status import FINISHED
 from physopt.rule import COUNTS, Parameters
 from physopt.training.data import held_out_sets
