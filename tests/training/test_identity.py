@@ -10,6 +10,7 @@ import textwrap
 import time
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -114,9 +115,11 @@ def reworded(text):
     """Return a source without comments and formatting, and with other docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
-            node.body[0].value.value = "Something else."
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body[0] = ast.Expr(ast.Constant("Something else."))
     return "# A comment.\n\n" + ast.unparse(tree)
 
 
@@ -432,7 +435,7 @@ def test_a_run_whose_plugin_is_gone_says_where_its_source_is(finished, tmp_path)
 
 
 def test_a_class_without_source_is_run_anew_and_the_reason_given(tmp_path, caplog):
-    scope = {"__name__": "nowhere"}
+    scope: dict[str, Any] = {"__name__": "nowhere"}
     exec(MINE.replace("import solver", "").replace("solver.gain() * late.GAIN *", "")
          .replace("import late", ""), scope)  # fmt: skip
     steps = []
@@ -472,7 +475,7 @@ def test_a_run_of_a_script_can_be_resumed(tmp_path, caplog):
     script = tmp_path / "study.py"
     script.write_text(SCRIPT)
     folder = run_script(script, tmp_path / "out")
-    assert physopt.load(folder).config.problem.size == 3
+    assert physopt.load(folder).config.problem.as_dict()["size"] == 3
     assert (folder / "source" / "study.py").read_text() == SCRIPT
     assert run_id(find("problem", f"{script}:Mine")(), steps=5) == folder.name
     script.write_text(SCRIPT.replace("steps=5", "steps=7"))  # not part of the class

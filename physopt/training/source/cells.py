@@ -69,8 +69,10 @@ class Cells:
             self._add_function(value, home)
         elif isinstance(value, staticmethod | classmethod):
             self.add(value.__func__, label, strict=strict, home=home)
-        elif isinstance(value, property | functools.cached_property):
-            self.add(getattr(value, "fget", None) or value.func, label, strict=strict, home=home)
+        elif isinstance(value, property):
+            self.add(value.fget, label, strict=strict, home=home)
+        elif isinstance(value, functools.cached_property):
+            self.add(value.func, label, strict=strict, home=home)
         elif hasattr(value, "__wrapped__"):  # jax.jit, jax.custom_vjp and their like
             parts = [value.__wrapped__, *getattr(value, "__dict__", {}).values()]
             for part in filter(callable, parts):
@@ -125,9 +127,10 @@ class Cells:
             self.modules.add(function.__module__)
             return
         code = function.__code__
-        if strict and (statement := _statement(code)) is None:
+        statement = _statement(code) if strict else None
+        if strict and statement is None:
             self.missing.append(f"the source of {name} cannot be read")
-        elif strict:
+        elif statement is not None:
             text, tree = statement
             digest, imports = meaning_of(tree)
             self.found[text] = Cell(name.partition(".")[0], digest, text)
