@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from physopt.options import OptionError
-from physopt.registry import suggest
+from physopt.options import OptionError, suggest
 
 
 class Cost(NamedTuple):

@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 
 from physopt.analysis.load import UNKNOWN, runs_of
-from physopt.options import OptionError
-from physopt.registry import suggest
+from physopt.options import OptionError, suggest
 
 ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",

@@ -25,7 +25,8 @@ from typing import Any
 import pandas as pd
 
 from physopt.options import OptionError
-from physopt.records import FINISHED, RunFolder
+from physopt.records.folder import RunFolder
+from physopt.records.status import FINISHED
 
 STATUSES = (
     *("ok", "target", "budget", "diverged", "oom", "timeout", "error"),

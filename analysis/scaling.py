@@ -9,8 +9,7 @@ from physopt.analysis.fairness import comparable
 from physopt.analysis.load import runs_of
 from physopt.analysis.scores import PENALTY, penalised_times
 from physopt.analysis.targets import hitting_times
-from physopt.options import OptionError
-from physopt.registry import suggest
+from physopt.options import OptionError, suggest
 
 
 def speedup(

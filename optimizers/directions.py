@@ -18,9 +18,9 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from physopt.float64 import evaluated_in
-from physopt.layerwise import explicit_gram, jacobian, layerwise_gram
-from physopt.linalg import HIGHEST, GramPower, gram_power
+from physopt.numerics.float64 import evaluated_in
+from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
+from physopt.numerics.linalg import HIGHEST, GramPower, gram_power
 from physopt.objective import Objective, flatten
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters
@@ -30,7 +30,8 @@ BLOCK_BYTES = 2**28
 
 
 class Power(NamedTuple):
-    """Which function of the singular values is wanted; see `physopt.linalg.spectral_power`."""
+    """Which function of the singular values is applied; see
+    `physopt.numerics.linalg.spectral_power`."""
 
     kappa: float
     tau: float  # singular values below are dropped

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from physopt.linalg import HIGHEST, GramPower
+from physopt.numerics.linalg import HIGHEST, GramPower
 from physopt.optimizers.directions import (
     Power,
     Solution,

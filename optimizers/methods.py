@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from physopt.dense_products import find_dense_products
+from physopt.numerics.dense_layers import find_dense_products
 from physopt.objective import Objective, flatten
 from physopt.optimizers.directions import (
     Power,

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from physopt.backend import current_platform
-from physopt.memory import memory_limit
+from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Objective
 from physopt.optimizers.directions import Power, Solution, System
 from physopt.optimizers.methods import Choice, Plan, choose, measure

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physopt.objective import Objective
     from physopt.problem import Batch, Problem
-    from physopt.results import Run, load, resume, run
     from physopt.rule import UpdateRule, cost
+    from physopt.training.run import Run, load, resume, run
 
 __all__ = ["Batch", "Objective", "Problem", "Run", "UpdateRule", "cost", "load", "resume", "run"]
 
@@ -23,12 +23,12 @@ _HOME = {
     "Batch": "physopt.problem",
     "Objective": "physopt.objective",
     "Problem": "physopt.problem",
-    "Run": "physopt.results",
+    "Run": "physopt.training.run",
     "UpdateRule": "physopt.rule",
     "cost": "physopt.rule",
-    "load": "physopt.results",
-    "resume": "physopt.results",
-    "run": "physopt.results",
+    "load": "physopt.training.run",
+    "resume": "physopt.training.run",
+    "run": "physopt.training.run",
 }
 
 

@@ -1,7 +1,7 @@
 """`python -m physopt`."""
 
 from physopt.cli import main
-from physopt.orphan import begin_run
+from physopt.machine.parent import begin_run
 
 if __name__ == "__main__":
     begin_run()

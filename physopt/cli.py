@@ -8,10 +8,10 @@ on this run, 130 interrupted. The commands are in physopt.commands.
 import os
 import sys
 
-from physopt.commands import LOCKED_EXIT_CODE, Command, feasibility, names, runs, scores, sweeps
-from physopt.options import OptionError
-from physopt.records import Locked
-from physopt.registry import suggest
+from physopt.commands import Command, feasibility, names, runs, scores, sweeps
+from physopt.options import OptionError, suggest
+from physopt.records.folder import Locked
+from physopt.records.status import LOCKED_EXIT_CODE
 
 COMMANDS: dict[str, Command] = {
     "run": runs.RUN,

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from physopt.backtracking import shortened
-from physopt.layerwise import jacobian, layerwise_gram
-from physopt.linalg import damped_solve
-from physopt.parallel import spread
+from physopt.machine.mesh import spread
+from physopt.numerics.gram import jacobian, layerwise_gram
+from physopt.numerics.linalg import damped_solve
+from physopt.numerics.steps import shortened
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters
 
@@ -159,12 +159,6 @@ def build(
     graphdef, params, rest = nnx.split(make(nnx.Rngs(seed)), nnx.Param, ...)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Objective(problem, graphdef, rest, count, mesh), params
-
-
-def networks(problem: Problem | type[Problem]) -> list[str]:
-    """Name the networks that a problem offers, the default first."""
-    prefix = "network_"
-    return ["default"] + [n.removeprefix(prefix) for n in dir(problem) if n.startswith(prefix)]
 
 
 def flatten(tree: Tree) -> jax.Array:

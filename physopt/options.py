@@ -9,9 +9,11 @@ in the annotation, where the reader and the command line's help find them:
 """
 
 import dataclasses
+import difflib
 import math
 import numbers
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import (
     Annotated,
@@ -66,6 +68,13 @@ class OptionError(ValueError):
 
     def __reduce__(self):
         return type(self), (self.owner, self.name, self.value, self.reason)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Say which known word is nearest to a misspelled one, or which there are."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
 
 
 class Options:

@@ -1,32 +1,5 @@
-"""Scripts: programs of their own whose options are typed as those of the commands are."""
+"""The face of `physopt.commands.script`, for the scripts of users."""
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from physopt.commands.script import script
 
-from physopt import arguments
-from physopt.options import OptionError
-
-HELP = ("help", "--help", "-h")
-
-
-def script(
-    cls: type, work: Callable[[Any], int | None], about: str | None, words: Sequence[str]
-) -> int:
-    """Call `work` with the options that the words give; return the exit code.
-
-    cls: a frozen dataclass of options. about: what the script's help says before them, its
-    docstring. The exit codes are those of `python -m physopt`: what `work` returns (none is 0),
-    2 for wrong arguments, 130 for Ctrl-C.
-    """
-    if set(words) & set(HELP):
-        print((about or "").strip(), arguments.help_text(cls, "script"), sep="\n\n")
-        return 0
-    try:
-        return work(arguments.parse(cls, arguments.flat_arguments(list(words)), "script")) or 0
-    except OptionError as error:
-        print(f"{error.key}={error.value}: {error.reason}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+__all__ = ["script"]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks import Dense
+from physopt.networks.unet import initialize
 from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
-from physopt.unet import initialize
 
 
 @dataclasses.dataclass(frozen=True)

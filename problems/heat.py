@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds, PositiveFloat
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import two_sided
-from physopt.unet import UNetOptions
 
 MOST_BOXES = 10
 RELATIVE_NOISE = 1e-6

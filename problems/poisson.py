@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import inverse_laplacian, laplacian, random_field
-from physopt.unet import UNetOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks import Dense
+from physopt.networks.unet import initialize
 from physopt.options import Bounds, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import inverse_laplacian, laplacian, random_field
-from physopt.unet import initialize
 
 
 @dataclasses.dataclass(frozen=True)

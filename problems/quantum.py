@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from physopt.backend import current_platform
-from physopt.float64 import evaluated_in
+from physopt.machine.devices import current_platform
 from physopt.networks import Dense
+from physopt.networks.unet import initialize
+from physopt.numerics.float64 import evaluated_in
 from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
-from physopt.unet import initialize
 
 LENGTH = 2.0
 

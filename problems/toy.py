@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 
 from physopt.networks import Dense
+from physopt.networks.unet import initialize
 from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
-from physopt.unet import initialize
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from physopt import results
+from physopt.commands.script import HELP, script
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.problems.ldft import studies, study_figures
-from physopt.script import HELP, script
+from physopt.training.run import load
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
 
 def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:
     """Let a trained network design matrices for new isotherms that matrices have."""
-    run = results.load(folder)
+    run = load(folder)
     problem = run.config.problem
     held_out = problem.held_out(jax.random.split(jax.random.key(seed), count))
     x = run.predict(held_out.inputs)

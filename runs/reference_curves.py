@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from physopt import config, experiment
 from physopt.analysis.words import markdown_table
+from physopt.commands.script import script
+from physopt.config import from_words
 from physopt.options import OptionError, Options, PositiveInt
-from physopt.records import RunFolder
-from physopt.script import script
+from physopt.training.run import begin
 
 HERE = Path(__file__).resolve().parent
 PAPERS = HERE / "papers"
@@ -245,9 +245,9 @@ def curves_of(experiment_: Experiment, seed: int, out: Path) -> Curves:
     curves = {}
     for name, words in experiment_.runs.items():
         print(f"{experiment_.name}, {name}, seed {seed}: ", end="", flush=True)
-        folder = experiment.begin(config.from_words([*words, f"seed={seed}", f"out={out}"]))
-        curves[name] = pd.DataFrame(RunFolder(folder.path).curve())
-        status = folder.status()
+        run = begin(from_words([*words, f"seed={seed}", f"out={out}"]))
+        curves[name] = run.curve
+        status = run.status
         print(f"{status['status']}, {status.get('t_train', 0):.0f} s of training", flush=True)
     return curves
 

@@ -9,19 +9,20 @@ import sys
 import jax.numpy as jnp
 
 import physopt
-from physopt import devices, parallel
-from physopt.config import make_config
-from physopt.data import training_source
+from physopt.config.run_config import make_config
+from physopt.machine import devices
+from physopt.machine.mesh import mesh_of
 from physopt.optimizers.evolution import OpenES
 from physopt.optimizers.first_order import Adam
 from physopt.optimizers.gauss_newton import GaussNewton
 from physopt.optimizers.sip import SIP
 from physopt.optimizers.spectral import HalfInverse
 from physopt.options import OptionError
-from physopt.prepare import prepare
 from physopt.problems.ldft.named import LDFT2D
 from physopt.problems.oscillators import Oscillators
-from physopt.train import compile_program, initial_carry
+from physopt.training.data import training_source
+from physopt.training.loop import compile_program
+from physopt.training.setup import prepare
 from tests.benchmarks.bench_devices import collectives as collectives_of
 from tests.tiny import Tiny
 
@@ -74,8 +75,8 @@ def collectives(problem, rule):
     config = make_config(problem, rule, {**SETTINGS, "devices": COUNT})
     chosen = devices.select("cpu", COUNT)
     with devices.computing(chosen[0], "float64"):
-        setup = prepare(config, parallel.mesh_of(chosen, COUNT))
-        carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
+        setup = prepare(config, mesh_of(chosen, COUNT))
+        carry = setup.initial_carry()
         program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
     return sorted(collectives_of(program.compiled.as_text() or ""))
 
@@ -93,7 +94,7 @@ def refusals(folder):
 
 def drawn():
     """Return whether one device and eight draw the same batch, bit for bit."""
-    mesh = parallel.mesh_of(devices.select("cpu", COUNT), COUNT)
+    mesh = mesh_of(devices.select("cpu", COUNT), COUNT)
     step = jnp.int32(3)
     one, many = (training_source(SWING, 0, COUNT, None, m).draw(step) for m in (None, mesh))
     return bool((one.inputs == many.inputs).all())

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from tiny import Tiny
 
-from physopt.check import check
-from physopt.data import training_source
+from physopt.checking import check
+from physopt.config.registry import find, name_of
 from physopt.objective import build
 from physopt.optimizers import RULES
 from physopt.optimizers.first_order import FirstOrder
 from physopt.problem import Problem
 from physopt.problems import PROBLEMS
-from physopt.registry import find, name_of
 from physopt.rule import COUNTS, UpdateRule
-from physopt.train import Budget, Clock, compile_program, initial_carry, train
+from physopt.training.data import training_source
+from physopt.training.loop import Budget, Clock, compile_program, initial_carry, train
 
 BATCH = 4
 

@@ -40,7 +40,7 @@ def test_the_commands_work(folder, capsys, command, words):
 
 
 def test_the_problem_can_be_learnt(folder):
-    from physopt.registry import find
+    from physopt.config.registry import find
 
     run = physopt.run(find("problem", "pendulum.py:Pendulum")(), "adam", steps=500, out=folder)
     assert run.curve.error.iloc[-1] < 0.1 * run.curve.error.iloc[0]

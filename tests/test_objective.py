@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny import Tiny
 
-from physopt.objective import build, flatten, networks
+from physopt.config.run_config import network_names
+from physopt.objective import build, flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +122,10 @@ def test_the_generic_inverse_step_solves_a_linear_physics():
     np.testing.assert_allclose(step, exact * kept, rtol=1e-9)
 
 
-def test_networks_are_named_by_their_methods():
+def test_network_names_are_named_by_their_methods():
     class TwoNetworks(Tiny):
         def network_other(self, rngs):
             return Tiny(size=self.size).network(rngs)
 
-    assert networks(Tiny) == ["default"]
-    assert networks(TwoNetworks) == ["default", "other"]
+    assert network_names(Tiny) == ["default"]
+    assert network_names(TwoNetworks) == ["default", "other"]

@@ -9,12 +9,6 @@ from textwrap import dedent
 
 from physopt.options import OptionError
 
-EXIT_CODES = {"ok": 0, "target": 0, "budget": 0, "skipped": 3, "interrupted": 130}
-"""Exit code of a command that makes one run, by the run's status; 1 for all others."""
-
-LOCKED_EXIT_CODE = 75
-"""Exit code where another process is working on the run (EX_TEMPFAIL of sysexits.h)."""
-
 
 @dataclass(frozen=True)
 class Command:

@@ -3,8 +3,8 @@
 import dataclasses
 from textwrap import dedent
 
-from physopt import arguments
 from physopt.commands import Command
+from physopt.config.parse import flat_arguments, help_text, parse
 from physopt.feasibility.options import FeasibilityOptions
 
 _USAGE = "feasibility [problem=NAME] [rule=NAME] [sizes=A,B] [batches=C,D] [key=value ...]"
@@ -32,13 +32,13 @@ _DESCRIPTION = dedent("""
 
 
 def _feasibility(words: list[str]) -> int:
-    given = arguments.flat_arguments(words)
+    given = flat_arguments(words)
     names = [field.name for field in dataclasses.fields(FeasibilityOptions)]
     own = {name: given.pop(name) for name in names if name in given}
     for name in ("sizes", "batches", "modes"):
         if name in own and not own[name].startswith("["):
             own[name] = f"[{own[name]}]"
-    options = arguments.parse(FeasibilityOptions, own, "feasibility")
+    options = parse(FeasibilityOptions, own, "feasibility")
 
     from physopt.feasibility.confirm import confirm
     from physopt.feasibility.request import read_request
@@ -59,7 +59,7 @@ def _note(text: str) -> None:
 
 
 def _help(words: list[str]) -> str:
-    options = arguments.help_text(FeasibilityOptions, "feasibility")
+    options = help_text(FeasibilityOptions, "feasibility")
     return f"usage: python -m physopt {_USAGE}\n\n{_DESCRIPTION}\n\n{options}"
 
 

@@ -1,13 +1,13 @@
 """Commands on problems and rules: list, info, check."""
 
-from physopt import arguments
 from physopt.commands import Command, first_word, plain_help
-from physopt.options import OptionError
-from physopt.registry import Kind, find, names, suggest
+from physopt.config.parse import flat_arguments, parse
+from physopt.config.registry import Kind, find, names
+from physopt.options import OptionError, suggest
 
 
 def _list(words: list[str]) -> int:
-    from physopt.tables import show_list
+    from physopt.commands.show import show_list
 
     if words:
         raise OptionError(object, "argument", words[0], "list takes no arguments")
@@ -16,7 +16,7 @@ def _list(words: list[str]) -> int:
 
 
 def _info(words: list[str]) -> int:
-    from physopt.tables import show_info
+    from physopt.commands.show import show_info
 
     name, rest = first_word(words, "name", "say which problem or rule; `list` names them")
     if rest:
@@ -26,12 +26,12 @@ def _info(words: list[str]) -> int:
 
 
 def _check(words: list[str]) -> int:
-    from physopt.check import check
-    from physopt.tables import show_findings
+    from physopt.checking import check
+    from physopt.commands.show import show_findings
 
     name, rest = first_word(words, "name", "say which problem or rule, or file.py:Class")
     _, cls = _find_any(name)
-    options = arguments.parse(cls, arguments.flat_arguments(rest), f"check {name}")
+    options = parse(cls, flat_arguments(rest), f"check {name}")
     return show_findings(name, check(options))
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
-from physopt import arguments
-from physopt.commands import EXIT_CODES, Command, first_word, plain_help
+from physopt.commands import Command, first_word, plain_help
+from physopt.config.parse import flat_arguments, help_text, parse, run_class, split_names
+from physopt.config.settings import Settings
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
-from physopt.settings import Settings
 
 _RUN_DESCRIPTION = dedent("""
     Train with one rule on one problem, and record the run.
@@ -26,24 +26,24 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 
 
 def _run(words: list[str]) -> int:
-    from physopt import experiment
+    from physopt.commands.show import show_run
     from physopt.config import from_words
-    from physopt.progress import display_for_terminal
-    from physopt.tables import show_run
+    from physopt.training.display import display_for_terminal
+    from physopt.training.run import begin
 
-    done = experiment.begin(from_words(words), display_for_terminal())
-    return EXIT_CODES.get(show_run(done), 1)
+    done = begin(from_words(words), display_for_terminal())
+    return show_run(done.folder)
 
 
 def _run_help(words: list[str]) -> str:
-    flat = {k: v for k, v in arguments.flat_arguments(words).items() if k in ("problem", "rule")}
-    _, problem, rule = arguments.split_names(flat, required=False)
+    flat = {k: v for k, v in flat_arguments(words).items() if k in ("problem", "rule")}
+    _, problem, rule = split_names(flat, required=False)
     settings = Settings()
     if problem is not None:
-        from physopt.config import suited
+        from physopt.config.run_config import suited
 
         settings = Settings(**suited(problem, {}))
-    options = arguments.help_text(arguments.run_class(problem, rule, settings), "run")
+    options = help_text(run_class(problem, rule, settings), "run")
     return f"usage: python -m physopt {_RUN_USAGE}\n\n{_RUN_DESCRIPTION}\n\n{options}"
 
 
@@ -62,19 +62,19 @@ class Extension(Options):
 
 
 def _resume(words: list[str]) -> int:
-    from physopt import experiment
-    from physopt.progress import display_for_terminal
-    from physopt.tables import show_run
+    from physopt.commands.show import show_run
+    from physopt.training.display import display_for_terminal
+    from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "say which run: its folder")
-    more = arguments.parse(Extension, arguments.flat_arguments(rest), "resume")
+    more = parse(Extension, flat_arguments(rest), "resume")
     display = display_for_terminal()
-    done = experiment.resume(folder, steps=more.steps, seconds=more.seconds, display=display)
-    return EXIT_CODES.get(show_run(done), 1)
+    done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
+    return show_run(done.folder)
 
 
 def _status(words: list[str]) -> int:
-    from physopt.tables import show_status
+    from physopt.commands.show import show_status
 
     folder, rest = first_word([*words, "runs/results"], "folder", "")
     if len(rest) > (1 if words else 0):
@@ -83,7 +83,7 @@ def _status(words: list[str]) -> int:
 
 
 def _design(words: list[str]) -> int:
-    from physopt.results import design, load
+    from physopt.training.run import design, load
 
     folder, rest = first_word(words, "folder", "say which run: its folder")
     table, rest = first_word(
@@ -113,7 +113,7 @@ RESUME = Command(
     lambda words: (
         "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
         "Go on with the run in FOLDER, as if it had never stopped.\n\n"
-        + arguments.help_text(Extension, "resume")
+        + help_text(Extension, "resume")
     ),
 )
 

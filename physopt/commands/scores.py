@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from physopt import arguments
 from physopt.commands import Command, plain_help
+from physopt.config.parse import flat_arguments, help_text, parse
 from physopt.options import OptionError, Options
 
 
@@ -93,7 +93,7 @@ def _read(words: list[str], cls: type, command: str, count: int | None = None):
         folders = folders or ["runs/results"]
     elif len(folders) != count:
         raise OptionError(object, "folder", "", f"{command} takes {count} folders")
-    return folders, arguments.parse(cls, arguments.flat_arguments(given), command)
+    return folders, parse(cls, flat_arguments(given), command)
 
 
 def _load(folders: list[str]):
@@ -107,7 +107,7 @@ def _load(folders: list[str]):
 
 def _help(usage: str, text: str, cls: type, command: str):
     about = plain_help(usage, text)
-    return lambda words: f"{about(words)}\n\n{arguments.help_text(cls, command)}"
+    return lambda words: f"{about(words)}\n\n{help_text(cls, command)}"
 
 
 _SCORE_USAGE = "score [FOLDER ...] [key=value ...]"

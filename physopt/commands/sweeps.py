@@ -4,16 +4,15 @@ import dataclasses
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from physopt import arguments
 from physopt.commands import Command
-from physopt.options import OptionError
-from physopt.registry import suggest
-from physopt.settings import Settings
-from physopt.sweep_options import SweepOptions, TuneOptions
+from physopt.config.parse import help_text, parse
+from physopt.config.settings import Settings
+from physopt.options import OptionError, suggest
+from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
-    from physopt.plan import Request
-    from physopt.tune import Study
+    from physopt.sweeping.plan import Request
+    from physopt.sweeping.tune import Study
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
@@ -32,14 +31,14 @@ _SWEEP_DESCRIPTION = dedent("""
 
 
 def _sweep(words: list[str]) -> int:
-    from physopt.plan import planned_runs, read_request, take
-    from physopt.sweep import survey, sweep
-    from physopt.sweep_display import display_for_terminal, show_plan, show_sweep
+    from physopt.sweeping.display import display_for_terminal, show_plan, show_sweep
+    from physopt.sweeping.driver import survey, sweep
+    from physopt.sweeping.plan import planned_runs, read_request, take
 
     request = read_request(words)
     own = [field.name for field in dataclasses.fields(SweepOptions)]
     _refuse_unknown(request, own)
-    options = arguments.parse(SweepOptions, take(request, own), "sweep")
+    options = parse(SweepOptions, take(request, own), "sweep")
     runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
@@ -58,7 +57,7 @@ def _refuse_unknown(request: "Request", own: list[str]) -> None:
 
 
 def _sweep_help(words: list[str]) -> str:
-    options = arguments.help_text(SweepOptions, "sweep")
+    options = help_text(SweepOptions, "sweep")
     return f"usage: python -m physopt {_SWEEP_USAGE}\n\n{_SWEEP_DESCRIPTION}\n\n{options}"
 
 
@@ -81,16 +80,16 @@ _TUNE_DESCRIPTION = dedent("""
 
 
 def _tune(words: list[str]) -> int:
-    from physopt.plan import read_request, take
-    from physopt.sweep import survey
-    from physopt.sweep_display import display_for_terminal, show_plan
-    from physopt.tune import studies
-    from physopt.tuning import tune
+    from physopt.sweeping.display import display_for_terminal, show_plan
+    from physopt.sweeping.driver import survey
+    from physopt.sweeping.plan import read_request, take
+    from physopt.sweeping.tune import studies
+    from physopt.sweeping.tuning import tune
 
     request = read_request(words)
     own = [field.name for field in dataclasses.fields(TuneOptions)]
     _refuse_unknown(request, own)
-    options = arguments.parse(TuneOptions, take(request, own), "tune")
+    options = parse(TuneOptions, take(request, own), "tune")
     request.top.settings.setdefault("out", ["runs/tuning"])
     found = studies(request)
     if options.plan:
@@ -112,7 +111,7 @@ def _tune(words: list[str]) -> int:
 
 def _foreseen(found: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
     """Return studies with the ranges that they will have, and remarks on those not yet known."""
-    from physopt.tuning import foreseen
+    from physopt.sweeping.tuning import foreseen
 
     per = [
         f"{' '.join(study.names)}: the range of {option} will be divided by {column}"
@@ -131,7 +130,7 @@ def _foreseen(found: list["Study"], options: TuneOptions) -> tuple[list["Study"]
 
 
 def _tune_help(words: list[str]) -> str:
-    options = arguments.help_text(TuneOptions, "tune")
+    options = help_text(TuneOptions, "tune")
     return f"usage: python -m physopt {_TUNE_USAGE}\n\n{_TUNE_DESCRIPTION}\n\n{options}"
 
 

@@ -20,15 +20,15 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import jax.numpy as jnp
 
-from physopt import devices
 from physopt.config import RunConfig, from_words
-from physopt.memory import memory_limit
+from physopt.machine import devices
+from physopt.machine.devices import memory_limit
+from physopt.machine.parent import begin_run
+from physopt.machine.resident import give_back, resident_bytes, resident_peak
 from physopt.options import OptionError
-from physopt.orphan import begin_run
-from physopt.prepare import Refused, plan, prepare
-from physopt.resident import give_back, resident_bytes, resident_peak
 from physopt.rule import UpdateRule
-from physopt.train import compile_program, initial_carry
+from physopt.training.loop import compile_program
+from physopt.training.setup import Refused, plan, prepare
 
 Answer = dict[str, Any]
 
@@ -74,7 +74,7 @@ def _inputs(config: RunConfig) -> Inputs:
         setup = prepare(config)
         rules.append(setup.rule)
         plan(setup)
-        carry = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
+        carry = setup.initial_carry()
         return setup.objective, carry, setup.source, setup.key
 
     shapes = jax.eval_shape(make)

@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple, Self
 
 import psutil
 
-from physopt.endings import End, kills_for_memory, verdict
+from physopt.machine.parent import PARENT
 from physopt.options import OptionError
-from physopt.orphan import PARENT
+from physopt.records.status import End, kills_for_memory, verdict
 
 RESERVE_BYTES = 2**30
 """Memory of the machine that is left to others: below this a cell is killed."""

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from physopt import arguments
 from physopt.config import RunConfig, from_words
+from physopt.config.parse import option_hints, run_class, split_names
+from physopt.config.settings import Settings
 from physopt.feasibility.options import FeasibilityOptions
 from physopt.feasibility.process import CellProcess
-from physopt.options import OptionError
+from physopt.options import OptionError, suggest
 from physopt.records import RunFolder
-from physopt.registry import suggest
-from physopt.settings import Settings
+from physopt.training import identity
 
 ONE_MODE = "-"
 """The mode of a problem that has no option for it."""
@@ -68,7 +68,7 @@ class Request:
     @property
     def folder(self) -> RunFolder:
         """The folder of the table, by all that decides what a program needs."""
-        run = self.base.folder(self.device.kind)
+        run = identity.folder(self.base, self.device.kind)
         compiler = [version("jax"), version("jaxlib"), os.environ.get("XLA_FLAGS", "")]
         digest = hashlib.sha256(json.dumps([run.name, *compiler]).encode()).hexdigest()
         return RunFolder(run.with_name(f"feasibility_{digest[:12]}"))
@@ -80,9 +80,9 @@ def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Reque
     Raises OptionError where a cell cannot be.
     """
     given = {"problem": "ldft2d", "rule": "adam", **given}
-    _, problem, rule = arguments.split_names(dict(given))
-    hints = arguments.option_hints(arguments.run_class(problem, rule, Settings()))
-    known = [*hints, "problem", "rule", *arguments.option_hints(FeasibilityOptions)]
+    _, problem, rule = split_names(dict(given))
+    hints = option_hints(run_class(problem, rule, Settings()))
+    known = [*hints, "problem", "rule", *option_hints(FeasibilityOptions)]
     for key in given:
         if key not in known:
             raise OptionError(object, key, given[key], f"unknown key; {suggest(key, known)}")

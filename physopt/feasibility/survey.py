@@ -21,7 +21,7 @@ import pandas as pd
 from physopt.feasibility.options import bytes_text
 from physopt.feasibility.process import Answered, CellProcess
 from physopt.feasibility.request import Cell, Request
-from physopt.progress import seconds_text
+from physopt.training.display import seconds_text
 
 COLUMNS = {
     "problem": "str",

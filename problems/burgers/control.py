@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from physopt.backtracking import shortened
+from physopt.numerics.steps import shortened
 from physopt.options import NonNegativeInt, PositiveFloat
 from physopt.problem import Batch
 from physopt.problems.burgers.scenes import Scenes

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks import Dense
-from physopt.unet import initialize
+from physopt.networks.unet import initialize
 
 if TYPE_CHECKING:
     from physopt.problems.burgers.scenes import Scenes

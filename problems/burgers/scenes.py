@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds, OptionError, PositiveInt
 from physopt.problem import Problem
 from physopt.problems.burgers.chain import ControlForceEstimator
@@ -14,7 +15,6 @@ from physopt.problems.burgers.direct import DirectForce
 from physopt.problems.burgers.refined import RefinedPrediction
 from physopt.problems.burgers.scheme import advance, random_scene
 from physopt.problems.burgers.staggered import StaggeredPrediction
-from physopt.unet import UNetOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from physopt.networks.unet import UNet
 from physopt.problems.burgers.scheme import advance
-from physopt.unet import UNet
 
 if TYPE_CHECKING:
     from physopt.problems.burgers.scenes import Scenes

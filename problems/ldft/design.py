@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from physopt.backend import current_platform
+from physopt.machine.devices import current_platform
 from physopt.problem import Batch
 from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines

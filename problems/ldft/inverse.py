@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from physopt.linalg import damped_solve
+from physopt.numerics.linalg import damped_solve
 
 LONGEST_STEP = 1.0
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
-from physopt.backend import current_platform
+from physopt.machine.devices import current_platform
 from physopt.problems.ldft.equilibrium import Settings, equilibrium, filling_jacobian
 from physopt.problems.ldft.fixed_point import Schedule
 from physopt.problems.ldft.lattice import WATER, Fluid, log_activity, matrix_field, sweep

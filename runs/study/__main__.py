@@ -19,9 +19,8 @@ import ldft
 import results
 from commands import call
 
-from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
-from physopt.registry import suggest
-from physopt.script import script
+from physopt.commands.script import script
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt, suggest
 
 HERE = Path(__file__).resolve().parent
 CLAIMS = HERE / "claims.toml"

@@ -12,10 +12,10 @@ import pandas as pd
 
 from physopt.analysis.scores import run_errors
 from physopt.analysis.words import amount
-from physopt.data import initial_key, training_source
 from physopt.objective import build
 from physopt.optimizers.metropolis import Metropolis
 from physopt.problems.oscillators import Oscillators
+from physopt.training.data import initial_key, training_source
 
 HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
 LDFT = "Liu et al., npj Comput. Mater. 9, 121"

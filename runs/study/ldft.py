@@ -21,19 +21,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import physopt
-from physopt import analysis, devices
+from physopt import analysis
 from physopt.analysis.scores import best_rows, run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
-from physopt.arguments import value_text
+from physopt.commands.script import script
 from physopt.config import from_words
-from physopt.data import held_out_samples, held_out_sets
+from physopt.config.parse import value_text
+from physopt.config.registry import find
+from physopt.machine import devices
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign
 from physopt.records import RunFolder
-from physopt.registry import find
-from physopt.script import script
-from physopt.train import evaluate, evaluation_chunk
+from physopt.training.data import held_out_samples, held_out_sets
+from physopt.training.loop import evaluate, evaluation_chunk
 
 HERE = Path(__file__).resolve().parent
 CAUSES = HERE / "ldft_causes.toml"

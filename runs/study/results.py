@@ -18,9 +18,9 @@ from physopt import analysis
 from physopt.analysis.learning_rates import plot_learning_rates
 from physopt.analysis.scores import run_errors
 from physopt.analysis.words import amount, interval, markdown_table
+from physopt.commands.script import script
+from physopt.config.registry import find
 from physopt.options import OptionError, Options
-from physopt.registry import find
-from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 PROBLEMS = (

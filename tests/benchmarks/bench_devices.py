@@ -54,18 +54,19 @@ def serve(case: str, count: int, batch: int) -> None:
     import jax
     import jax.numpy as jnp
 
-    from physopt import devices, parallel
     from physopt.config import from_words
-    from physopt.prepare import prepare
-    from physopt.train import compile_program, initial_carry
+    from physopt.machine import devices
+    from physopt.machine.mesh import mesh_of
+    from physopt.training.loop import compile_program
+    from physopt.training.setup import prepare
 
     problem, rule = case.split(":")
     words = [f"problem={problem}", f"rule={rule}", f"batch_size={batch}", "heldout_size=8"]
     config = from_words([*words, f"devices={count}"])
     chosen = devices.select(None, count)
     with devices.computing(chosen[0], config.settings.dtype):
-        setup = prepare(config, parallel.mesh_of(chosen, batch))
-        first = initial_carry(setup.rule, setup.objective, setup.params, setup.source, setup.key)
+        setup = prepare(config, mesh_of(chosen, batch))
+        first = setup.initial_carry()
         program = compile_program(setup.rule, setup.objective, first, setup.source, setup.key)
         memory: Any = program.compiled.memory_analysis()
         _tell(

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physopt.layerwise import explicit_gram, jacobian, layerwise_gram
+from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 
 SIZES = (64, 256, 256, 64)
 

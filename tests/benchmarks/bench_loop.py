@@ -13,11 +13,11 @@ import jax
 import optax
 import pytest
 
-from physopt.data import batch_key, training_source
 from physopt.objective import build
 from physopt.optimizers.first_order import Adam
 from physopt.problems.ldft.named import LDFT2D
-from physopt.train import Budget, Clock, compile_program, initial_carry, train
+from physopt.training.data import batch_key, training_source
+from physopt.training.loop import Budget, Clock, compile_program, initial_carry, train
 
 ROUNDS, BATCH = 9, 8
 SMALL = LDFT2D(size=6, points=10, targets="procedural")

@@ -16,9 +16,9 @@ import pytest
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
-from physopt.data import training_source
-from physopt.devices import cast
-from physopt.layerwise import jacobian
+from physopt.machine.devices import cast
+from physopt.networks.unet import UNet
+from physopt.numerics.gram import jacobian
 from physopt.objective import Objective, build, flatten
 from physopt.optimizers.first_order import Adam
 from physopt.optimizers.spectral import HalfInverse
@@ -28,7 +28,7 @@ from physopt.problems.oscillators import Oscillators
 from physopt.problems.poisson import Poisson
 from physopt.problems.poisson8 import Poisson8
 from physopt.problems.quantum import QuantumDipole
-from physopt.unet import UNet
+from physopt.training.data import training_source
 
 
 def case(problem, batch, dtype="float32") -> tuple[Objective, Any, Batch]:

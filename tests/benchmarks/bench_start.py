@@ -24,9 +24,9 @@ PARTS = ("total", "imports", "compile", "evaluate", "rest")
 
 CHILD = """
 import json, os, sys, time
-from physopt import experiment
+from physopt.training.run import begin
 from physopt.config import from_words
-from physopt.progress import Silent
+from physopt.training.display import Silent
 
 config, imported = from_words(sys.argv[1:]), time.time()
 
@@ -37,7 +37,7 @@ class First(Silent):
                           "evaluate": clock.t_eval, "kept": clock.compile_cached}), flush=True)
         os._exit(0)
 
-experiment.begin(config, First())
+begin(config, First())
 """
 
 

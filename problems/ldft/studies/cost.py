@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import pandas as pd
 from jax.stages import Compiled
 
-from physopt.backend import current_platform
+from physopt.machine.devices import current_platform
+from physopt.machine.resident import resident_peak
 from physopt.problems.ldft.isotherm import Gradient, isotherm
 from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
-from physopt.resident import resident_peak
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 

@@ -1,0 +1,224 @@
+"""What a problem promises: gradients, independence of samples, precision, an inverse that helps."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from physopt.checking.findings import Checks, Failed, must_match, options_are_values
+from physopt.machine.devices import cast
+from physopt.objective import Objective, build, flatten
+from physopt.problem import Batch, Inverts, Linearizes, Problem
+
+SAMPLES = 3
+
+ESTIMATORS: dict[str, tuple[float, ...]] = {
+    "estimate_gradient": (),
+    "estimate_gradient_equilibrium": (1e-2,),
+    "estimate_gradient_randomized": (0.5,),
+}
+"""Methods that estimate dL/dx, and the options with which they are tested."""
+
+# The problem is a static argument, so that all checks share what is compiled once.
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample(problem: Problem, keys: jax.Array) -> Batch:
+    return problem.sample(keys)
+
+
+@partial(jax.jit, static_argnums=0)
+def _simulate(problem: Problem, x: Any, batch: Batch) -> Any:
+    return problem.simulate(x, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _value_and_slope(problem: Problem, x: Any, batch: Batch) -> Any:
+    return jax.value_and_grad(lambda x: jnp.mean(problem.loss(problem.simulate(x, batch), batch)))(
+        x
+    )
+
+
+def problem_checks(problem: Problem) -> Checks:
+    """List what is tested of a problem."""
+    yield "options can be hashed and stored as JSON", partial(options_are_values, problem)
+    yield "sample: one independent sample per key", partial(_samples_independent, problem)
+    yield "network: inputs [batch, ...] -> x [batch, ...]", partial(_network_fits, problem)
+    yield "simulate: each sample for itself", partial(_simulate_independent, problem)
+    yield "simulate: the same when traced again, and under vmap", partial(_transforms, problem)
+    yield "simulate: keeps the precision it is given", partial(_precision_kept, problem)
+    yield "gradient agrees with central differences", partial(_gradient_right, problem)
+    yield "loss and metrics: one finite number per sample", partial(_loss_per_sample, problem)
+    if isinstance(problem, Linearizes):
+        yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
+    if isinstance(problem, Inverts):
+        yield "invert: simulate(invert(x)) is nearer the target", partial(_inverse_helps, problem)
+    for name, options in ESTIMATORS.items():
+        if hasattr(problem, name):
+            check = partial(_estimate_points, problem, name, options)
+            yield f"{name}: points along the gradient", check
+
+
+def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
+    """Return the objective, x of an untrained network and a batch at the start of training."""
+    keys = jax.random.split(jax.random.key(1), SAMPLES)
+    batch = _sample(problem, keys).at(0.0)
+    objective, params = build(problem, "default", seed=0)
+    objective, params, batch = cast((objective, params, batch), _default_float())
+    return objective, jax.jit(objective.predict)(params, batch.inputs), batch
+
+
+def _default_float() -> str:
+    return str(jnp.result_type(float))
+
+
+def _samples_independent(problem: Problem) -> str:
+    keys = jax.random.split(jax.random.key(1), SAMPLES)
+    together, again = _sample(problem, keys), _sample(problem, keys)
+    for leaf in jax.tree.leaves(together):
+        if leaf.ndim == 0 or leaf.shape[0] != SAMPLES:
+            raise Failed(f"a leaf has shape {leaf.shape}, not [{SAMPLES}, ...] for {SAMPLES} keys")
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.all(jnp.isfinite(leaf)):
+            raise Failed("a sample is not finite")
+    must_match(together, again, 0.0, "the same keys gave other samples")
+    single = _sample(problem, keys[1:2])
+    must_match(_take(together, 1), single, 1e-5, "a sample depends on the keys of the others")
+    return ""
+
+
+def _network_fits(problem: Problem) -> str:
+    _, x, batch = _case(problem)
+    for leaf in jax.tree.leaves(x):
+        if leaf.shape[0] != len(batch):
+            raise Failed(
+                f"x has shape {leaf.shape}, its first axis is not the batch of {len(batch)}"
+            )
+    y = _simulate(problem, x, batch)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+    return f"x {shapes}, y {[leaf.shape for leaf in jax.tree.leaves(y)]}"
+
+
+def _simulate_independent(problem: Problem) -> str:
+    _, x, batch = _case(problem)
+    together = _simulate(problem, x, batch)
+    for leaf in jax.tree.leaves(together):
+        if leaf.shape[:1] != (SAMPLES,):
+            raise Failed(f"y has shape {leaf.shape}, not [{SAMPLES}, ...]")
+        if not jnp.all(jnp.isfinite(leaf)):
+            raise Failed("y is not finite")
+    alone = _simulate(problem, _take(x, 1), _take(batch, 1))
+    must_match(_take(together, 1), alone, 1e-4, "y of a sample depends on the other samples")
+    return ""
+
+
+def _transforms(problem: Problem) -> str:
+    _, x, batch = _case(problem)
+    compiled = _simulate(problem, x, batch)
+    # What a program drew or read outside its arguments differs from one trace to the next.
+    again = jax.jit(lambda x, batch: problem.simulate(x, batch))(x, batch)
+    must_match(compiled, again, 1e-6, "a second trace gives another y")
+    lanes = jax.tree.map(lambda a: a[:, None], (x, batch))
+    mapped = jax.tree.map(lambda a: a[:, 0], jax.jit(jax.vmap(problem.simulate))(*lanes))
+    must_match(compiled, mapped, 1e-4, "vmap changes y")
+    return ""
+
+
+def _precision_kept(problem: Problem) -> str:
+    for dtype in ("float32", "float64"):
+        with jax.enable_x64(dtype == "float64"):
+            _, x, batch = jax.eval_shape(partial(_case, problem))
+            y = jax.eval_shape(problem.simulate, x, batch)
+            for name, tree in (("x", x), ("y", y)):
+                for leaf in jax.tree.leaves(tree):
+                    if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != dtype:
+                        raise Failed(f"in {dtype} {name} is {leaf.dtype}")
+    return ""
+
+
+def _gradient_right(problem: Problem) -> str:
+    with jax.enable_x64(True):
+        _, x, batch = _case(problem)
+        direction = _random_like(x, 2)
+        _, gradient = _value_and_slope(problem, x, batch)
+        slope = float(jnp.asarray(optax.tree.vdot(gradient, direction)))
+        # A central difference errs by h^2 and by rounding / h; three h tell which of the two.
+        errors = {}
+        for h in (1e-3, 1e-4, 1e-5):
+            ahead, behind = (
+                float(
+                    _value_and_slope(problem, optax.tree.add_scale(x, shift, direction), batch)[0]
+                )
+                for shift in (h, -h)
+            )
+            difference = (ahead - behind) / (2 * h)
+            errors[h] = abs(slope - difference) / max(abs(slope), abs(difference), 1e-12)
+    best = min(errors.values())
+    if not best < 1e-3:
+        listed = ", ".join(f"{error:.1e} at h={h:g}" for h, error in errors.items())
+        raise Failed(f"the derivative along a random direction is off by {listed} (relative)")
+    return f"relative difference {best:.1e} in float64"
+
+
+def _loss_per_sample(problem: Problem) -> str:
+    _, x, batch = _case(problem)
+    y = _simulate(problem, x, batch)
+    measured = {"loss": problem.loss(y, batch), **jax.jit(problem.metrics)(x, y, batch)}
+    for name, value in measured.items():
+        if value.shape != (SAMPLES,):
+            raise Failed(f"{name} has shape {value.shape}, not [{SAMPLES}]")
+        if not jnp.all(jnp.isfinite(value)):
+            raise Failed(f"{name} is not finite")
+    if problem.target and problem.target[0] not in measured:
+        raise Failed(f"target names {problem.target[0]}, which metrics does not return")
+    return ", ".join(f"{name} {float(jnp.mean(value)):.3g}" for name, value in measured.items())
+
+
+def _linearize_right(problem: Problem) -> str:
+    with jax.enable_x64(True):
+        objective, x, batch = _case(problem)
+        y, slope = jax.jit(objective.linearize)(x, batch)
+        direction = _random_like(x, 3)
+        simulated, tangent = jax.jvp(
+            lambda x: flatten(_simulate(problem, x, batch)), (x,), (direction,)
+        )
+        product = jnp.einsum("bmk,bk->bm", slope, flatten(direction))
+        must_match(simulated, y, 1e-6, "y differs from simulate's")
+        must_match(tangent, product, 1e-4, "dy/dx differs from forward differentiation")
+    return ""
+
+
+def _inverse_helps(problem: Problem) -> str:
+    objective, x, batch = _case(problem)
+    before = float(objective.mean_loss(x, batch))
+    after = float(objective.mean_loss(jax.jit(objective.invert)(x, batch), batch))
+    if not after < before:
+        raise Failed(f"the loss goes from {before:.4g} to {after:.4g} in one inverse step")
+    return f"loss {before:.4g} -> {after:.4g}"
+
+
+def _estimate_points(problem: Problem, name: str, options: tuple[float, ...]) -> str:
+    _, x, batch = _case(problem)
+    exact = flatten(_value_and_slope(problem, x, batch)[1]).ravel()
+    estimate = jax.jit(lambda key: getattr(problem, name)(x, batch, key, *options))
+    keys = jax.random.split(jax.random.key(4), 16)
+    estimates = [flatten(estimate(key)).ravel() for key in keys]
+    mean = jnp.mean(jnp.stack(estimates), axis=0)
+    cosine = float(
+        mean @ exact / jnp.maximum(jnp.linalg.norm(mean) * jnp.linalg.norm(exact), 1e-30)
+    )
+    if not cosine > 0.5:
+        raise Failed(f"the mean of 16 estimates has cosine {cosine:.2f} with the gradient")
+    return f"cosine of the mean of 16 estimates with the gradient: {cosine:.3f}"
+
+
+def _take(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index : index + 1], tree)
+
+
+def _random_like(tree: Any, seed: int) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    drawn = [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, drawn)

@@ -1,0 +1,139 @@
+"""What a rule promises: types kept, one update for one key, finite steps, a loss that falls."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from physopt.checking.findings import Checks, Failed, must_match, options_are_values
+from physopt.networks import Dense
+from physopt.objective import Objective, build
+from physopt.options import PositiveInt
+from physopt.problem import Batch, Problem
+from physopt.rule import COUNTS, UpdateRule
+from physopt.training.per_sample import PerSample, build_unknowns
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled(Problem):
+    """A linear physics whose components differ in scale: y_k = s_k x_k, s from 1 to 1/10."""
+
+    size: PositiveInt = 4
+    flat: bool = False  # all scales 0: a physics that does not respond
+
+    def _scales(self) -> np.ndarray:
+        return np.logspace(0, -1, self.size) * (not self.flat)
+
+    def sample(self, keys: jax.Array) -> Batch:
+        """Draw targets from a normal distribution."""
+        target = jax.vmap(lambda key: jax.random.normal(key, (self.size,)))(keys)
+        return Batch(target, target)
+
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make a small dense network."""
+        return Dense((self.size, 8, self.size), rngs)
+
+    def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
+        """Scale each component."""
+        return x * jnp.asarray(self._scales(), x.dtype)
+
+    def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
+        """Solve exactly."""
+        return batch.target / jnp.asarray(self._scales(), x.dtype)
+
+
+def rule_checks(rule: UpdateRule) -> Checks:
+    """List what is tested of a rule, on a small linear problem."""
+    problem = Scaled()
+    objective, params = build(problem, "default", seed=0)
+    batch = problem.sample(jax.random.split(jax.random.key(1), 8)).at(0.0)
+    if reason := rule.refuses(objective):
+        yield f"refuses a small dense network: {reason}", lambda: ""
+        return
+    case = (rule, objective, params, batch)
+    yield "options can be hashed and stored as JSON", partial(options_are_values, rule)
+    yield "update: shapes and types stay what they are", partial(_update_fits, *case)
+    yield "update: the same for the same key, and when traced again", partial(_update_same, *case)
+    yield "update: finite where the Jacobian is zero", partial(_update_on_flat_physics, *case)
+    yield "works sample by sample (network=none)", partial(_works_per_sample, rule, problem, batch)
+    yield "the loss falls within 200 updates", partial(_loss_falls, *case)
+
+
+def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
+    key = jax.random.key(0)
+    state = rule.init(objective, params, key)
+    updates, after, info = jax.jit(rule.update)(objective, params, state, batch, key)
+    for name, old, new in (("parameters", params, updates), ("state", state, after)):
+        if jax.tree.structure(old) != jax.tree.structure(new):
+            raise Failed(f"the tree of the {name} changes in an update")
+        for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+            if jnp.shape(a) != jnp.shape(b) or jnp.result_type(a) != jnp.result_type(b):
+                raise Failed(
+                    f"a leaf of the {name} goes from {jnp.result_type(a)}{list(jnp.shape(a))} "
+                    f"to {jnp.result_type(b)}{list(jnp.shape(b))}"
+                )
+    if "loss" not in info:
+        raise Failed("info has no entry loss")
+    counted = [name for name in COUNTS if name in info]
+    if not counted:
+        raise Failed("info counts no cost; add **physopt.cost(simulate=..., vjp=...)")
+    wrong = [name for name in counted if not jnp.issubdtype(info[name].dtype, jnp.integer)]
+    if wrong:
+        raise Failed(f"{wrong[0]} is no integer")
+    return ", ".join(f"{name} {int(info[name])}" for name in counted)
+
+
+def _update_same(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
+    key = jax.random.key(0)
+    state = rule.init(objective, params, key)
+    update, traced_again = jax.jit(rule.update), jax.jit(lambda *a: rule.update(*a))
+    first, second, again = (
+        f(objective, params, state, batch, key)[0] for f in (update, update, traced_again)
+    )
+    must_match(first, second, 0.0, "two updates with one key differ")
+    must_match(first, again, 1e-6, "a second trace gives another update")
+    return ""
+
+
+def _update_on_flat_physics(
+    rule: UpdateRule, objective: Objective, params: Any, batch: Batch
+) -> str:
+    key = jax.random.key(0)
+    flat = dataclasses.replace(objective, problem=Scaled(flat=True))
+    state = rule.init(flat, params, key)
+    updates, _, info = jax.jit(rule.update)(flat, params, state, batch, key)
+    for leaf in jax.tree.leaves((updates, info)):
+        if not jnp.all(jnp.isfinite(leaf)):
+            raise Failed("where dy/dtheta is zero the update is not finite; guard the 0/0")
+    return ""
+
+
+def _works_per_sample(rule: UpdateRule, problem: Problem, batch: Batch) -> str:
+    objective, x = build_unknowns(problem, jnp.zeros_like(batch.target))
+    every, key = PerSample(rule), jax.random.key(0)
+    updates, _, _ = jax.jit(every.update)(objective, x, every.init(objective, x, key), batch, key)
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(updates)):
+        raise Failed("the update is not finite")
+    return ""
+
+
+def _loss_falls(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
+    key = jax.random.key(0)
+
+    def body(step: jax.Array, carry: Any) -> Any:
+        params, state = carry
+        k = jax.random.fold_in(key, step)
+        updates, state, _ = rule.update(objective, params, state, batch.at(step / 200), k)
+        return optax.apply_updates(params, updates), state
+
+    begin = (params, rule.init(objective, params, key))
+    after, _ = jax.jit(lambda carry: jax.lax.fori_loop(0, 200, body, carry))(begin)
+    losses = [float(objective.value(p, batch)) for p in (params, after)]
+    if not losses[1] < losses[0]:
+        raise Failed(f"from {losses[0]:.4g} to {losses[1]:.4g}")
+    return f"{losses[0]:.4g} -> {losses[1]:.4g}"

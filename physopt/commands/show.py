@@ -1,0 +1,217 @@
+"""Tables: what the command line prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from physopt.checking.findings import Finding
+from physopt.config.parse import help_text
+from physopt.config.registry import Kind, find, names
+from physopt.machine.cache import cache_folder, kept_bytes
+from physopt.options import OptionError
+from physopt.problem import (
+    Designs,
+    Draws,
+    EstimatesGradient,
+    HasBaselines,
+    Inverts,
+    Linearizes,
+    Problem,
+)
+from physopt.records.folder import RunFolder, chosen_by, find_runs
+from physopt.records.status import STATUSES
+from physopt.training.display import seconds_text
+
+_CAPABILITIES = {
+    "baselines": HasBaselines,
+    "read_target": Designs,
+    "linearize": Linearizes,
+    "invert": Inverts,
+    "estimate_gradient": EstimatesGradient,
+    "figure": Draws,
+}
+
+
+def show_run(path: Path) -> int:
+    """Print how a run ended; return the exit code that its status stands for."""
+    folder = RunFolder(path)
+    console, status, curve = _console(), folder.status(), folder.curve()
+    if curve:
+        target = folder.read("config.json").get("target")
+        console.print(_run_table(curve, chosen_by(target and target[0])))
+        last = curve[-1]
+        per_update = last["t_train"] / max(1, last["step"])
+        kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
+        console.print(
+            f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
+            f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
+            f"of compilation{kept} and {seconds_text(last['t_eval'])} of evaluation"
+        )
+    for metric, methods in _by_metric(folder.read("baselines.json")).items():
+        listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
+        console.print(f"{metric} without training: {escape(listed)}")
+    reason = f" ({status['reason']})" if status.get("reason") else ""
+    console.print(f"status  {status.get('status')}{escape(reason)}")
+    if status.get("method"):
+        console.print(f"method  {escape(status['method'])}")
+    console.print(f"folder  {escape(str(folder.path))}")
+    for figure in ("training.png", "figure.png"):
+        if (folder.path / figure).exists():
+            console.print(f"figure  {escape(str(folder.path / figure))}")
+    if (profile := folder.path / "profile" / "operations.csv").exists():
+        console.print(f"profile {escape(str(profile))}")
+    console.print(f"next    {escape(_next(folder, status, curve))}")
+    return STATUSES[str(status.get("status", "error"))].exit_code
+
+
+def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Turn {method: {metric: value}} into {metric: {method: value}}."""
+    turned: dict[str, dict[str, float]] = {}
+    for method, values in baselines.items():
+        for metric, value in values.items():
+            turned.setdefault(metric, {})[method] = value
+    return turned
+
+
+def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    steps = {"start": curve[0], "end": curve[-1]}
+    told = ("validation_loss", column)
+    evaluated = [row for row in curve if all(row.get(name) is not None for name in told)]
+    if evaluated:
+        steps["best"] = min(evaluated, key=lambda row: row[column])
+    for label, row in steps.items():
+        table.add_column(f"{label} (step {row['step']})", justify="right")
+    for name in _measured_columns(curve[-1]):
+        values = [row.get(name) for row in steps.values()]
+        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in values))
+    return table
+
+
+def _measured_columns(row: dict[str, Any]) -> list[str]:
+    """Name the losses and the metrics, those on the validation set left out."""
+    names = list(row)
+    measured = names[names.index("train_loss") : names.index("n_simulate")]
+    return [n for n in measured if n == "validation_loss" or not n.startswith("validation_")]
+
+
+def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> str:
+    command = f"python -m physopt resume {folder.path}"
+    if status.get("status") in ("ok", "budget"):
+        settings = folder.read("config.json")
+        key = "steps" if settings.get("steps") else "seconds"
+        return f"{command} {key}={2 * settings[key]:g}"
+    if status.get("status") in ("interrupted", "running", "error", "timeout", "oom"):
+        return command
+    return "python -m physopt list"
+
+
+def show_status(root: Path | str) -> int:
+    """Print a table of all runs below a folder; return the exit code."""
+    if not Path(root).is_dir():
+        raise OptionError(object, "folder", root, "no such folder")
+    folders = find_runs(root)
+    if not folders:
+        _console().print(f"no runs below {escape(str(root))}")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for name in ("problem", "rule", "seed", "run"):
+        table.add_column(name, overflow="fold")
+    for name in ("status", "step", "time", "test_loss"):
+        table.add_column(name, justify="right" if name != "status" else "left")
+    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+    for folder in folders:
+        table.add_row(*(escape(text) for text in _status_row(folder)))
+    _console().print(table)
+    kept = f"{kept_bytes() / 1e6:.3g} MB in {cache_folder()}"
+    _console().print(f"compiled programs kept: {escape(kept)}")
+    return 0
+
+
+def _status_row(folder: RunFolder) -> list[str]:
+    config, status, curve = folder.read("config.json"), folder.status(), folder.curve()
+    problem, rule = (config.get(kind, {}).get("name", "?") for kind in ("problem", "rule"))
+    last = curve[-1] if curve else {}
+    loss, seconds = last.get("test_loss"), last.get("t_train")
+    return [
+        Path(str(problem)).name,
+        Path(str(rule)).name,
+        str(config.get("seed", "?")),
+        folder.path.name,
+        str(status.get("status", "damaged")),
+        str(last.get("step", "-")),
+        "-" if seconds is None else seconds_text(seconds),
+        "-" if loss is None else f"{loss:.4g}",
+        str(status.get("reason", "")),
+    ]
+
+
+def show_list() -> None:
+    """Print all problems and rules with the first line of their docstrings."""
+    kinds: tuple[Kind, ...] = ("problem", "rule")
+    for kind in kinds:
+        table = Table(box=None, pad_edge=False, title=f"{kind}s", title_justify="left")
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name in names(kind):
+            table.add_row(escape(name), escape(_first_line(kind, name)))
+        table.show_header = False
+        _console().print(table)
+        _console().print()
+    _console().print("python -m physopt info NAME explains one of them")
+
+
+def _first_line(kind: Kind, name: str) -> str:
+    try:
+        return (find(kind, name).__doc__ or "").partition("\n")[0]
+    except OptionError as error:  # a plug-in that is broken must not hide the others
+        return f"cannot be loaded: {error.reason}"
+
+
+def show_info(name: str, kind: Kind, cls: type) -> None:
+    """Print what a problem or a rule is and which options it has."""
+    console = _console()
+    print(help_text(cls, f"check {name}"))
+    if issubclass(cls, Problem):
+        capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
+        console.print(f"capabilities  {', '.join(capable) or 'none beyond simulate'}")
+        if cls.target:
+            console.print(f"solved when   {cls.target[0]} <= {cls.target[1]:g}")
+        if cls.defaults:
+            defaults = " ".join(f"{key}={value}" for key, value in cls.defaults.items())
+            console.print(f"run settings  {defaults}")
+    for option, (low, high) in getattr(cls, "tunable", {}).items():
+        per = getattr(cls, "tunable_per", {}).get(option)
+        unit = f", divided by {per} at the first update" if per else ""
+        console.print(f"tuned over    {option} from {low:g} to {high:g}{unit}")
+    console.print(f"class         {cls.__module__}:{cls.__qualname__}")
+    console.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
+
+
+def show_findings(name: str, findings: Sequence[Finding]) -> int:
+    """Print the findings of a check; return 0 if all passed, 1 otherwise."""
+    console = _console()
+    marks = {True: "ok  ", False: "FAIL", None: "skip"}
+    for finding in findings:
+        style = {True: "green", False: "red", None: "yellow"}[finding.passed]
+        console.print(f"[{style}]{marks[finding.passed]}[/] {escape(finding.claim)}")
+        if finding.detail:
+            console.print(f"       {escape(finding.detail)}")
+    failed = sum(finding.passed is False for finding in findings)
+    console.print(
+        f"{escape(name)}: {failed} of {len(findings)} checks failed"
+        if failed
+        else f"{escape(name)}: all {len(findings)} checks passed"
+    )
+    return 1 if failed else 0
+
+
+def _console() -> Console:
+    # Without a terminal rich assumes 80 columns, which would cut paths in two.
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

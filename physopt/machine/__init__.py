@@ -1,0 +1,1 @@
+"""Machine: devices, memory, kept programs and processes; where a program runs."""

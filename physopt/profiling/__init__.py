@@ -1,0 +1,1 @@
+"""Profiling: the operations that the time of a compiled program goes to."""

@@ -1,0 +1,125 @@
+"""Profile: which operations the time of training goes to, and whose lines they are.
+
+A few more updates are made and traced on a copy of the carry, off the clock of training: the run's
+numbers are the same with a profile and without. To trace every operation slows the short ones down;
+the table tells both times of an update.
+
+    profile/operations.csv   seconds, share and calls of every operation, the most expensive first
+    profile/window.json      how many updates these are of, and their seconds
+    profile/trace.json.gz    the trace itself, for https://ui.perfetto.dev
+"""
+
+import csv
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from physopt.profiling.hlo import operations
+from physopt.profiling.trace import Cost, ProfileError, costs, read_trace
+from physopt.records import RunFolder
+
+Updates = Callable[[int], None]
+
+WINDOW_SECONDS = 0.25
+LARGEST_UPDATES = 100
+"""A traced window lasts about so long, untraced, and has at most so many updates: a program of
+short operations leaves a million events a second."""
+
+
+class Profile(NamedTuple):
+    """A traced window."""
+
+    updates: int
+    seconds: float
+    seconds_untraced: float  # of as many updates
+    costs: list[Cost]  # the most expensive first
+
+
+def profile_run(
+    updates: Updates, program_text: str, folder: RunFolder, note: Callable[[str], None]
+) -> None:
+    """Profile a run's program, write the table into its folder, and note the costliest rows."""
+    try:
+        found = profiled(updates, program_text, folder.path / "profile")
+    except (ProfileError, RuntimeError) as error:  # RuntimeError: JAX's, also for want of memory
+        note(f"profile=true: no profile here, training goes on without ({error})")
+        return
+    with open(folder.path / "profile" / "operations.csv", "w", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(Cost._fields)
+        table.writerows(found.costs)
+    window = {k: v for k, v in found._asdict().items() if k != "costs"}
+    folder.write("profile/window.json", window)
+    note(_text(found))
+
+
+def profiled(updates: Updates, program_text: str, folder: Path) -> Profile:
+    """Trace a window of updates into a folder, which is made anew.
+
+    updates: makes so many updates and blocks until they are done. program_text: the compiled
+    program as XLA prints it.
+
+    Raises ProfileError where the backend's trace names no operation of the program.
+    """
+    updates(1)  # the first call of a program takes longer
+    length = max(1, min(LARGEST_UPDATES, int(WINDOW_SECONDS / _seconds(updates, 1))))
+    untraced = _seconds(updates, length)
+    known = operations(program_text)
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        with jax.profiler.trace(scratch, profiler_options=_options()):
+            traced = _seconds(updates, length)
+        lines = read_trace(Path(scratch), known)
+        folder.mkdir(parents=True)
+        # What else is there names this machine.
+        for path in Path(scratch).rglob("*.trace.json.gz"):
+            shutil.move(path, folder / "trace.json.gz")
+    return Profile(length, traced, untraced, costs(lines, known, traced))
+
+
+def _seconds(updates: Updates, length: int) -> float:
+    start = time.perf_counter()
+    updates(length)
+    return time.perf_counter() - start
+
+
+def _options() -> jax.profiler.ProfileOptions:
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    options.raise_error_on_start_failure = True
+    options.enable_hlo_proto = False  # it would hold this machine's folders
+    return options
+
+
+def _text(profile: Profile) -> str:
+    """Say which five operations cost most."""
+    updates, traced, untraced = profile[:3]
+    shown = 1e3 / updates
+    rows = [("share", "ms/update", "calls", "operation", "source")]
+    for cost in profile.costs[:5]:
+        what = cost.operation + ("" if cost.operation == cost.hlo else f" ({cost.hlo})")
+        where = " ".join(filter(None, (cost.source, _short(cost.function)))) or "XLA's own"
+        amounts = f"{100 * cost.share:.1f} %", f"{shown * cost.seconds:.3g}", f"{cost.calls}"
+        rows.append((*amounts, what, where))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:>{width}}" if k < 3 else f"{cell:{width}}" for k, (cell, width) in cells)
+        for cells in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
+    ]
+    inside = sum(cost.seconds for cost in profile.costs) / traced
+    head = (
+        f"profile  {updates} updates traced, {shown * traced:.3g} ms each ({shown * untraced:.3g} "
+        f"ms untraced), {100 * inside:.0f} % of it within operations"
+    )
+    return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
+
+
+def _short(function: str) -> str:
+    """Leave out what Python adds to the name of a function inside another."""
+    return re.sub(r"\.<(locals|genexpr|listcomp|lambda)>", "", function)

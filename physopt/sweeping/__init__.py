@@ -1,0 +1,1 @@
+"""Sweeping: many runs, each a process of its own."""

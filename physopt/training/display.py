@@ -1,0 +1,122 @@
+"""Progress: what a person sees of a run while it goes on.
+
+A live line on a terminal, plain lines elsewhere (a log file, a batch system), nothing from Python
+unless asked for.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from physopt.training.loop import Budget, Clock
+
+PLAIN_SECONDS = 5.0
+
+
+class Display:
+    """Receives the progress of a run and shows nothing; subclasses override what they show."""
+
+    def note(self, text: str) -> None:
+        """Take a remark: what is being done now."""
+
+    def piece(self, clock: Clock, budget: Budget) -> None:
+        """Take the state of the clock, about twice a second."""
+
+    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+        """Take a new row of the curve."""
+
+    def close(self) -> None:
+        """Stop showing."""
+
+
+class PlainLines(Display):
+    """One line per evaluation, at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = -PLAIN_SECONDS
+
+    def note(self, text: str) -> None:
+        """Print the remark."""
+        print(text, flush=True)
+
+    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+        """Print the row, unless the last one was just printed."""
+        now = time.monotonic()
+        if now - self._last >= PLAIN_SECONDS or budget.spent(clock):
+            self._last = now
+            print(f"{pace_text(clock, budget)}  {row_text(row)}", flush=True)
+
+
+class LiveLine(Display):
+    """One line that is rewritten in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._row: Mapping[str, Any] = {}
+        self._console = console
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        """Print the remark above the line."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def piece(self, clock: Clock, budget: Budget) -> None:
+        """Rewrite the line."""
+        text = f"{pace_text(clock, budget)}  {row_text(self._row)}"
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+        """Rewrite the line with the new losses."""
+        self._row = row
+        self.piece(clock, budget)
+
+    def close(self) -> None:
+        """Clear the line."""
+        self._live.stop()
+
+
+def display_for_terminal() -> Display:
+    """Return the display that suits standard output."""
+    return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
+
+
+def pace_text(clock: Clock, budget: Budget) -> str:
+    """Say step, seconds per update and training time left."""
+    of = f"/{budget.steps}" if budget.steps else ""
+    text = f"step {clock.step}{of}"
+    if not clock.step:
+        return text
+    per_update = clock.t_train / clock.step
+    left = []
+    if budget.steps:
+        left.append((budget.steps - clock.step) * per_update)
+    if budget.seconds:
+        left.append(budget.seconds - clock.t_train)
+    return f"{text}  {seconds_text(per_update)}/update  {seconds_text(max(0.0, min(left)))} left"
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """Say the losses of an evaluation."""
+    names = {"train_loss": "train", "validation_loss": "validation", "test_loss": "test"}
+    parts = [
+        f"{label} {row[name]:.4g}" for name, label in names.items() if row.get(name) is not None
+    ]
+    return "  ".join(parts)
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a time with a unit that suits it."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,279 @@
+"""The run loop and its clock.
+
+One compiled program makes any number of updates: a fori_loop whose length is an argument, so that
+one compilation serves pieces of every length. The host hands it pieces of about half a second,
+which keeps Ctrl-C, time limits and the live line prompt at no cost worth measuring, and closes the
+clock with `block_until_ready`. t_train holds these calls and nothing else; compilation and
+evaluation have clocks of their own, and writing is on none.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from physopt.machine.mesh import everywhere, replicated, spread
+from physopt.objective import Objective
+from physopt.problem import Batch
+from physopt.rule import Info, Parameters, UpdateRule
+from physopt.training.data import Source, initial_key, rule_key
+
+PIECE_SECONDS = 0.5
+
+EVALUATIONS = 25
+"""Evaluations of a run that does not say after how many updates one is due."""
+
+
+class Carry(NamedTuple):
+    """What an update hands to the next one."""
+
+    params: Parameters
+    state: Any  # of the rule
+    step: jax.Array  # int32, updates made
+    sums: Info  # of every entry of info, since the last evaluation
+
+
+class Budget(NamedTuple):
+    """How long to train; at least one is not None."""
+
+    steps: int | None
+    seconds: float | None
+
+    def spent(self, clock: "Clock") -> str | None:
+        """Name the limit that is reached, "steps" or "seconds", or None."""
+        if self.steps is not None and clock.step >= self.steps:
+            return "steps"
+        if self.seconds is not None and clock.t_train >= self.seconds:
+            return "seconds"
+        return None
+
+    def pace(self, clock: "Clock") -> tuple[float, float]:
+        """Return (per step, floor) with progress = max(per step * step, floor).
+
+        The part due to steps is computed from the step inside the program, so that it does not
+        depend on how a run was cut into pieces.
+        """
+        per_step = 1.0 / self.steps if self.steps else 0.0
+        return per_step, min(1.0, clock.t_train / self.seconds) if self.seconds else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """Where a run is: updates made, and the seconds they took.
+
+    compile_cached says whether t_compile is the time of reading a program that was kept on disk.
+    """
+
+    step: int = 0
+    t_train: float = 0.0
+    t_compile: float = 0.0
+    t_eval: float = 0.0
+    compile_cached: bool = False
+
+
+class Piece(NamedTuple):
+    """The state of training after a call of the compiled program.
+
+    The carry is given away to the next call: copy what is to outlive the next piece.
+    """
+
+    carry: Carry
+    clock: Clock
+    report: dict[str, float] | None  # of the updates since the last one; None within a window
+
+
+def _updates(
+    rule: UpdateRule,
+    objective: Objective,
+    carry: Carry,
+    source: Source,
+    key: jax.Array,
+    pace: tuple[jax.Array, jax.Array],
+    length: jax.Array,
+) -> Carry:
+    """Make `length` updates."""
+    per_step, floor = pace
+
+    def body(_, carry: Carry) -> Carry:
+        progress = jnp.clip(jnp.maximum(carry.step * per_step, floor), 0.0, 1.0)
+        batch = source.draw(carry.step).at(progress)
+        updates, state, info = rule.update(
+            objective, carry.params, carry.state, batch, rule_key(key, carry.step)
+        )
+        info = _complete(info, updates)
+        sums = jax.tree.map(lambda total, value: total + value, carry.sums, info)
+        return Carry(optax.apply_updates(carry.params, updates), state, carry.step + 1, sums)
+
+    return jax.lax.fori_loop(0, length, body, carry)
+
+
+def _complete(info: Info, updates: Parameters) -> Info:
+    """Add what every update reports: its norm, and a count by which sums become means."""
+    return {**info, "update_norm": optax.tree.norm(updates), "updates": jnp.int32(1)}
+
+
+def initial_carry(
+    rule: UpdateRule, objective: Objective, params: Parameters, source: Source, key: jax.Array
+) -> Carry:
+    """Return the carry before the first update."""
+    state = jax.jit(rule.init)(objective, params, initial_key(key))
+    step = jnp.int32(0)
+
+    def info(params: Parameters, state: Any, key: jax.Array) -> Info:
+        updates, _, info = rule.update(objective, params, state, source.draw(step).at(0.0), key)
+        return _complete(info, updates)
+
+    shapes = jax.eval_shape(info, params, state, key)
+    # Integers count samples; floats are summed in the precision in which they come.
+    sums = {name: jnp.zeros((), shape.dtype) for name, shape in shapes.items()}
+    # The program gives its arguments away, and a buffer can be given away once: an optimiser's
+    # state may hold one buffer twice (L-BFGS does), hence the copies.
+    carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums))
+    return replicated(carry, objective.mesh)
+
+
+class Program(NamedTuple):
+    """The compiled training program of a run, with all that stays the same in it."""
+
+    call: Callable[[Carry, tuple[float, float], int], Carry]
+    t_compile: float
+    compiled: jax.stages.Compiled
+
+
+def compile_program(
+    rule: UpdateRule, objective: Objective, carry: Carry, source: Source, key: jax.Array
+) -> Program:
+    """Trace and compile the updates ahead of the first one.
+
+    Shapes in place of arrays do for compiling; such a program cannot be called by `call`.
+    """
+    start = time.perf_counter()
+    mesh = objective.mesh
+    # A carry that came back divided would not fit the next call.
+    shardings = None if mesh is None else everywhere(mesh)
+    objective, source, key = replicated((objective, source, key), mesh)
+    jitted = jax.jit(partial(_updates, rule), donate_argnames="carry", out_shardings=shardings)
+    pace = (jnp.float32(0), jnp.float32(0))
+    compiled = jitted.lower(objective, carry, source, key, pace, jnp.int32(0)).compile()
+    seconds = time.perf_counter() - start
+
+    def call(carry: Carry, pace: tuple[float, float], length: int) -> Carry:
+        # NumPy scalars go straight into the program; JAX's would be one dispatch each.
+        per_step, floor = map(np.float32, pace)
+        return compiled(objective, carry, source, key, (per_step, floor), np.int32(length))
+
+    return Program(call, seconds, compiled)
+
+
+def updates_on_copy(
+    program: Program, carry: Carry, pace: tuple[float, float]
+) -> Callable[[int], None]:
+    """Return a function that makes updates on a copy of the carry, off the clock of training."""
+    copy = jax.tree.map(jnp.copy, carry)
+
+    def updates(length: int) -> None:
+        nonlocal copy
+        copy = jax.block_until_ready(program.call(copy, pace, length))
+
+    return updates
+
+
+def train(
+    program: Program,
+    carry: Carry,
+    clock: Clock,
+    budget: Budget,
+    log_every: int | None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Piece]:
+    """Train until the budget is spent or `stop()` is true; yield after every piece.
+
+    A piece brings a report at multiples of `log_every` and where the budget ends: the means of the
+    entries of info, the sums of its counts. Without `log_every` there is one after each 25th part
+    of the budget, of its seconds if it has any. What the consumer does between two pieces is on no
+    clock of training.
+    """
+    length = 1
+    while not stop() and not budget.spent(clock):
+        end, mark = _next_report(budget, clock, log_every)
+        length = int(min(length, end - clock.step))
+        start = time.perf_counter()
+        carry = jax.block_until_ready(program.call(carry, budget.pace(clock), length))
+        seconds = time.perf_counter() - start
+        clock = dataclasses.replace(
+            clock, step=clock.step + length, t_train=clock.t_train + seconds
+        )
+        report = None
+        if clock.step == end or clock.t_train >= mark or budget.spent(clock):
+            report = _report(carry.sums)
+            carry = carry._replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
+        yield Piece(carry, clock, report)
+        wanted = min(PIECE_SECONDS, _next_report(budget, clock, log_every)[1] - clock.t_train)
+        length = max(1, min(8 * length, int(wanted * length / max(seconds, 1e-9))))
+
+
+def _next_report(budget: Budget, clock: Clock, log_every: int | None) -> tuple[float, float]:
+    """Return the step and the training seconds of the next report, infinite where no one is due.
+
+    Whichever comes first counts.
+    """
+    if log_every is None and budget.seconds is not None:
+        interval = budget.seconds / EVALUATIONS
+        mark = (int(clock.t_train / interval) + 1) * interval
+        return budget.steps or math.inf, mark
+    every = log_every or max(1, (budget.steps or EVALUATIONS) // EVALUATIONS)
+    end = (clock.step // every + 1) * every
+    return min(end, budget.steps or end), math.inf
+
+
+def _report(sums: Info) -> dict[str, float]:
+    """Turn sums into means; counts, which are integers, stay sums."""
+    values = {name: value.item() for name, value in jax.device_get(sums).items()}
+    updates = max(1, values.pop("updates"))
+    return {k: v if isinstance(v, int) else v / updates for k, v in values.items()}
+
+
+def measured(objective: Objective, params: Parameters, source: Source) -> Objective:
+    """Return the objective for evaluation: batch statistics are those of the first batch."""
+    if not objective.has_batch_statistics():
+        return objective
+    return objective.refresh(params, source.draw(jnp.int32(0)).at(1.0))
+
+
+@partial(jax.jit, static_argnames="chunk")
+def evaluate(
+    objective: Objective, params: Parameters, held_out: Batch, source: Source, chunk: int
+) -> dict[str, jax.Array]:
+    """Return per-sample losses and metrics of the held-out samples, {name: [samples]}.
+
+    The network sees all samples at once, the physics `chunk` at a time, so that evaluation needs
+    about the memory of a training step.
+    """
+    objective = measured(objective, params, source)
+    problem = objective.problem
+    x = objective.predict(params, held_out.inputs, train=False)
+
+    def measure(x: Any, batch: Batch) -> dict[str, jax.Array]:
+        y = problem.simulate(x, batch)
+        return {"loss": problem.loss(y, batch), **problem.metrics(x, y, batch)}
+
+    size = len(held_out)
+    pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, held_out))
+    values = jax.lax.map(lambda piece: spread(measure, objective.mesh, *piece), pieces)
+    return jax.tree.map(lambda a: a.reshape(size), values)
+
+
+def evaluation_chunk(size: int, batch_size: int, device_count: int = 1) -> int:
+    """Return the largest divisor of `size` that is at most max(batch_size, 64).
+
+    One that the devices can divide among them comes first.
+    """
+    divisors = (k for k in range(1, min(size, max(batch_size, 64)) + 1) if size % k == 0)
+    return max(divisors, key=lambda k: (k % device_count == 0, k))

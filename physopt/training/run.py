@@ -1,0 +1,234 @@
+"""One run, from its config to its records, and what Python sees of it.
+
+begin   make the run of a config, or continue it    run     the same from names or objects
+resume  continue the run in a folder                load    open the run in a folder
+design  ask a trained network for a user's own target
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from physopt.config import RunConfig
+from physopt.config.presets import suited_options
+from physopt.config.registry import find
+from physopt.config.run_config import from_record, make_config
+from physopt.machine import devices
+from physopt.machine.cache import keeping_programs
+from physopt.machine.mesh import mesh_of
+from physopt.options import OptionError
+from physopt.problem import Designs, Draws, Problem, Tree
+from physopt.records import RunFolder
+from physopt.records.checkpoints import Checkpoints
+from physopt.records.environment import environment
+from physopt.records.status import FINISHED
+from physopt.rule import Parameters, UpdateRule
+from physopt.training import identity, warm_start
+from physopt.training.display import Display
+from physopt.training.interrupt import Interrupt
+from physopt.training.session import Outcome, Session
+from physopt.training.setup import Setup, prepare
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How far the run came and how it ended: status, reason, step, t_train, ..."""
+        return RunFolder(self.folder).status()
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row per evaluation."""
+        return pd.DataFrame(RunFolder(self.folder).curve())
+
+    def best(self) -> tuple[Setup, Parameters]:
+        """Return objective and data, and the best parameters, those that `chosen_by` names.
+
+        Raises FileNotFoundError where no checkpoint was written yet.
+        """
+        checkpoints = Checkpoints(self.folder / "checkpoints")
+        try:
+            if checkpoints.latest() is None:
+                raise FileNotFoundError(f"no checkpoint in {self.folder}")
+            setup = prepare(self.config)
+            carry = setup.initial_carry()
+            return setup, checkpoints.restore(carry)[1]
+        finally:
+            checkpoints.close()
+
+    def predict(self, inputs: Tree) -> Tree:
+        """Return the unknowns x that the trained network predicts, inputs [batch, ...] -> x.
+
+        Raises ValueError for a run with network=none, which has learnt nothing to predict with.
+        """
+        settings = self.config.settings
+        if settings.network == "none":
+            raise ValueError("a run with network=none solves its own samples only")
+        with devices.computing(devices.select(settings.device)[0], settings.dtype):
+            setup, params = self.best()
+            inputs = devices.cast(jax.tree.map(jax.numpy.asarray, inputs), settings.dtype)
+            return jax.tree.map(np.asarray, setup.predict(params, inputs))
+
+
+def begin(config: RunConfig, display: Display | None = None) -> Run:
+    """Make the run of a config: begin it, go on with it, or find it finished.
+
+    Raises OptionError for settings that this machine cannot serve; whatever goes wrong later is
+    recorded in the folder and raised.
+    """
+    settings = config.settings
+    chosen = devices.select(settings.device, settings.devices)
+    mesh_of(chosen, settings.batch_size)  # refuses before a folder is made
+    folder = RunFolder(identity.folder(config, chosen[0].device_kind))
+    if settings.start is not None:
+        warm_start.network_of(settings.start, config.problem, settings.network)
+    _execute(config, folder, chosen, display or Display(), fresh=config.settings.force)
+    return Run(folder.path, config)
+
+
+def resume(
+    folder: Path | str,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    display: Display | None = None,
+    debug: bool = False,
+) -> Run:
+    """Go on with the run in a folder, with a larger budget if one is given.
+
+    Raises OptionError where there is no run.
+    """
+    config = load(folder).config
+    # What is left of a run is no place for a second profile, which would replace the first.
+    changes: dict[str, Any] = {"debug": debug, "profile": False}
+    extended = steps is not None or seconds is not None
+    if extended:
+        changes |= {"steps": steps, "seconds": seconds}
+    config = dataclasses.replace(config, settings=config.settings.replace(**changes))
+    chosen = devices.select(config.settings.device, config.settings.devices)
+    _execute(config, RunFolder(folder), chosen, display or Display(), extended=extended)
+    return load(folder)
+
+
+def _execute(
+    config: RunConfig,
+    folder: RunFolder,
+    chosen: tuple[devices.Device, ...],
+    display: Display,
+    *,
+    fresh: bool = False,
+    extended: bool = False,
+) -> None:
+    """Run what is left to do of a run, under its lock."""
+    with folder.held():
+        if fresh:
+            folder.clear()
+        if folder.status().get("status") in FINISHED and not extended:
+            display.note(f"This run is finished already: {folder.path}")
+            if config.settings.profile:
+                display.note("profile=true traces a run while it trains: add force=true")
+            return
+        with (
+            devices.computing(chosen[0], config.settings.dtype),
+            keeping_programs(),
+            Interrupt() as interrupt,
+        ):
+            # What counts as solved is the problem's to say; those who read records need it too.
+            folder.write("config.json", {**config.record(), "target": config.problem.target})
+            folder.write("env.json", _environment(config, chosen[0]))
+            folder.write_status("running", "")
+            try:
+                outcome = Session(config, folder, chosen, display, interrupt).run()
+            except BaseException as error:
+                folder.write_status(*_failure(error))
+                raise
+            finally:
+                display.close()
+            folder.write_status(*outcome)
+
+
+def _failure(error: BaseException) -> Outcome:
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("interrupted", "Ctrl-C")
+    text = f"{type(error).__name__}: {error}"
+    exhausted = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text
+    return Outcome("oom" if exhausted else "error", text)
+
+
+def _environment(config: RunConfig, device: devices.Device) -> dict[str, Any]:
+    settings = config.settings
+    return environment(
+        device, device_count=settings.devices, dtype=settings.dtype, seed=settings.seed
+    )
+
+
+def run(
+    problem: str | Problem,
+    rule: str | UpdateRule,
+    *,
+    display: Display | None = None,
+    **settings: Any,
+) -> Run:
+    """Train with a rule on a problem; what `python -m physopt run` does.
+
+    Both may be names or objects: `run("ldft2d", Adam(learning_rate=1e-2), seed=3, steps=200)`. A
+    rule that is named has the options that suit the problem (`physopt.config.presets`). The
+    settings are those of `physopt.config.settings.Settings`. An interrupted run is continued; a
+    finished one is not run again, unless force=True.
+    """
+    physics = problem if isinstance(problem, Problem) else find("problem", problem)()
+    scheme = rule if isinstance(rule, UpdateRule) else _suited(find("rule", rule), type(physics))
+    config = make_config(physics, scheme, settings)
+    return begin(config, display)
+
+
+def _suited(rule: type[UpdateRule], problem: type[Problem]) -> UpdateRule:
+    return rule(**suited_options(problem, rule))
+
+
+def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
+    """Let a trained network answer to a user's target.
+
+    Returns the errors of the design and the files written beside the target: the design as .npy and
+    a picture of it. Raises OptionError where problem or file do not serve.
+    """
+    problem, settings = run.config.problem, run.config.settings
+    if not isinstance(problem, Designs):
+        reason = f"{type(problem).__name__} does not read targets from files"
+        raise OptionError(object, "folder", run.folder, reason)
+    with devices.computing(devices.select(settings.device)[0], settings.dtype):
+        try:
+            batch = problem.read_target(target)
+        except (OSError, ValueError) as error:
+            raise OptionError(object, "file", target, str(error)) from None
+        x = jax.tree.map(jax.numpy.asarray, run.predict(batch.inputs))
+        y = problem.simulate(x, batch)
+        errors = {k: float(v[0]) for k, v in problem.metrics(x, y, batch).items()}
+        files = [target.with_name(f"{target.stem}_design.npy")]
+        np.save(files[0], np.asarray(problem.design(x)[0]))
+        if isinstance(problem, Draws):
+            files.append(files[0].with_suffix(".png"))
+            problem.figure(x, y, batch).savefig(files[1])
+    return errors, files
+
+
+def load(folder: Path | str) -> Run:
+    """Open a run from its folder.
+
+    Raises OptionError, a ValueError, where there is none.
+    """
+    record = RunFolder(folder).read("config.json")
+    if not record:
+        raise OptionError(object, "folder", folder, "holds no run (no readable config.json)")
+    return Run(Path(folder), from_record(record))

@@ -1,0 +1,296 @@
+"""Session: the training of one run, with its evaluations, records and checkpoints."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from physopt.config import RunConfig
+from physopt.config.registry import name_of
+from physopt.machine import devices
+from physopt.machine.cache import watching, with_own_lines
+from physopt.machine.mesh import mesh_of
+from physopt.options import OptionError
+from physopt.problem import Batch, Draws, HasBaselines
+from physopt.profiling.profile import profile_run
+from physopt.records.checkpoints import Checkpoints
+from physopt.records.folder import RunFolder, chosen_by
+from physopt.records.status import FINISHED
+from physopt.rule import COUNTS, Parameters
+from physopt.training.data import held_out_sets
+from physopt.training.display import Display
+from physopt.training.figure import draw_training
+from physopt.training.identity import fingerprint
+from physopt.training.interrupt import Interrupt
+from physopt.training.loop import (
+    Budget,
+    Carry,
+    Clock,
+    compile_program,
+    evaluate,
+    evaluation_chunk,
+    train,
+    updates_on_copy,
+)
+from physopt.training.setup import Refused, plan, prepare, started
+
+CHECKPOINT_SECONDS = 10.0
+"""Wall-clock seconds between two checkpoints: what a killed run loses at most."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    status: str
+    reason: str
+
+
+@dataclasses.dataclass
+class Memory:
+    """What the host knows of a run; saved with every checkpoint."""
+
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    best_value: float = math.inf
+    best_step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold; a best value that is not there yet is null."""
+        best = self.best_value if math.isfinite(self.best_value) else None
+        return {**dataclasses.asdict(self), "best_value": best}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Memory":
+        """Return the inverse of `to_json`."""
+        best = math.inf if content["best_value"] is None else content["best_value"]
+        return Memory(Clock(**content["clock"]), content["counts"], best, content["best_step"])
+
+
+class Session:
+    """One process's work on one run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        chosen: Sequence[devices.Device],
+        display: Display,
+        interrupt: Interrupt,
+    ):
+        self.config, self.folder, self.devices = config, folder, chosen
+        self.display, self.interrupt = display, interrupt
+        self.budget = Budget(config.settings.steps, config.settings.seconds)
+        self.memory = Memory()
+
+    def run(self) -> Outcome:
+        """Train until budget, target, divergence or interruption; return how it ended."""
+        try:
+            mesh = mesh_of(self.devices, self.config.settings.batch_size)
+            self.setup = prepare(self.config, mesh)
+            self._announce(plan(self.setup))
+        except Refused as refused:
+            return Outcome("skipped", str(refused))
+        self.sets = held_out_sets(self.config.problem)
+        checkpoints = Checkpoints(self.folder.checkpoints)
+        try:
+            carry = self._begin(checkpoints)
+            outcome = self._train(checkpoints, carry)
+            if outcome.status in FINISHED:
+                self._compare()
+                self._draw()
+        finally:
+            checkpoints.close()
+        return outcome
+
+    def _announce(self, method: str | None) -> None:
+        if method is not None:
+            self.display.note(f"method  {method}")
+            self.folder.write_status("running", "", method=method)
+
+    def _begin(self, checkpoints: Checkpoints) -> Carry:
+        """Return the carry of the newest checkpoint, or that of a new run."""
+        new = checkpoints.latest() is None
+        if new and self.config.settings.start is not None:
+            self.setup = started(self.config, self.setup)
+        setup = self.setup
+        carry = setup.initial_carry()
+        if new:
+            self.folder.truncate_curve(-1)
+            self.best = setup.params
+            self._record(carry.params, {})
+            return carry
+        carry, self.best, host = checkpoints.restore(carry)
+        self.memory = Memory.from_json(host)
+        self.folder.truncate_curve(self.memory.clock.step)
+        self.display.note(f"going on from step {self.memory.clock.step}")
+        return carry
+
+    def _train(self, checkpoints: Checkpoints, carry: Carry) -> Outcome:
+        setup, settings, memory = self.setup, self.config.settings, self.memory
+        start = time.perf_counter()
+        with watching() as seen, with_own_lines(settings.profile):
+            program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
+        seconds = memory.clock.t_compile + time.perf_counter() - start
+        cached = memory.clock.compile_cached or seen.all_kept
+        memory.clock = dataclasses.replace(memory.clock, t_compile=seconds, compile_cached=cached)
+        if settings.profile:
+            updates = updates_on_copy(program, carry, self.budget.pace(memory.clock))
+            text = program.compiled.as_text() or ""
+            profile_run(updates, text, self.folder, self.display.note)
+        saved, outcome = time.monotonic(), None
+        for piece in train(
+            program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
+        ):
+            carry = piece.carry
+            memory.clock = dataclasses.replace(
+                memory.clock, step=piece.clock.step, t_train=piece.clock.t_train
+            )
+            if piece.report is None:
+                self.display.piece(memory.clock, self.budget)
+                continue
+            row = self._record(carry.params, piece.report)
+            if outcome := self._verdict(row):
+                break
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save(checkpoints, carry)
+                saved = time.monotonic()
+        self._save(checkpoints, carry)
+        return outcome or self._end()
+
+    def _record(self, params: Parameters, report: dict[str, float]) -> dict[str, Any]:
+        """Evaluate, remember the best parameters, and add a row to the curve."""
+        memory, setup = self.memory, self.setup
+        start = time.perf_counter()
+        sizes = len(setup.held_out), self.config.settings.batch_size
+        chunk = evaluation_chunk(*sizes, len(self.devices))
+        measured = jax.device_get(
+            evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
+        )
+        seconds = time.perf_counter() - start
+        memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
+        for name in COUNTS:
+            memory.counts[name] += int(report.get(name, 0))
+        losses = _means(measured, self.sets)
+        value = self._chosen_by(losses)
+        if value < memory.best_value:
+            memory.best_value, memory.best_step = value, memory.clock.step
+            self.best = jax.tree.map(jnp.copy, params)
+        row = self._row(report, losses)
+        self.folder.append(row)
+        self.display.evaluated(row, memory.clock, self.budget)
+        return row
+
+    def _chosen_by(self, losses: dict[str, float]) -> float:
+        """Return the value by which the best parameters are chosen."""
+        metric, _ = self.config.problem.target or ("loss", 0.0)
+        column = chosen_by(metric)
+        if column not in losses:
+            raise OptionError(object, "target", metric, "the problem has no such metric")
+        # A metric of thresholded unknowns is finite where the unknowns are not.
+        return losses[column] if math.isfinite(losses["validation_loss"]) else math.inf
+
+    def _row(self, report: dict[str, float], losses: dict[str, float]) -> dict[str, Any]:
+        config, settings = self.config, self.config.settings
+        extra = {k: v for k, v in report.items() if k not in (*COUNTS, "loss")}
+        return {
+            "run_id": self.folder.path.name,
+            "problem": name_of("problem", type(config.problem)),
+            "rule": name_of("rule", type(config.rule)),
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "device_kind": self.devices[0].device_kind,
+            "device_count": len(self.devices),
+            "dtype": settings.dtype,
+            **dataclasses.asdict(self.memory.clock),
+            "train_loss": report.get("loss"),
+            **losses,
+            **self.memory.counts,
+            "grad_norm": report.get("grad_norm"),
+            "update_norm": report.get("update_norm"),
+            "peak_bytes": devices.peak_bytes(self.devices),
+            **extra,
+        }
+
+    def _verdict(self, row: dict[str, Any]) -> Outcome | None:
+        """Say whether an evaluation ends the run."""
+        # Physics may answer NaN parameters by finite numbers, but no update by them has a norm.
+        for name in ("train_loss", "validation_loss", "update_norm"):
+            if not math.isfinite(row[name]):
+                return Outcome("diverged", f"{name} is {row[name]} at step {row['step']}")
+        if self.config.settings.stop_at_target and self.config.problem.target:
+            metric, value = self.config.problem.target
+            reached = row[f"validation_{metric}"]
+            if reached <= value:
+                return Outcome("target", f"validation {metric} {reached:.4g} <= {value:g}")
+        return None
+
+    def _end(self) -> Outcome:
+        spent = self.budget.spent(self.memory.clock)
+        if spent == "steps":
+            return Outcome("ok", f"{self.budget.steps} steps made")
+        if spent == "seconds":
+            return Outcome("budget", f"{self.budget.seconds:g} training seconds spent")
+        reason = f"{self.interrupt.signal_name} at step {self.memory.clock.step}"
+        return Outcome("interrupted", reason)
+
+    def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
+        clock = self.memory.clock
+        checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
+        self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
+
+    def _compare(self) -> None:
+        """Record what the test set costs those who do not train, where the problem can say."""
+        problem, settings = self.config.problem, self.config.settings
+        if not isinstance(problem, HasBaselines):
+            return
+        # They depend on problem and test set alone: one computation serves all runs in a folder.
+        kept = RunFolder(self.folder.path.parent.parent / "baselines")
+        content = [problem.as_dict(), settings.heldout_size, fingerprint(type(problem))]
+        name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
+        found = kept.read(name)
+        if not found:
+            self.display.note("computing the baselines of the test set")
+            found = problem.baselines(self._test_samples())
+            kept.write(name, found)
+        self.folder.write("baselines.json", found)
+
+    def _test_samples(self, count: int | None = None) -> Batch:
+        """Return the first samples of the test set."""
+        size = len(self.setup.held_out) // len(self.sets)
+        end = 2 * size if count is None else size + min(count, size)
+        return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
+
+    def _draw(self) -> None:
+        """Draw the training, and the first test samples with the best parameters if it can be."""
+        problem, setup = self.config.problem, self.setup
+        names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
+        training = draw_training(self.folder.curve(), ", ".join(names))
+        training.savefig(self.folder.path / "training.png", dpi=150)
+        if not isinstance(problem, Draws):
+            return
+        x = setup.predict(self.best, setup.held_out.inputs)
+        batch = self._test_samples(4)
+        first = len(setup.held_out) // len(self.sets)
+        x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
+        y = problem.simulate(x, batch)
+        problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
+
+
+def _means(measured: dict[str, np.ndarray], sets: tuple[str, ...]) -> dict[str, float]:
+    """Average over each held-out set. A plain metric name is that of the test set."""
+    means = {}
+    for name, values in sorted(measured.items(), key=lambda item: item[0] != "loss"):
+        for split, part in zip(sets, np.split(values.astype(np.float64), len(sets)), strict=True):
+            if split == "validation" or name == "loss":
+                column = f"{split}_{name}"
+            else:
+                column = f"{name}_{split}".removesuffix("_test").replace("_test_", "_")
+            means[column] = float(np.mean(part))
+    return means

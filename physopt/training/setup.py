@@ -1,0 +1,127 @@
+"""Prepare: make what a config describes."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from physopt.config import RunConfig
+from physopt.machine import devices
+from physopt.objective import Objective, build
+from physopt.problem import Batch, Tree
+from physopt.records import RunFolder
+from physopt.rule import Parameters, PlanError, UpdateRule
+from physopt.training import warm_start
+from physopt.training.data import SameSamples, Source, held_out_samples, training_source
+from physopt.training.loop import Carry, initial_carry, measured
+from physopt.training.per_sample import PerSample, build_unknowns
+
+
+class Setup(NamedTuple):
+    """All that training and prediction need."""
+
+    objective: Objective
+    rule: UpdateRule
+    params: Parameters
+    source: Source
+    held_out: Batch  # validation samples, then as many test samples
+    key: jax.Array
+
+    def initial_carry(self) -> Carry:
+        """Return the carry before the first update."""
+        return initial_carry(self.rule, self.objective, self.params, self.source, self.key)
+
+    def predict(self, params: Parameters, inputs: Tree) -> Tree:
+        """Predict x as evaluation does: batch statistics are those of the first training batch."""
+        objective = measured(self.objective, params, self.source)
+        return objective.predict(params, inputs, train=False)
+
+
+class Refused(Exception):
+    """The reason why a rule cannot serve a problem."""
+
+
+def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
+    """Build objective, initial parameters and data. Call inside `devices.computing`.
+
+    A batch is spread over the devices of the mesh, if there is one.
+
+    Raises Refused where the rule refuses, before any physics is compiled.
+    """
+    settings, problem, rule = config.settings, config.problem, config.rule
+    key = jax.random.key(settings.seed)
+    if settings.network == "none":
+        return _prepare_unknowns(config, key, mesh)
+    objective, params = build(problem, settings.network, settings.seed, mesh)
+    objective, params = devices.cast((objective, params), settings.dtype)
+    _ask(rule, objective)
+    source = training_source(problem, settings.seed, settings.batch_size, settings.train_size, mesh)
+    held_out = held_out_samples(problem, settings.heldout_size)
+    return Setup(objective, rule, params, source, held_out, key)
+
+
+def plan(setup: Setup) -> str | None:
+    """Return how the rule computes its updates, where it has a choice; nothing is compiled.
+
+    Raises Refused where there is no way within the limits.
+    """
+    said: list[str | None] = []
+
+    def trace(params: Parameters, step: jax.Array) -> None:
+        batch = setup.source.draw(step).at(0.0)
+        said.append(setup.rule.plan(setup.objective, params, batch))
+
+    try:
+        jax.eval_shape(trace, setup.params, jnp.int32(0))
+    except PlanError as error:
+        raise Refused(str(error)) from None
+    return said[0]
+
+
+def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:
+    """Take x itself as the parameters, one for each held-out sample."""
+    settings, problem = config.settings, config.problem
+    rule = PerSample(config.rule)
+    network, params = build(problem, "default", settings.seed)
+    network, params = devices.cast((network, params), settings.dtype)
+    predict = partial(network.predict, train=False)
+    few = jax.eval_shape(problem.sample, jax.random.split(key, 2))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(predict, params, few.inputs),
+    )
+    _ask(rule, build_unknowns(problem, zeros)[0])
+    held_out = held_out_samples(problem, settings.batch_size)
+    # An untrained network's prediction has the scale and the asymmetry that the physics needs.
+    x = jax.jit(predict)(params, held_out.inputs)
+    objective, params = build_unknowns(problem, x, mesh)
+    return Setup(objective, rule, params, SameSamples(held_out, mesh), held_out, key)
+
+
+def started(config: RunConfig, setup: Setup) -> Setup:
+    """Return the setup with the best parameters of the run that `start` names.
+
+    With network=none x is what that run's network predicts. Raises OptionError where it does not
+    fit.
+    """
+    settings, problem = config.settings, config.problem
+    assert settings.start is not None
+    network = warm_start.network_of(settings.start, problem, settings.network)
+    if settings.network != "none":
+        return setup._replace(params=warm_start.restore(settings.start, setup.params))
+    objective, params = build(problem, network, settings.seed)
+    objective, params = devices.cast((objective, params), settings.dtype)
+    params = warm_start.restore(settings.start, params)
+    theirs = RunFolder(settings.start).read("config.json")
+    source = training_source(problem, *(theirs[k] for k in ("seed", "batch_size", "train_size")))
+    predict = jax.jit(setup._replace(objective=objective, source=source).predict)
+    x = predict(params, setup.held_out.inputs)
+    objective, params = build_unknowns(problem, x, setup.objective.mesh)
+    return setup._replace(objective=objective, params=params)
+
+
+def _ask(rule: UpdateRule, objective: Objective) -> None:
+    if reason := rule.refuses(objective):
+        raise Refused(reason)

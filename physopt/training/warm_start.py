@@ -1,0 +1,77 @@
+"""Start: the parameters that a finished run leaves to another one, which begins with them."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from flax import nnx
+
+from physopt.config.registry import find
+from physopt.config.run_config import network_names
+from physopt.config.settings import Settings
+from physopt.objective import build
+from physopt.options import OptionError, suggest
+from physopt.problem import Problem
+from physopt.records import RunFolder
+from physopt.records.checkpoints import Checkpoints
+from physopt.rule import Parameters
+
+
+def identity(folder: Path) -> str:
+    """Return what tells the best parameters of a run from all others: its run_id and its step.
+
+    Raises OptionError where the folder holds no run, or no checkpoint of it.
+    """
+    run = RunFolder(folder)
+    if not run.exists():
+        _refuse(folder, "holds no run (no config.json)")
+    rows = run.curve()
+    step = Checkpoints.latest_in(run.checkpoints)
+    if step is None or not rows:
+        _refuse(folder, "the run has no checkpoint yet")
+    return f"{rows[0]['run_id']}@{step}"
+
+
+def network_of(folder: Path, problem: Problem, network: str) -> str:
+    """Return the network of a problem that a run's parameters are for.
+
+    It is `network`, or where that is none the run's own. Raises OptionError, with the first array
+    that differs, where the run's network is another one.
+    """
+    record = RunFolder(folder).read("config.json")
+    theirs = record.get("network", "default")
+    if theirs == "none":
+        _refuse(folder, "is a run with network=none, which has no network")
+    ours = theirs if network == "none" else network
+    if ours not in network_names(problem):
+        reason = f"{type(problem).__name__} has no network={ours}"
+        _refuse(folder, f"{reason}; {suggest(ours, network_names(problem))}")
+    options = dict(record["problem"])
+    other = find("problem", options.pop("name"))(**options)
+    there, here = _shapes(other, theirs), _shapes(problem, ours)
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            shapes = [str(tree.get(name, "missing")) for tree in (there, here)]
+            _refuse(folder, f"its network is another one: {name} is {shapes[0]} there, "
+                    f"{shapes[1]} here")  # fmt: skip
+    return ours
+
+
+def restore(folder: Path, like: Parameters) -> Parameters:
+    """Return the best parameters of a run, in the structure and the precision of `like`."""
+    checkpoints = Checkpoints(RunFolder(folder).checkpoints)
+    try:
+        return checkpoints.best(like)
+    finally:
+        checkpoints.close()
+
+
+def _shapes(problem: Problem, network: str) -> dict[str, tuple[int, ...]]:
+    """Return {name: shape} of a network's parameters."""
+    params = jax.eval_shape(lambda: nnx.to_pure_dict(build(problem, network, 0)[1]))
+    leaves: list[tuple[Any, Any]] = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): a.shape for path, a in leaves}
+
+
+def _refuse(folder: Path, reason: str) -> NoReturn:
+    raise OptionError(Settings, "start", folder, reason)

@@ -1,0 +1,139 @@
+"""check: finds each mistake that it says it finds, and none where there is none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import Descent, Tiny
+
+from physopt.checking import check
+
+
+def failed(options):
+    return {finding.claim: finding.detail for finding in check(options) if finding.passed is False}
+
+
+@pytest.mark.parametrize("options", [Tiny(), Descent()])
+def test_nothing_is_found_where_all_is_well(options):
+    assert not failed(options)
+
+
+@dataclasses.dataclass(frozen=True)
+class CoupledSamples(Tiny):
+    def simulate(self, x, batch):
+        return super().simulate(x - jnp.mean(x, axis=0), batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongGradient(Tiny):
+    def simulate(self, x, batch):
+        return super().simulate(x + jax.lax.stop_gradient(0.1 * x), batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class LosesPrecision(Tiny):
+    def simulate(self, x, batch):
+        return super().simulate(x.astype("float32"), batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class TotalLoss(Tiny):
+    def loss(self, y, batch):
+        return jnp.sum((y - batch.target) ** 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class UselessInverse(Tiny):
+    def invert(self, x, batch):
+        return x + 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongSlope(Tiny):
+    def linearize(self, x, batch):
+        y = self.simulate(x, batch)
+        return y, jnp.broadcast_to(jnp.eye(self.size, dtype=x.dtype), (*y.shape, self.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedDraws(Tiny):
+    def sample(self, keys):
+        target = jax.random.normal(keys[0], (keys.shape[0], self.size))
+        return dataclasses.replace(super().sample(keys), target=target)
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongTarget(Tiny):
+    target = ("eror", 0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadsValues(Tiny):
+    def simulate(self, x, batch):
+        return super().simulate(x, batch) if float(x[0, 0]) < 1e9 else x
+
+
+@pytest.mark.parametrize(
+    ("problem", "claim", "words"),
+    [
+        (CoupledSamples(), "simulate: each sample for itself", "depends on the other samples"),
+        (WrongGradient(), "gradient agrees", "off by"),
+        (LosesPrecision(), "keeps the precision", "in float64 y is float32"),
+        (TotalLoss(), "one finite number per sample", "shape ()"),
+        (UselessInverse(), "invert", "inverse step"),
+        (WrongSlope(), "linearize", "forward differentiation"),
+        (SharedDraws(), "one independent sample per key", "keys of the others"),
+        (WrongTarget(), "one finite number per sample", "target names eror"),
+        (ReadsValues(), "simulate: each sample", "Concretization"),
+    ],
+)
+def test_a_problem_s_mistake_is_named(problem, claim, words):
+    found = failed(problem)
+    named = [detail for text, detail in found.items() if claim in text]
+    assert named, found
+    assert words in named[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class DoublePrecision(Descent):
+    def update(self, objective, params, state, batch, key):
+        updates, state, info = super().update(objective, params, state, batch, key)
+        return jax.tree.map(lambda u: u.astype("float16"), updates), state, info
+
+
+@dataclasses.dataclass(frozen=True)
+class NotCounted(Descent):
+    def update(self, objective, params, state, batch, key):
+        updates, state, info = super().update(objective, params, state, batch, key)
+        return updates, state, {"loss": info["loss"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalised(Descent):
+    def update(self, objective, params, state, batch, key):
+        updates, state, info = super().update(objective, params, state, batch, key)
+        return jax.tree.map(lambda u: u / jnp.linalg.norm(u), updates), state, info
+
+
+@dataclasses.dataclass(frozen=True)
+class Ascent(Descent):
+    def update(self, objective, params, state, batch, key):
+        updates, state, info = super().update(objective, params, state, batch, key)
+        return jax.tree.map(jnp.negative, updates), state, info
+
+
+@pytest.mark.parametrize(
+    ("rule", "claim", "words"),
+    [
+        (DoublePrecision(), "types stay", "float32"),
+        (NotCounted(), "types stay", "counts no cost"),
+        (Normalised(), "Jacobian is zero", "not finite"),
+        (Ascent(learning_rate=0.01), "loss falls", "to"),
+    ],
+)
+def test_a_rule_s_mistake_is_named(rule, claim, words):
+    found = failed(rule)
+    named = [detail for text, detail in found.items() if claim in text]
+    assert named, found
+    assert words in named[0]

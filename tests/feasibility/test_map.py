@@ -1,0 +1,268 @@
+"""Feasibility: memory predicted from shapes alone, and borne out by runs on both sides.
+
+The physics is a chain of sweeps, whose memory is known: backpropagation keeps one array a sweep,
+implicit differentiation none. This file is also the plug-in that the command is given.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from flax import nnx
+
+from physopt import Batch, Problem
+from physopt.cli import main
+from physopt.config import from_words
+from physopt.feasibility.cell import compiled_cell, predicted_bytes
+from physopt.feasibility.confirm import EXHAUSTED, RAN, allocator_environment, judged, sample
+from physopt.feasibility.options import FeasibilityOptions, bytes_text
+from physopt.feasibility.process import CellProcess
+from physopt.feasibility.request import Device
+from physopt.feasibility.survey import read_table
+from physopt.networks import Dense
+from physopt.options import OptionError, PositiveInt
+
+HERE = Path(__file__).resolve().parent.parent
+PROBLEM = f"problem={Path(__file__).resolve()}:Chain"
+DESCENT = f"rule={HERE / 'tiny.py'}:Descent"
+SWEEPS, SIZE = 64, 2**12
+LAYER = 4 * SIZE * SWEEPS  # bytes that a sample keeps for the way back: 1 MiB
+LIMIT = 100 * LAYER
+WORDS = ["feasibility", PROBLEM, DESCENT, "device=cpu", f"memory_limit={LIMIT}B"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(Problem):
+    """y = x + sin(y) / 2, `size` times the same, by sweeps from y = x.
+
+    dy/dx = 1 / (1 - cos(y) / 2) where they end, or by backpropagation, which keeps cos(y) of each.
+    """
+
+    size: PositiveInt = 4096
+    gradient: Literal["implicit", "unrolled"] = "implicit"
+
+    defaults: ClassVar = {"batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8}
+
+    def sample(self, keys: jax.Array) -> Batch:
+        target = jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
+        return Batch(target, target)
+
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        return Dense((1, 2, 1), rngs)
+
+    def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
+        x = jnp.broadcast_to(x, (x.shape[0], self.size))
+
+        def solve(x: jax.Array) -> jax.Array:
+            return jax.lax.scan(lambda y, _: (x + jnp.sin(y) / 2, None), x, None, SWEEPS)[0]
+
+        if self.gradient == "unrolled":
+            y = solve(x)
+        else:
+            known = jax.lax.stop_gradient(x)
+            y = solve(known)
+            y = y + (x - known) / (1 - jnp.cos(y) / 2)
+        return jnp.mean(y, axis=1, keepdims=True)
+
+
+def predicted(mode, batch, size=SIZE):
+    words = [PROBLEM, DESCENT, f"problem.size={size}", f"problem.gradient={mode}"]
+    compiled, _ = compiled_cell(from_words([*words, f"batch_size={batch}"]))
+    needed = predicted_bytes(compiled)
+    assert needed is not None
+    return needed
+
+
+@pytest.fixture(scope="module")
+def needed():
+    return {(mode, b): predicted(mode, b) for mode in ("implicit", "unrolled") for b in (8, 16)}
+
+
+def test_what_is_kept_for_the_way_back_is_predicted(needed):
+    # A sample more is an array a sweep more, and a few arrays that are not kept.
+    slope = (needed["unrolled", 16] - needed["unrolled", 8]) / 8
+    assert LAYER <= slope < 1.2 * LAYER
+    slope = (needed["implicit", 16] - needed["implicit", 8]) / 8
+    assert 0 < slope < 10 * LAYER / SWEEPS
+
+
+def test_nothing_is_allocated_for_a_prediction():
+    batch = 2**24  # 16 TiB in all
+    assert LAYER * batch <= predicted("unrolled", batch) < 1.2 * LAYER * batch
+
+
+def read(folder):
+    (path,) = folder.rglob("feasibility.csv")
+    return pd.read_csv(path, keep_default_na=False, na_values=[""]).set_index(["mode", "batch"])
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A map with one cell beyond the limit, and what the command printed."""
+    out = tmp_path_factory.mktemp("map")
+    with pytest.MonkeyPatch.context() as patch:
+        said = []
+        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
+        code = main([*WORDS, f"out={out}", f"sizes={SIZE}", "batches=16,256", "confirm=2"])
+    assert code == 0
+    return out, "\n".join(said)
+
+
+def test_the_map_is_right_on_both_sides_of_the_limit(mapped, needed):
+    table = read(mapped[0])
+    assert table["fits"].to_dict() == {
+        ("implicit", 16): True,
+        ("implicit", 256): True,
+        ("unrolled", 16): True,
+        ("unrolled", 256): False,
+    }
+    # In a process of its own the prediction is what it is in this one.
+    assert table["bytes"]["unrolled", 16] == needed["unrolled", 16]
+    assert table["confirmed"].dropna().to_dict() == {
+        ("unrolled", 16): RAN,
+        ("unrolled", 256): EXHAUSTED,
+    }
+    # The run held what was predicted, and some pages of code that ran for the first time.
+    measured = table["measured_bytes"]["unrolled", 16]
+    assert 0.9 * needed["unrolled", 16] < measured < needed["unrolled", 16] + 64e6
+    assert LIMIT < table["measured_bytes"]["unrolled", 256] < 300 * LAYER
+
+
+def test_the_map_is_drawn_and_told(mapped):
+    (picture,) = mapped[0].rglob("feasibility.png")
+    assert picture.stat().st_size > 5000
+    assert "4 cells to compile" in mapped[1]
+    assert f"wrote  {picture}" in mapped[1]
+
+
+def test_a_map_goes_on_where_it_was(mapped, monkeypatch, capsys):
+    asked, ask = [], CellProcess.ask
+
+    def counting(self, what, *arguments):
+        asked.append(what)
+        return ask(self, what, *arguments)
+
+    monkeypatch.setattr(CellProcess, "ask", counting)
+    words = [*WORDS, f"out={mapped[0]}", f"sizes={SIZE}", "batches=16,256,1", "modes=unrolled"]
+    assert main([*words, "confirm=2"]) == 0
+    assert asked == ["device", "compile"], "one cell is new, and none is run again"
+    out = capsys.readouterr().out
+    assert "2 known from before" in out
+    assert "16 (" in out
+    assert "predictions that held: 2 of 2" in out
+    assert len(read(mapped[0])) == 5
+
+
+def test_a_wrong_prediction_is_found_out(mapped, capsys):
+    (path,) = mapped[0].rglob("feasibility.csv")
+    table = pd.read_csv(path)
+    wrong = (table["mode"] == "unrolled") & (table["batch"] == 256)
+    table.loc[wrong, ["bytes", "limit", "measured_bytes"]] = [LIMIT - 1, np.nan, np.nan]
+    table.to_csv(path, index=False)
+    words = [*WORDS, f"out={mapped[0]}", f"sizes={SIZE}", "batches=256", "modes=unrolled"]
+    assert main([*words, "confirm=1"]) == 0
+    assert "predictions that held: 0 of 1" in capsys.readouterr().out
+
+
+def test_another_limit_needs_no_compilation(mapped):
+    (path,) = mapped[0].rglob("feasibility.csv")
+    narrow = read_table(path.parent, 1000.0)
+    assert not narrow["fits"].any()
+    assert (narrow["confirmed"] == "").all(), "what ran within more memory says nothing"
+    assert read_table(path.parent, 1e15)["fits"].all()
+
+
+def test_failures_are_told_apart():
+    rules = {name: f"rule={HERE / 'tiny.py'}:{name}" for name in ("Choosy", "Broken", "Descent")}
+    words = [f"problem={HERE / 'tiny.py'}:Tiny", "device=cpu"]
+    with CellProcess({"PYTHONPATH": str(HERE)}) as process:  # for what faults.py imports
+        late = process.ask("compile", [*words, rules["Descent"]], 1e-3)
+        assert (late.status, late.reason) == ("timeout", "wall-clock limit of 0.001 s")
+        refused = process.ask("compile", [*words, rules["Choosy"]], 300)
+        assert (refused.status, refused.reason) == ("refused", "it does not like this problem")
+        broken = process.ask("compile", [*words, rules["Broken"]], 300)
+        assert broken.status == "error"
+        assert "this rule is broken" in broken.reason
+        killed = process.ask("run", [*words, f"rule={HERE / 'faults.py'}:Killed"], 300)
+        assert killed.status == "error"
+        assert "SIGKILL" in killed.reason
+        assert process.ask("compile", [*words, rules["Descent"]], 300).said["bytes"] > 0
+        with pytest.raises(OptionError, match="did you mean batch_size"):
+            process.ask("compile", [*words, rules["Descent"], "batch_sise=3"], 300)
+
+
+def test_a_refusal_is_a_row_with_its_reason(tmp_path, capsys):
+    words = [f"problem={HERE / 'tiny.py'}:Tiny", f"rule={HERE / 'tiny.py'}:Choosy", "device=cpu"]
+    words += [f"out={tmp_path}", "sizes=3", "batches=1,2"]
+    assert main(["feasibility", *words]) == 0
+    table = read(tmp_path)
+    assert not table["fits"].any()
+    assert (table["reason"] == "refused: it does not like this problem").all()
+    assert (table.reset_index()["mode"] == "-").all()
+    assert "2 cells  refused: it does not like this problem" in capsys.readouterr().out
+
+
+def test_cells_on_both_sides_of_the_limit_are_run():
+    needs = {("a", 1): 1, ("a", 2): 60, ("a", 4): 90, ("a", 8): 130, ("b", 1): 50, ("b", 2): 500}
+    rows = [{"size": 1, "mode": m, "batch": b, "bytes": v} for (m, b), v in needs.items()]
+    rows.append({"size": 1, "mode": "c", "batch": 1, "bytes": np.nan})
+    table = pd.DataFrame(rows).assign(fits=lambda t: (t["bytes"] <= 100).astype("boolean"))
+    chosen = [(mode, batch) for _, batch, mode in sample(table, 100.0, 5)]
+    assert chosen == [("a", 4), ("a", 8), ("b", 1), ("b", 2), ("a", 2)]
+    assert sample(table, 100.0, 0) == []
+    assert len(sample(table, 100.0, 99)) == 6
+
+
+def test_a_prediction_holds_where_the_run_agrees():
+    outcomes = [(True, RAN), (True, EXHAUSTED), (False, RAN), (False, EXHAUSTED), (True, "broke")]
+    table = pd.DataFrame(outcomes, columns=["fits", "confirmed"])
+    assert judged(table)["right"].tolist() == [True, False, False, True]
+
+
+def test_the_allocator_of_an_accelerator_is_held_to_the_limit(monkeypatch):
+    new, old = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+    for name in (new, old):
+        monkeypatch.delenv(name, raising=False)
+    device = Device("gpu", "H200", 70.0, held=75.0)  # of 100
+    assert allocator_environment(device, 30.0) == {new: "0.300000"}
+    assert allocator_environment(device, 80.0) == {}
+    assert allocator_environment(device._replace(held=None), 30.0) == {}
+    monkeypatch.setenv(old, "0.5")
+    assert allocator_environment(device._replace(held=50.0), 25.0) == {old: "0.250000"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("16GiB", 2**34), ("500 MB", 5e8), ("2e9B", 2e9), ("1.5", 1.5 * 2**30), ("8kB", 8000)],
+)
+def test_amounts_of_memory(text, value):
+    assert FeasibilityOptions(memory_limit=text).limit_bytes() == value
+    assert bytes_text(2**30) == "1 GiB"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["sises=3"], "did you mean sizes?"),
+        (["problem.hiden=3"], "did you mean problem.hidden?"),
+        (["sizes=1"], "problem.size=1: must be at least 2"),
+        (["modes=implicit,unroled"], "did you mean unrolled?"),
+        (["memory_limit=3XB"], "such as 16GiB, 500MB or 2e9B"),
+        (["batches="], "at least one batch size"),
+        (["batch_size=3"], "is varied by batches="),
+        (["problem.gradient=remat"], "is varied by modes="),
+        (["devices=2"], "the map is of one device"),
+        (["problem=quantum", "size_option=pionts"], "did you mean points?"),
+        (["problem=sin"], "size_option=size: the problem has no such option"),
+        (["problem=poisson", "modes=implicit"], "mode_option=gradient: the problem has no such"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_compiled(capsys, tmp_path, words, expected):
+    assert main(["feasibility", f"out={tmp_path}", *words]) == 2
+    assert expected in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,59 @@
+"""The published settings in runs/papers: each file is a run that the command line can start."""
+
+from pathlib import Path
+
+import jax
+import pytest
+from flax import nnx
+
+from physopt.config import from_words
+
+PAPERS = Path(__file__).resolve().parent.parent.parent / "runs" / "papers"
+FILES = sorted(PAPERS.glob("*.toml"))
+
+
+def test_every_published_experiment_has_a_file():
+    names = {path.stem for path in FILES}
+    hig = {"hig_oscillators", "hig_quantum", "hig_poisson", "hig_toy"}
+    sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp"}
+    burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
+    assert names == hig | sip | {f"burgers_{name}" for name in burgers}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_a_run(path):
+    config = from_words([str(path), "seed=3"])
+    assert config.settings.seed == 3
+    other = from_words([str(path), "rule=adam", "rule.learning_rate=0.5"])
+    # Another rule than the file's takes none of its options.
+    assert other.rule.as_dict()["learning_rate"] == 0.5
+    comment = path.read_text(encoding="utf-8").partition("\n\n")[0].replace("\n# ", " ")
+    assert "arXiv" in comment, "says its source"
+    assert "CPU core" in comment, "says how long it takes"
+
+
+def test_the_files_say_what_the_papers_do():
+    """Numbers of the specification that a slip would change silently."""
+
+    def config(name):
+        return from_words([str(PAPERS / f"{name}.toml")])
+
+    # n = batch |y| and the steps in units of a loss that is a mean over the batch.
+    oscillators = config("hig_oscillators")
+    assert (oscillators.settings.batch_size, oscillators.settings.train_size) == (128, 4096)
+    assert oscillators.rule.as_dict()["learning_rate"] == 2.0
+    poisson = config("hig_poisson")
+    assert poisson.rule.as_dict()["learning_rate"] == 0.02 * poisson.settings.batch_size
+    parameters = {
+        "hig_oscillators": 2956,
+        "hig_quantum": 9484,
+        "hig_poisson": 41_408,
+        "hig_toy": 30,
+    }
+    for name, count in parameters.items():
+        problem = config(name).problem
+        network = nnx.eval_shape(lambda problem=problem: problem.network(nnx.Rngs(0)))
+        leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+        assert sum(leaf.size for leaf in leaves) == count
+    assert config("sip_poisson").problem.as_dict()["normalization"] == "batch"
+    assert config("sip_heat").problem.as_dict()["normalization"] == "batch"

@@ -1,0 +1,127 @@
+"""Executors and display: where the runs of a sweep are made, and what a person sees of them."""
+
+import dataclasses
+import io
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from physopt.cli import main
+from physopt.options import OptionError
+from physopt.records.folder import RunFolder, find_runs
+from physopt.sweeping import worker
+from physopt.sweeping.display import LiveTable, Row
+from physopt.sweeping.estimate import Earlier, expected_seconds
+from physopt.sweeping.executors import Machine, from_file
+from physopt.sweeping.lease import Lease, Watch
+from physopt.sweeping.plan import planned_runs, read_request
+
+HERE = Path(__file__).resolve().parent.parent
+RUNS = HERE.parent / "runs"
+TINY = HERE / "tiny.py"
+PROBLEM = f"problem={TINY}:Tiny"
+
+
+def test_parsl_carries_runs_to_the_workers_of_a_cluster(tmp_path):
+    """The committed SLURM example, with processes of this machine in place of its jobs."""
+    executor = tmp_path / "cluster.py"
+    executor.write_text(
+        "from runpy import run_path\n"
+        "from parsl.providers import LocalProvider\n"
+        f"config = run_path({str(RUNS / 'slurm.py')!r})['config'](LocalProvider())\n"
+    )
+    words = [PROBLEM, f"rule={TINY}:Descent,{TINY}:Broken", "device=cpu", f"out={tmp_path / 'out'}"]
+    code = main(["sweep", *words, f"executor={executor}", "retries=0", "threads=1"])
+    assert code == 1
+    ended = {f.path.parent.name: f.status()["status"] for f in find_runs(tmp_path / "out")}
+    assert ended == {"Descent": "ok", "Broken": "error"}
+    assert not list((tmp_path / "out").glob(".sweeps/*"))
+
+
+def test_the_slurm_example_is_a_configuration():
+    assert [executor.label for executor in from_file(RUNS / "slurm.py").executors] == ["nodes"]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "accelerator", "compare", "scaling"])
+def test_the_committed_sweeps_are_plans(name):
+    assert len(planned_runs(read_request([str(RUNS / f"{name}.toml")]))) >= 24
+
+
+def test_each_accelerator_serves_one_run_at_a_time(tmp_path):
+    machine = Machine("gpu", {"cpu": ["cpu"], "gpu": ["H", "H"]})
+    lease = Lease(tmp_path)
+    names = [f"{name}-of-test-{os.getpid()}" for name in machine.accelerators()]
+    task = worker.Task((), "", {}, "", str(lease.file), {"NPROC": "1"}, tuple(names))
+    watch = Watch(str(lease.file), "run")
+    with worker.accelerators(task, watch) as first, worker.accelerators(task, watch) as second:
+        taken = [env["CUDA_VISIBLE_DEVICES"] for env in (first, second)]
+        assert sorted(taken) == sorted(names)
+        assert first["NPROC"] == "1"
+        lease.end()
+        with worker.accelerators(task, watch) as third:  # it would wait for ever, were it wanted
+            assert "CUDA_VISIBLE_DEVICES" not in third
+    with pytest.raises(OptionError, match="no tpu is found by JAX here; found: cpu, gpu"):
+        machine.kind("tpu")
+
+
+def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
+    machine = Machine("gpu", {"cpu": ["cpu"], "gpu": ["H", "H", "H"]})
+    names = tuple(f"{name}-of-pairs-{os.getpid()}" for name in machine.accelerators())
+    lease = Lease(tmp_path)
+    watch = Watch(str(lease.file), "run")
+    one = worker.Task((), "", {}, "", str(lease.file), accelerators=names)
+    two = dataclasses.replace(one, devices=2)
+    with worker.accelerators(two, watch) as pair:
+        assert pair["CUDA_VISIBLE_DEVICES"].split(",") == list(names[:2])
+        waiting = threading.Thread(target=lambda: worker.accelerators(two, watch).__enter__())
+        waiting.start()
+        for _ in range(20):  # whatever the one that waits does, the third is free
+            with worker.accelerators(one, watch) as single:
+                assert single["CUDA_VISIBLE_DEVICES"] == names[2]
+        assert waiting.is_alive()
+        lease.end()
+        waiting.join()
+    machine.check("gpu", 3)
+    with pytest.raises(OptionError, match="JAX finds 3 here"):
+        machine.check("gpu", 4)
+
+
+def test_a_lease_tells_how_long_a_run_has_been_going_on(tmp_path):
+    lease = Lease(tmp_path)
+    with Watch(str(lease.file), "run").running():
+        os.utime(lease.folder / "running" / "run", (1000, 1000))
+        os.utime(lease.file, (1030, 1030))
+        assert lease.running() == {"run": 30}
+        lease.end()
+        assert lease.running() == {"run": 0}, "it still goes on"
+    assert lease.running() == {}
+
+
+def test_what_changes_no_number_makes_no_run_less_alike():
+    (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
+    record = run.config.record()
+    traced = Earlier({**record, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)
+    larger = Earlier({**record, "batch_size": 2 * record["batch_size"]}, "cpu", 2.0, 0.0)
+    assert expected_seconds(run.config, "cpu", [traced, larger]) == 10 * traced.per_update
+
+
+def test_the_live_table_counts_and_estimates(tmp_path):
+    runs = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0,1,2,3", "steps=20"]))
+    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}", "cpu") for seed, run in enumerate(runs)]
+    rows[0].end("ok", "")
+    rows[0].seconds = 10.0
+    RunFolder(rows[1].folder).write("status.json", {"status": "running", "step": 15})
+    screen = io.StringIO()
+    table = LiveTable(Console(file=screen, force_terminal=True, width=100))
+    table.show(rows, {"1": 4.0, "2": 30.0})
+    table.close()
+    shown = screen.getvalue()
+    assert "1 of 4 done (1 ok), 2 running, 1 to come" in shown
+    # Of three runs of 10 s, two at once: 6 s of one, nothing of one that takes longer than it
+    # should, and all of the third, which no other can share.
+    assert "10 s left" in shown
+    assert "step 15/20" in shown
+    assert "[b]1" in shown
