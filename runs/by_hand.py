@@ -13,7 +13,7 @@ J = dy/dtheta = U S V^T [outputs of the batch, parameters] and g = dL/dy, the up
 
     theta <- theta - learning_rate V S^(-1/2) U^T g.
 
-Everything runs in float64. tests/test_by_hand.py checks that physopt makes the same updates.
+Everything runs in float64. tests/runs/test_by_hand.py checks that physopt makes the same updates.
 
 Sources: H. Liu et al., npj Computational Materials 9, 121 (2023); P. Schnell, P. Holl, N. Thuerey,
 arXiv:2203.10131 (ICLR 2022).
