@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +25,12 @@ from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_isotherm
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.inverse import best_offset, inverse_step
-from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian, solver_settings
+from physopt.problems.ldft.isotherm import (
+    IsothermOptions,
+    isotherm,
+    isotherm_and_jacobian,
+    solver_settings,
+)
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.options import InverseDesignOptions
@@ -163,13 +169,13 @@ class InverseDesign(InverseDesignOptions):
 
         `nudge` is the shift of the chemical potential in units of kT, the same at every humidity.
         """
-        return self._estimated(x, batch, lambda *a: nudged_gradient(*a, nudge))
+        return self._estimated(x, batch, partial(nudged_gradient, nudge=nudge))
 
     def estimate_gradient_randomized(
         self, x: jax.Array, batch: Batch, key: jax.Array, fraction: float
     ) -> jax.Array:
         """Return an unbiased dL/dx of the mean loss from a fraction of the humidities."""
-        return self._estimated(x, batch, lambda *a: randomized_gradient(*a, key, fraction))
+        return self._estimated(x, batch, partial(randomized_gradient, key=key, fraction=fraction))
 
     def _estimated(
         self, x: jax.Array, batch: Batch, estimate: Callable[..., jax.Array]
@@ -180,7 +186,7 @@ class InverseDesign(InverseDesignOptions):
             return jnp.mean(self.loss(self._with_penalties(y, eta, batch.progress), batch))
 
         eta, pull = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
-        settings = solver_settings(eta, **self._physics(eta.dtype))
+        settings = solver_settings(eta, **self._options(eta.dtype))
         rows = settings.lattice.flatten(eta)
         through = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
         beside = jax.grad(loss, argnums=1)(batch.target, eta)  # of the penalties
@@ -197,8 +203,8 @@ class InverseDesign(InverseDesignOptions):
         area_percent = 100 mean_h |y - y*|; unconverged counts humidities of the rounded matrix.
         """
         rounded = binary(x)
-        physics = {**self._physics(x.dtype), "tolerance": None}
-        of_rounded, convergence = isotherm(rounded, **physics, return_convergence=True)
+        options = self._options(x.dtype, reported=True)
+        of_rounded, convergence = isotherm(rounded, return_convergence=True, **options)
         of_relaxed = self.isotherm(jax.nn.sigmoid(x))
         return {
             "area_percent": 100 * jnp.mean(jnp.abs(of_rounded - batch.target), axis=-1),
@@ -225,21 +231,21 @@ class InverseDesign(InverseDesignOptions):
         from physopt.problems.ldft.picture import draw_designs
 
         rounded = binary(jnp.asarray(x))
-        physics = {**self._physics(rounded.dtype), "tolerance": None}
-        achieved, density = isotherm(rounded, **physics, return_density=True)
+        options = self._options(rounded.dtype, reported=True)
+        achieved, density = isotherm(rounded, return_density=True, **options)
         return draw_designs(rounded, density, achieved, batch.target, self.points)
 
     def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
         """Return the isotherms [batch, length] of pore fractions [batch, *lattice]."""
-        physics = self._physics(matrices.dtype)
+        options = self._options(matrices.dtype)
         if tolerance is not None:
-            physics["tolerance"] = tolerance
-        return isotherm(matrices, **physics)  # type: ignore[return-value]
+            options["tolerance"] = tolerance
+        return isotherm(matrices, **options)
 
     def _trained(self, eta: jax.Array) -> jax.Array:
         """Return the isotherm as training differentiates it."""
-        how: dict[str, Any] = {"gradient": self.gradient, "sweeps": self.sweeps}
-        return isotherm(eta, **self._physics(eta.dtype), **how)  # type: ignore[return-value]
+        options = self._options(eta.dtype)
+        return isotherm(eta, gradient=self.gradient, sweeps=self.sweeps, **options)
 
     def _unrolled_slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
         def of_one(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -250,19 +256,21 @@ class InverseDesign(InverseDesignOptions):
         return y, slope
 
     def _slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return isotherm_and_jacobian(eta, **self._physics(eta.dtype))  # type: ignore[return-value]
+        return isotherm_and_jacobian(eta, **self._options(eta.dtype))
 
-    def _physics(self, dtype: Any) -> dict[str, Any]:
-        exact = dtype == jnp.float64
+    def _options(self, dtype: Any, *, reported: bool = False) -> IsothermOptions:
+        """Return the options of `isotherm` in training, or as reported: at its own tolerance."""
+        double = dtype == jnp.float64
+        trained_tolerance = self.tolerance or (1e-10 if double else 3e-5)
         return {
             "dimensions": self.dimensions,
             "spacing": 1 / self.points,
             "desorption": self.desorption,
             "fluid": Fluid(self.temperature, self.critical_temperature, self.interaction_ratio),
-            "tolerance": self.tolerance or (1e-10 if exact else 3e-5),
-            # The error of the derivative may well exceed that of the state: 1e-3 of a gradient
-            # changes no training curve.
-            "linear_tolerance": 1e-10 if exact else 1e-3,
+            "tolerance": None if reported else trained_tolerance,
+            # The derivative may be less accurate than the state: a relative error of 1e-3 in the
+            # gradient changes no training curve.
+            "linear_tolerance": 1e-10 if double else 1e-3,
         }
 
     def _random_matrix(self, key: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 
 
 def draw_accuracy(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.accuracy`, several lattices in one frame if wanted."""
+    """Draw the frame of `unrolled.accuracy`, several lattices in one frame if wanted."""
     figure = Figure(figsize=(8.4, 3.8), dpi=150, layout="constrained")
     size, share = figure.subplots(1, 2)
     for name, part in _lattices(frame):
@@ -55,7 +55,7 @@ def draw_accuracy(frame: pd.DataFrame) -> Figure:
 
 
 def draw_translation(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.translation`: two designs, and the losses of all."""
+    """Draw the frame of `repetition.translation`: two designs, and the losses of all."""
     figure = Figure(figsize=(10.2, 3.6), dpi=150, layout="constrained")
     *examples, distribution = figure.subplots(1, 3)
     losses = frame.groupby("matrix").area_percent.first().sort_values()
@@ -82,7 +82,7 @@ def draw_translation(frame: pd.DataFrame) -> Figure:
 
 
 def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure:
-    """Draw the frame of `studies.memory`, a row of panels per lattice dimension.
+    """Draw the frame of `cost.memory`, a row of panels per lattice dimension.
 
     limit_bytes: where the memory limit of the study is drawn; cells above it have no time.
     """
@@ -120,7 +120,7 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
 
 
 def draw_pores(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.pore_sizes`: mean distribution, and mean size by porosity."""
+    """Draw the frame of `pores.pore_sizes`: mean distribution, and mean size by porosity."""
     figure = Figure(figsize=(8.4, 3.6), dpi=150, layout="constrained")
     distribution, scatter = figure.subplots(1, 2)
     lattices = _lattices(frame)
@@ -147,7 +147,7 @@ def draw_pores(frame: pd.DataFrame) -> Figure:
 
 
 def draw_gradient_error(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.gradient_error`: medians over matrices, with quartiles."""
+    """Draw the frame of `unrolled.gradient_error`: medians over matrices, with quartiles."""
     figure = Figure(figsize=(10.2, 3.6), dpi=150, layout="constrained")
     error, cosine, share = figure.subplots(1, 3)
     for k, (name, part) in enumerate(_lattices(frame)):

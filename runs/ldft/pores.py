@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matrices import lattice_of
 from scipy import ndimage
-
-from physopt.problems.ldft.studies.matrices import lattice_of
 
 
 def pore_size_map(matrices: np.ndarray) -> np.ndarray:

@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-
-from physopt.problems.ldft.isotherm import isotherm
-from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import (
+from matrices import (
     area_percent,
     compiled_isotherm,
     in_precision_of,
     lattice_of,
 )
+
+from physopt.problems.ldft.isotherm import isotherm
+from physopt.problems.ldft.lattice import WATER, Fluid
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

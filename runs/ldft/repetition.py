@@ -7,14 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-
-from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import (
+from matrices import (
     area_percent,
     compiled_isotherm,
     in_precision_of,
     lattice_of,
 )
+
+from physopt.problems.ldft.lattice import WATER, Fluid
 
 
 def translation(

@@ -1,6 +1,6 @@
 """The studies of H. Liu et al., npj Computational Materials 9, 121 (2023), on this simulator.
 
-    python runs/ldft_studies.py [accuracy|translation|memory|pores|gradient|all] [key=value ...]
+    python runs/ldft [accuracy|translation|memory|pores|gradient|all] [key=value ...]
 
 Writes a table (CSV) and a figure (PNG) of each study, and prints what it found. `help` after the
 name of the study lists the options.
@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cost
+import figures
 import jax
+import matrices
 import numpy as np
 import pandas as pd
+import repetition
+import unrolled
 from matplotlib.figure import Figure
+from pores import pore_sizes
 
 from physopt.commands.script import HELP, script
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
-from physopt.problems.ldft import studies, study_figures
 from physopt.training.run import load
 
 
@@ -58,7 +63,7 @@ Study = Callable[[StudyOptions], tuple[pd.DataFrame, Figure, str]]
 
 def accuracy(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     """Isotherms of M unrolled sweeps against converged ones."""
-    parts = [studies.accuracy(m, options.sweeps) for m in random_matrices(options)]
+    parts = [unrolled.accuracy(m, options.sweeps) for m in random_matrices(options)]
     frame = pd.concat(parts, ignore_index=True)
     last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
     found = "; ".join(
@@ -67,18 +72,18 @@ def accuracy(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
         "matrices"
         for row in last.to_dict("records")
     )
-    return frame, study_figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off: {found}."
+    return frame, figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off: {found}."
 
 
 def translation(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     """2D designs repeated along a third axis."""
-    frame = studies.translation(designs(options, 2))
+    frame = repetition.translation(designs(options, 2))
     losses = frame.groupby("matrix").area_percent.first()
     found = (
         f"2D designs read as 3D lose {losses.mean():.1f} % of area on average "
         f"({losses.min():.1f} to {losses.max():.1f} %)."
     )
-    return frame, study_figures.draw_translation(frame), found
+    return frame, figures.draw_translation(frame), found
 
 
 def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
@@ -86,7 +91,7 @@ def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     limit = options.limit * 2**30
     cells = {2: (10, 20, 40), 3: (5, 10, 20)}
     frame = pd.concat(
-        [studies.memory(sizes, (2, 8), dimensions=d, limit_bytes=limit, repeats=2)
+        [cost.memory(sizes, (2, 8), dimensions=d, limit_bytes=limit, repeats=2)
          for d, sizes in cells.items()], ignore_index=True)  # fmt: skip
     at_large = frame[frame["size"] == frame.groupby("dimensions")["size"].transform("max")]
     per_site = at_large.groupby("gradient").bytes_per_site.median()
@@ -96,13 +101,13 @@ def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     sizes = ", ".join(f"{gradient} {number:,.0f}" for gradient, number in per_site.items())
     times = f"unrolled takes {ratio.min():.1f} to {ratio.max():.1f} times the time of implicit"
     found = f"Bytes a site on the largest lattices: {sizes}; {times}."
-    return frame, study_figures.draw_memory(frame, limit), found
+    return frame, figures.draw_memory(frame, limit), found
 
 
 def pores(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     """Pore sizes of designs."""
     kinds = (2, 3) if options.run is None else (None,)
-    parts = [studies.pore_sizes(designs(options, dimensions)) for dimensions in kinds]
+    parts = [pore_sizes(designs(options, dimensions)) for dimensions in kinds]
     frame = pd.concat(parts, ignore_index=True)
     found = []
     for dimensions, part in frame.groupby("dimensions"):
@@ -110,16 +115,16 @@ def pores(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
         porosity = 100 * part.groupby("matrix").porosity.first().mean()
         found.append(f"{size:.1f} sites wide in {dimensions}D, at a porosity of {porosity:.0f} %")
     text = f"On average the pores of designs are {'; '.join(found)}."
-    return frame, study_figures.draw_pores(frame), text
+    return frame, figures.draw_pores(frame), text
 
 
 def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     """Gradients through M unrolled sweeps against implicit ones."""
     parts = []
-    for matrices in random_matrices(options):
-        relaxed = studies.near_binary(matrices, options.distance, options.seed)
-        wanted = studies.procedural_isotherms(options.seed + 1, len(relaxed))
-        parts.append(studies.gradient_error(relaxed, wanted, options.sweeps))
+    for binary in random_matrices(options):
+        relaxed = matrices.near_binary(binary, options.distance, options.seed)
+        wanted = matrices.procedural_isotherms(options.seed + 1, len(relaxed))
+        parts.append(unrolled.gradient_error(relaxed, wanted, options.sweeps))
     frame = pd.concat(parts, ignore_index=True)
     last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
     found = "; ".join(
@@ -129,7 +134,7 @@ def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
         for row in last.to_dict("records")
     )
     text = f"At M = {last.sweeps.iloc[0]} {found}."
-    return frame, study_figures.draw_gradient_error(frame), text
+    return frame, figures.draw_gradient_error(frame), text
 
 
 STUDIES: dict[str, Study] = {
@@ -144,8 +149,8 @@ STUDIES: dict[str, Study] = {
 def random_matrices(options: StudyOptions) -> list[np.ndarray]:
     """Draw the square and the cubic matrices."""
     return [
-        studies.random_matrices(options.seed, options.count, options.size, 2),
-        studies.random_matrices(options.seed, *halved(options), 3),
+        matrices.random_matrices(options.seed, options.count, options.size, 2),
+        matrices.random_matrices(options.seed, *halved(options), 3),
     ]
 
 
@@ -158,8 +163,8 @@ def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
             raise OptionError(StudyOptions, "run", options.run, reason)
         return made
     if dimensions == 3:
-        return studies.designed_matrices(options.seed, *halved(options), 3)
-    return studies.designed_matrices(options.seed, options.count, options.size, 2)
+        return matrices.designed_matrices(options.seed, *halved(options), 3)
+    return matrices.designed_matrices(options.seed, options.count, options.size, 2)
 
 
 def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 from jax.stages import Compiled
+from matrices import near_binary, random_matrices
 
 from physopt.machine.devices import current_platform
 from physopt.machine.resident import resident_peak
 from physopt.problems.ldft.isotherm import Gradient, isotherm
-from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 
@@ -127,16 +127,14 @@ def _measured(
         return {}, {}
     drawn = random_matrices(seed, shape[0], shape[1], len(shape) - 1)
     pores = jnp.asarray(near_binary(drawn, 0.05, seed), jnp.float32)
-    best = dict.fromkeys(programs, math.inf)
+    best: dict[Gradient, float] = dict.fromkeys(programs, math.inf)
     for _ in range(repeats):
         for gradient, program in programs.items():
             start = time.perf_counter()
             jax.block_until_ready(program(pores))
             best[gradient] = min(best[gradient], time.perf_counter() - start)
-    on_cpu = current_platform() == "cpu"
-    peaks = {
-        gradient: resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
-        for gradient, program in programs.items()
-        if on_cpu
-    }
+    peaks: dict[Gradient, float] = {}
+    if current_platform() == "cpu":
+        for gradient, program in programs.items():
+            peaks[gradient] = resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
     return best, peaks
