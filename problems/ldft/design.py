@@ -1,7 +1,7 @@
-"""Inverse design of porous matrices: find the matrix whose sorption isotherm is a wanted curve.
+"""Inverse design of porous matrices: find a matrix with a given sorption isotherm.
 
-x is the generator's pre-activation, one number per lattice site; `matrix` turns it into pore
-fractions eta in [0, 1]; y is the isotherm of eta; y* is the wanted one.
+x is the generator's pre-activation, one number per lattice site; `matrix` maps it to pore fractions
+eta in [0, 1]; y is the isotherm of eta; y* is the target.
 
 Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class InverseDesign(InverseDesignOptions):
-    """Porous matrices with a wanted isotherm; the lattice is set by a subclass."""
+    """Porous matrices with a given isotherm; a subclass sets the lattice."""
 
     test_sets: ClassVar = ("procedural",)
     tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4}
@@ -63,7 +63,7 @@ class InverseDesign(InverseDesignOptions):
 
     @property
     def length(self) -> int:
-        """Points of a whole isotherm, both branches where there are two."""
+        """Points of an isotherm, including the desorption branch if there is one."""
         return 2 * self.points if self.desorption else self.points
 
     def sample(self, keys: jax.Array) -> Batch:
@@ -76,7 +76,7 @@ class InverseDesign(InverseDesignOptions):
         if self.targets == "simulated":
             return self._batch(self.isotherm(matrices))
         simulated = jax.vmap(jax.random.bernoulli)(kind)
-        # A matrix without pores costs the solver nothing, and its curve is not used.
+        # Unused matrices lose their pores, which makes them free for the solver.
         used = matrices * simulated.reshape(-1, *(1,) * self.dimensions)
         curves = jnp.where(simulated[:, None], self.isotherm(used), self._procedural(procedural))
         return self._batch(curves)
@@ -84,7 +84,7 @@ class InverseDesign(InverseDesignOptions):
     def held_out(self, keys: jax.Array) -> Batch:
         """Draw isotherms of random and of optimised matrices, converged in float64.
 
-        A TPU has no float64; there they are converged in float32.
+        On a TPU, which has no float64, they are converged in float32.
         """
         matrices = self.held_out_matrices(keys)
         if current_platform() == "tpu":
@@ -96,7 +96,7 @@ class InverseDesign(InverseDesignOptions):
             return self._batch(jax.lax.convert_element_type(curves, dtype))
 
     def held_out_matrices(self, keys: jax.Array) -> jax.Array:
-        """Draw the matrices behind the held-out isotherms, some of them optimised."""
+        """Draw the matrices of the held-out isotherms, some of them optimised."""
         split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
         random = jax.vmap(self._random_matrix)(split[:, 0])
         if not self.optimised_fraction:
@@ -104,11 +104,11 @@ class InverseDesign(InverseDesignOptions):
         share = self.optimised_fraction
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
         noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(split[:, 2])
-        wanted = self._procedural(split[:, 3])
-        return optimised_matrices(random, optimised, noise, wanted, self._slope)
+        target = self._procedural(split[:, 3])
+        return optimised_matrices(random, optimised, noise, target, self._slope)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
-        """Draw procedural isotherms, many of which no matrix can reach."""
+        """Draw procedural isotherms, many of which are unreachable."""
         return self._batch(self._procedural(keys))
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -134,7 +134,7 @@ class InverseDesign(InverseDesignOptions):
         return relax(x, progress, self.relaxation, self.slope_sharpness)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return the isotherm of the matrix, and behind it the square roots of the penalties.
+        """Return the isotherm of the matrix, followed by the square roots of the penalties.
 
         x [batch, *lattice] -> y [batch, length + penalties].
         """
@@ -142,15 +142,16 @@ class InverseDesign(InverseDesignOptions):
         return self._with_penalties(self._trained(eta), eta, batch.progress)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Return y and dy/dx [batch, |y|, *lattice], with gradient=implicit at one gradient's cost.
+        """Return y and dy/dx [batch, |y|, *lattice].
 
-        Otherwise there is one pass backwards through the sweeps for each humidity.
+        It costs as much as one gradient for gradient=implicit, otherwise one backward pass through
+        the sweeps per humidity.
         """
         eta, vjp = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
         y, slope = (self._slope if self.gradient == "implicit" else self._unrolled_slope)(eta)
         penalties = jax.vmap(jax.jacrev(self._penalties_of_one))(eta, batch.progress)
         slope = jnp.concatenate([slope, penalties], axis=1)
-        # The matrix is made site by site: the vjp of ones is its diagonal Jacobian.
+        # The relaxation acts site by site: the vjp of ones is its diagonal Jacobian.
         (diagonal,) = vjp(jnp.ones_like(eta))
         return self._with_penalties(y, eta, batch.progress), slope * diagonal[:, None]
 
@@ -180,7 +181,7 @@ class InverseDesign(InverseDesignOptions):
     def _estimated(
         self, x: jax.Array, batch: Batch, estimate: Callable[..., jax.Array]
     ) -> jax.Array:
-        """Return dL/dx, the part of it that goes through the physics by an estimate of dL/deta."""
+        """Return dL/dx with an estimate of dL/deta for the physics and exact penalties."""
 
         def loss(y: jax.Array, eta: jax.Array) -> jax.Array:
             return jnp.mean(self.loss(self._with_penalties(y, eta, batch.progress), batch))
@@ -188,17 +189,17 @@ class InverseDesign(InverseDesignOptions):
         eta, pull = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
         settings = solver_settings(eta, **self._options(eta.dtype))
         rows = settings.lattice.flatten(eta)
-        through = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
-        beside = jax.grad(loss, argnums=1)(batch.target, eta)  # of the penalties
-        return pull(settings.lattice.unflatten(through) + beside)[0]
+        of_physics = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
+        of_penalties = jax.grad(loss, argnums=1)(batch.target, eta)
+        return pull(settings.lattice.unflatten(of_physics) + of_penalties)[0]
 
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
-        """Return the misfit of the isotherm plus 1/2 the squares of the penalty residuals."""
+        """Return the misfit of the isotherm plus half the squared penalty residuals."""
         penalty = 0.5 * jnp.sum(y[:, self.length :] ** 2, axis=-1)
         return MISFITS[self.misfit](y[:, : self.length] - batch.target) + penalty
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Measure the rounded matrix with the converged simulator, and the relaxed one beside it.
+        """Evaluate the rounded matrix with the converged simulator, and the relaxed matrix too.
 
         area_percent = 100 mean_h |y - y*|; unconverged counts humidities of the rounded matrix.
         """
@@ -223,11 +224,11 @@ class InverseDesign(InverseDesignOptions):
         return binary(x)
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
-        """Solve without training: one fixed matrix, or the nearest of a bank of matrices."""
+        """Evaluate baselines without training: a fixed matrix, and the nearest of a bank."""
         return bank_baselines(self._random_matrix, self.isotherm, held_out.target)
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
-        """Draw the rounded matrices, their water and their isotherms."""
+        """Draw the rounded matrices, their water densities and their isotherms."""
         from physopt.problems.ldft.picture import draw_designs
 
         rounded = binary(jnp.asarray(x))
