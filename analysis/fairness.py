@@ -6,6 +6,7 @@ import pandas as pd
 
 from physopt.analysis.load import UNKNOWN, runs_of
 from physopt.options import OptionError, suggest
+from physopt.records.status import STATUSES
 
 ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",
@@ -14,8 +15,8 @@ ALLOWANCES = {
 TUNING_SEEDS = 1_000_000
 """Seeds from here on are those of tuning, which reports nothing."""
 
-UNFINISHED = ("running", "interrupted", "damaged")
-FAILED = ("diverged", "oom", "timeout", "error")
+_STOPPED = (name for name, status in STATUSES.items() if not (status.finished or status.failed))
+UNFINISHED = ("running", *_STOPPED, "damaged")
 
 
 def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame:

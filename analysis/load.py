@@ -26,13 +26,7 @@ import pandas as pd
 
 from physopt.options import OptionError
 from physopt.records.folder import RunFolder
-from physopt.records.status import FINISHED
-
-STATUSES = (
-    *("ok", "target", "budget", "diverged", "oom", "timeout", "error"),
-    *("skipped", "interrupted", "running"),
-)
-"""Statuses that physopt writes; another one makes a record damaged."""
+from physopt.records.status import FINISHED, STATUSES
 
 UNKNOWN = "unknown"
 """The device of a run whose records do not say it."""
@@ -124,7 +118,7 @@ def _status(config: dict[str, Any], status: dict[str, Any], rows: list[Any]) -> 
         return "damaged", "config.json cannot be read"
     if word is None:
         return "damaged", "status.json cannot be read"
-    if word not in STATUSES:
+    if word not in (*STATUSES, "running"):
         return "damaged", f"unknown status {word}"
     if word in FINISHED and word != "skipped" and not rows:
         return "damaged", "curve.jsonl cannot be read"

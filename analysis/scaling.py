@@ -15,9 +15,7 @@ from physopt.analysis.targets import hitting_times, penalised_times
 from physopt.options import OptionError, suggest
 
 
-def speedup(
-    runs: Runs, reference: str, axis: str | None = None, **options: Any
-) -> pd.DataFrame:
+def speedup(runs: Runs, reference: str, axis: str | None = None, **options: Any) -> pd.DataFrame:
     """Return the factor by which each method reaches each target sooner than a reference method.
 
     Columns case, target, method, speedup: the ratio of penalised times (see `time_to_target`).

@@ -66,8 +66,8 @@ def ratio_interval(
 ) -> tuple[float, float, float]:
     """Return second / first of the geometric means, with a percentile bootstrap interval.
 
-    Paired values are resampled in pairs. All values must be positive and finite. One value on a side
-    has no interval: NaN.
+    Paired values are resampled in pairs. All values must be positive and finite. One value on a
+    side has no interval: NaN.
     """
     a, b = np.log(np.asarray(first, float)), np.log(np.asarray(second, float))
     ratio = float(np.exp(b.mean() - a.mean()))

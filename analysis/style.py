@@ -16,8 +16,8 @@ COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222"),
     *("#882255", "#999933", "#8c510a", "#8073ac"),
 )
-"""The palette of Okabe and Ito without its yellow, which is too light on white; two colours of Tol's
-and two of Brewer's."""
+"""The palette of Okabe and Ito without its yellow, which is too light on white; two colours of
+Tol's and two of Brewer's."""
 
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h")

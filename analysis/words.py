@@ -85,9 +85,7 @@ def _error_sentences(case: str, group: pd.DataFrame, tests: pd.DataFrame) -> lis
 def _certainty(case: str, first: pd.Series, second: pd.Series, tests: pd.DataFrame) -> str:
     """Return how certain the order of two methods is."""
     names = {first["method"], second["method"]}
-    rows = tests[
-        (tests["case"] == case) & tests["first"].isin(names) & tests["second"].isin(names)
-    ]
+    rows = tests[(tests["case"] == case) & tests["first"].isin(names) & tests["second"].isin(names)]
     p, pairs = rows[["corrected", "pairs"]].iloc[0] if len(rows) else (1.0, 0)
     if p < LEVEL:
         count = f"{pairs:g} seeds after correction for {len(tests)} tests"
@@ -115,7 +113,9 @@ def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
     others = group.iloc[1:]
     others = others[np.isfinite(others["penalised"])]
     if others.empty:
-        return [f"{winner}; {'no other reached it' if len(group) > 1 else 'it is the only method'}."]
+        return [
+            f"{winner}; {'no other reached it' if len(group) > 1 else 'it is the only method'}."
+        ]
     second = others.iloc[0]
     if first["penalised"] <= 0:
         return [f"{winner}."]

@@ -1,7 +1,7 @@
 """Report: one self-contained HTML page about many runs.
 
-It contains its data, its script and the drawing library (BokehJS), so it opens without a network; its
-content security policy forbids every request. The template escapes text from records.
+It contains its data, its script and the drawing library (BokehJS), so it opens without a network;
+its content security policy forbids every request. The template escapes text from records.
 """
 
 import base64
@@ -36,9 +36,7 @@ PICTURES = 12
 PICTURE_WIDTH = 760
 
 
-def write_report(
-    runs: Runs, out: Path | str, axis: str | None = None, **options: Any
-) -> int:
+def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
     """Write a report of runs to an HTML file; return its size in bytes.
 
     The page scores progress by the axis of the comparison and offers the others. `options` are

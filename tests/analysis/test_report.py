@@ -14,7 +14,7 @@ from analysis_records import write_run
 from PIL import Image
 
 from physopt import analysis
-from physopt.analysis.report_tables import run_rows
+from physopt.analysis.report.tables import run_rows
 from physopt.analysis.scores import run_errors
 from physopt.cli import main
 
