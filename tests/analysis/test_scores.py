@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -277,11 +278,55 @@ def test_words_say_who_wins_by_how_much_and_how_sure(tmp_path):
     (first, second) = findings(scores, tests, "seconds")["a"]
     # Eight pairs of one sign: 2 / 2^8; two cases and both together make three tests.
     assert "good ends lowest, at error 0.104 [" in first
-    assert "2 times below poor: sure, p = 0.023 over 8 seeds" in first
-    assert second.startswith("good comes first to the problem's own target error ≤ 0.1, in ")
+    assert "2 times below poor: significant, p = 0.023 over 8 seeds" in first
+    assert second.startswith("good reaches the problem's own target error ≤ 0.1 first, in ")
     assert second.endswith("no other reached it.")
-    said = overall(analysis.ranks(frame), analysis.performance_profile(frame), tests)
-    best = "Over 2 problems good has the best mean rank by final error, 1, before poor, 2"
-    assert said[0] == f"{best} (of 2 methods)."
-    assert said[1] == "good is the fastest to 100 % of the targets and reaches the most, 100 %."
-    assert "No difference between two methods is sure across all problems" in said[2]
+    sentences = overall(analysis.ranks(frame), analysis.performance_profile(frame), tests)
+    best = "Over 2 problems good has the best mean rank by final error, 1; next poor, 2"
+    assert sentences[0] == f"{best} (of 2 methods)."
+    assert sentences[1] == (
+        "good is the fastest to 100 % of the targets and reaches the most, 100 %."
+    )
+    assert "No difference between two methods is significant across all problems" in sentences[2]
+
+
+WITH_AXIS = (
+    *("time_to_target", "score_table", "performance_profile", "ecdf", "batch_scaling"),
+    *("device_scaling", "resample"),
+)
+WITHOUT_AXIS = ("final_errors", "ranks", "paired_tests")
+
+
+@pytest.mark.parametrize("name", [*WITH_AXIS, *WITHOUT_AXIS])
+def test_a_comparison_scores_as_its_frame_and_options_do(race, name):
+    on_two = race.assign(device=np.where(race["seed"] == 0, "cpu", "H200"))
+    allow = {"allow": ["devices"]}
+    options = {"axis": "updates", **allow} if name in WITH_AXIS else allow
+    score = getattr(analysis, name)
+    of_comparison = score(analysis.Comparison(on_two, "updates", **allow))
+    pd.testing.assert_frame_equal(of_comparison, score(on_two, **options))
+
+
+def test_an_option_beside_a_comparison_replaces_its_own(race):
+    comparison = analysis.Comparison(race, "updates")
+    by_calls = analysis.time_to_target(comparison, "calls")
+    pd.testing.assert_frame_equal(by_calls, analysis.time_to_target(race, "calls"))
+    assert not by_calls.equals(analysis.time_to_target(comparison))
+    with pytest.raises(TypeError, match="alow"):
+        analysis.score_table(race, alow=["devices"])
+
+
+def test_scores_of_one_comparison_prepare_its_runs_once(race, monkeypatch):
+    from physopt.analysis import comparison as module
+
+    names = ("comparable", "hitting_times", "run_errors")
+    counted = {name: mock.Mock(wraps=getattr(module, name)) for name in names}
+    for name, function in counted.items():
+        monkeypatch.setattr(module, name, function)
+    comparison = analysis.Comparison(race)
+    for score in (
+        analysis.score_table, analysis.ranks, analysis.paired_tests, analysis.performance_profile,
+        analysis.ecdf, analysis.time_to_target,
+    ):  # fmt: skip
+        score(comparison)
+    assert [function.call_count for function in counted.values()] == [1, 1, 1]
