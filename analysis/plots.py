@@ -167,6 +167,7 @@ def plot_ecdf(table: pd.DataFrame, axis: str = "seconds", columns: int = 3) -> F
             panel.step(line["time"], line["fraction"], where="post", label=method, **look)
         panel.set(ylim=(0, 1.02), title=case, xlabel=COSTS[axis].label)
         panel.set_xscale("symlog", linthresh=_smallest(table[table["case"] == case]["time"]))
+        panel.set_xlim(left=0)
         panel.set_ylabel("share of (run, target)")
     shared_legend(figure, axes.flat)
     return figure

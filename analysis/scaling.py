@@ -10,7 +10,14 @@ from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS
 from physopt.analysis.load import runs_of
 from physopt.analysis.scores import hardest_target
-from physopt.analysis.style import case_axes, figure_note, method_styles, shared_legend, styled
+from physopt.analysis.style import (
+    case_axes,
+    figure_note,
+    method_styles,
+    plain_log_ticks,
+    shared_legend,
+    styled,
+)
 from physopt.analysis.targets import hitting_times, penalised_times
 from physopt.options import OptionError, suggest
 
@@ -119,6 +126,10 @@ def plot_scaling(table: pd.DataFrame, axis: str = "seconds") -> Figure:
                 below.plot(part["batch_size"], part["penalised"], **{**style, **fill, "ls": ""})
         above.set(xscale="log", yscale="log", title=case)
         below.set(xscale="log", yscale="log", xlabel="batch size (samples)")
+        sizes = sorted(of_case["batch_size"].unique())
+        for panel in (above, below):
+            panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            panel.set_xticks([], minor=True)
         below.set_title(f"to reach {of_case['target'].iloc[0]:.3g}", fontweight="normal")
     axes[0, 0].set_ylabel("throughput (samples/s)")
     axes[1, 0].set_ylabel(COSTS[axis].label)
@@ -153,6 +164,7 @@ def plot_speedup(table: pd.DataFrame, reference: str, axis: str = "seconds") -> 
         panel.axhline(1, color="0.6", lw=0.9, zorder=0)
         panel.set(xscale="log", yscale="log", title=case, xlabel="target, harder to the right")
         panel.invert_xaxis()
+        plain_log_ticks(panel)
     for row in axes:
         row[0].set_ylabel(f"{COSTS[axis].words}: {reference} / method")
     shared_legend(figure, axes.flat)

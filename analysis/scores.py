@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison, Runs
-from physopt.analysis.statistics import mean_interval, median_interval, quantile, rank
+from physopt.analysis.statistics import mean_interval, median_interval, quantile
 from physopt.analysis.targets import counted_times
 from physopt.records.status import FAILED
 
@@ -92,7 +92,7 @@ def ranks(runs: Runs, allow: Collection[str] | None = None) -> pd.DataFrame:
         index="method", columns="case", values="final_error",
         aggfunc=lambda values: float(quantile(values, 0.5)),
     )  # fmt: skip
-    ranked = errors.fillna(np.inf).apply(rank)
+    ranked = errors.fillna(np.inf).rank()
     ranked["mean"] = ranked.mean(axis=1)
     ranked = ranked.sort_values("mean", kind="stable")
     ranked.attrs = dict(comparison.runs.attrs)

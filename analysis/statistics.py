@@ -1,4 +1,4 @@
-"""Statistics: quantiles with infinity, bootstrap intervals, paired tests, Holm, ranks.
+"""Statistics: quantiles with infinity, bootstrap intervals, paired tests, Holm.
 
 Infinity stands for an event that never occurred: a target not reached, the error of a run that
 failed at once.
@@ -122,8 +122,3 @@ def holm(pvalues: ArrayLike) -> np.ndarray:
     corrected = np.empty_like(pvalues)
     corrected[order] = np.minimum(1, np.maximum.accumulate(pvalues[order] * factors))
     return corrected
-
-
-def rank(values: ArrayLike) -> np.ndarray:
-    """Return ranks from 1 for the smallest; equal values, infinities too, share their mean rank."""
-    return stats.rankdata(np.asarray(values, float))

@@ -101,7 +101,8 @@ def shared_legend(figure: Figure, axes: Iterable[Axes], title: str | None = None
 
 def plain_log_ticks(axes: Axes) -> None:
     """Label a logarithmic axis of less than a decade with plain numbers: 6, not 6 x 10^0."""
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        low, high = sorted(limits)
         if axis.get_scale() == "log" and 0 < high < 10 * low:
             for which in (axis.set_major_formatter, axis.set_minor_formatter):
                 which(FuncFormatter(lambda value, _: f"{value:.3g}"))

@@ -76,6 +76,15 @@ def test_nothing_but_failures_still_scores(tmp_path):
     assert analysis.speedup(frame, "adam").empty
 
 
+def test_without_a_finished_run_scores_are_empty_and_say_why(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.5], status="interrupted")
+    frame = load(tmp_path)
+    for score in (analysis.ranks, analysis.score_table, analysis.final_errors):
+        table = score(frame)
+        assert table.empty
+        assert "1 interrupted" in " ".join(table.attrs["notes"])
+
+
 def test_other_costs_and_compilation(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1, 0.5, 0.1], compile_seconds=5, batch_size=4)
     frame = load(tmp_path)
