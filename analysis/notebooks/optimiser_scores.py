@@ -61,8 +61,8 @@ analysis.plot_ecdf(analysis.ecdf(frame))
 analysis.plot_speedup(analysis.speedup(frame, "adam"), "adam")
 
 # %% [markdown]
-# **Ranks**, and **tests** paired by seed. Three seeds cannot show significance: the smallest p-value
-# of three pairs is 1/4, that of six 1/32, before the correction for multiple tests.
+# **Ranks**, and **tests** paired by seed. Three seeds cannot show significance: the smallest
+# p-value of three pairs is 1/4, that of six 1/32, before the correction for multiple tests.
 
 # %%
 analysis.ranks(frame)

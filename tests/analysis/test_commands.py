@@ -1,4 +1,4 @@
-"""score, report and compare as typed."""
+"""The commands score, report and compare."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def test_compare_prints_ratios_and_writes_a_figure(capsys, results, tmp_path):
         (["compare", "{results}", "{results}"], "takes two folders with different runs"),
     ],
 )
-def test_wrong_arguments_end_with_one_line(capsys, results, tmp_path, words, expected):
+def test_a_wrong_argument_is_one_line_on_stderr(capsys, results, tmp_path, words, expected):
     (tmp_path / "empty").mkdir()
     places = {"results": str(results / "a"), "empty": str(tmp_path / "empty")}
     assert main([word.format(**places) for word in words]) == 2
@@ -83,7 +83,7 @@ def test_wrong_arguments_end_with_one_line(capsys, results, tmp_path, words, exp
 
 
 @pytest.mark.parametrize("command", ["score", "report", "compare"])
-def test_help_teaches(capsys, command):
+def test_help_shows_an_example_and_the_options(capsys, command):
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"python -m physopt {command}" in out

@@ -19,7 +19,7 @@ INF = math.inf
 @pytest.fixture
 def race(tmp_path):
     """One case, targets 10^(k/5) from 0.1 to 0.63: fast reaches 0.1 at 2 s and 4 s, slow at 8 s in
-    one of two runs, never stays at 1; 10 s is the most that a run spent."""
+    one of two runs, never stays at 1; 10 s is the largest time of a run."""
     write_run(tmp_path, "a", "fast", 0, [1, 0.5, 0.1, 0.1])
     write_run(tmp_path, "a", "fast", 1, [1, 0.5, 0.1, 0.1], times=[0, 2, 4, 6])
     write_run(tmp_path, "a", "slow", 0, [1, 0.5, 0.1], times=[0, 4, 8])
@@ -30,8 +30,7 @@ def race(tmp_path):
 
 
 def at(table, target):
-    chosen = table[np.isclose(table["target"], target)]
-    return chosen.set_index("method")
+    return table[np.isclose(table["target"], target)].set_index("method")
 
 
 def test_targets_are_shared_round_and_between_start_and_best(race):
@@ -47,7 +46,7 @@ def test_time_to_target_by_hand(race):
     table = analysis.time_to_target(race)
     hard = at(table, 0.1)
     assert hard.loc["fast", ["runs", "reached", "median", "penalised"]].tolist() == [2, 2, 3, 3]
-    # One run took 8 s, the other missed: twice the 10 s that the case took at most.
+    # One run took 8 s, the other missed: twice the largest time on the case, 10 s.
     assert hard.loc["slow", ["runs", "reached", "median", "penalised"]].tolist() == [2, 1, INF, 14]
     assert hard.loc["slow", ["low", "high"]].tolist() == [8, 20]
     easy = at(table, 10**-0.3)
@@ -70,7 +69,7 @@ def test_nothing_but_failures_still_scores(tmp_path):
     assert errors["median"].tolist() == [INF, INF]
     assert errors["failed"].tolist() == [1, 1]
     table = analysis.score_table(frame)
-    assert table["penalised"].tolist() == [INF, INF], "the problem's own target, reached by nobody"
+    assert table["penalised"].tolist() == [INF, INF], "the problem's own target, not reached"
     assert analysis.ranks(frame)["mean"].tolist() == [1.5, 1.5]
     assert analysis.performance_profile(frame)["fraction"].max() == 0
     assert analysis.speedup(frame, "adam").empty
@@ -110,7 +109,7 @@ def test_compilation_from_a_cache_counts_as_the_cold_one(tmp_path):
         analysis.hitting_times(cached[cached["seed"] == 1], compile_time=True)
 
 
-def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
+def test_final_errors_are_those_of_the_best_parameters_on_the_validation_set(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1, 0.2, 0.4])
     write_run(tmp_path, "a", "adam", 1, [1, 0.3, math.nan], status="diverged")
     write_run(tmp_path, "a", "adam", 2, [], status="oom")
@@ -119,8 +118,8 @@ def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
     assert (row["median"], row["best"], row["high"]) == (0.3, 0.2, INF)
 
 
-def test_the_best_parameters_are_chosen_by_the_metric_that_is_reported(tmp_path):
-    # The loss falls on, the metric of the validation set does not: the second evaluation counts.
+def test_the_best_parameters_are_selected_by_the_reported_metric(tmp_path):
+    # The loss keeps falling, the validation metric does not: the second evaluation is selected.
     folder = write_run(tmp_path, "a", "adam", 0, [1, 0.4, 0.3])
     path = folder / "curve.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -133,7 +132,7 @@ def test_the_best_parameters_are_chosen_by_the_metric_that_is_reported(tmp_path)
 
 def test_profile_by_hand(tmp_path):
     # Two cases of one decade, 11 targets each, the last the problem's own. On `a` fast is twice as
-    # fast everywhere; on `b` only slow moves.
+    # fast everywhere; on `b` only slow improves.
     decade = [1.0, 0.5, 0.1]
     write_run(tmp_path, "a", "fast", 0, decade)
     write_run(tmp_path, "a", "slow", 0, decade, times=[0, 2, 4])
@@ -145,7 +144,7 @@ def test_profile_by_hand(tmp_path):
     assert steps["slow"] == [[1.0, pytest.approx(0.5)], [2.0, pytest.approx(1.0)]]
 
 
-def test_cases_weigh_the_same_whatever_their_number_of_targets(tmp_path):
+def test_cases_have_equal_weight_whatever_their_number_of_targets(tmp_path):
     write_run(tmp_path, "wide", "fast", 0, [1.0, 1e-6], target=("error", 0.5))
     write_run(tmp_path, "wide", "slow", 0, [1.0, 1.0], target=("error", 0.5))
     write_run(tmp_path, "narrow", "slow", 0, [1.0, 0.1])
@@ -228,7 +227,7 @@ def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
     assert len(analysis.final_errors(load(tmp_path))) == 2
 
 
-def test_what_is_left_out_is_said(tmp_path):
+def test_notes_state_what_is_left_out(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.3], name="newer", finished="2026-02-01T00:00:00")
     write_run(tmp_path, "a", "adam", 1, [1.0], status="interrupted")
@@ -253,7 +252,7 @@ def test_speedup_by_hand(race):
         analysis.speedup(race, "slw")
 
 
-def test_nothing_changes_the_frame_it_is_given(race):
+def test_scores_do_not_change_their_frame(race):
     before = race.copy(deep=True)
     for function in (
         analysis.time_to_target, analysis.final_errors, analysis.ranks, analysis.paired_tests,
@@ -265,7 +264,7 @@ def test_nothing_changes_the_frame_it_is_given(race):
     assert race.attrs == {}
 
 
-def test_trials_of_tuning_do_not_count_beside_reporting_runs(tmp_path):
+def test_tuning_trials_are_left_out_beside_reporting_runs(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.5])
     write_run(tmp_path, "a", "adam", 1_000_000, [1.0, 0.1])
     table = analysis.final_errors(load(tmp_path))
@@ -275,7 +274,7 @@ def test_trials_of_tuning_do_not_count_beside_reporting_runs(tmp_path):
     assert analysis.final_errors(alone[alone["seed"] > 0])["median"].tolist() == [0.1]
 
 
-def test_words_say_who_wins_by_how_much_and_how_sure(tmp_path):
+def test_words_name_the_best_method_its_margin_and_significance(tmp_path):
     from physopt.analysis.words import findings, overall
 
     for case in ("a", "b"):
