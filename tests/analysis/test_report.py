@@ -14,8 +14,8 @@ from analysis_records import write_run
 from PIL import Image
 
 from physopt import analysis
-from physopt.analysis.report.tables import run_rows
 from physopt.analysis.errors import run_errors
+from physopt.analysis.report.tables import run_rows
 from physopt.cli import main
 
 pytest.importorskip("bokeh")
