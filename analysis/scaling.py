@@ -1,5 +1,6 @@
 """Scaling: the gain from another method, a larger batch or another device, and its plots."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,8 @@ def device_scaling(runs: Runs, axis: str | None = None, **options: Any) -> pd.Da
     A rule with several batch sizes has one row for each. Different devices and unequal tuning are
     always allowed.
     """
-    options["allow"] = ["devices", "tuning"]
     comparison = Comparison.of(runs, axis=axis, **options)
+    comparison = replace(comparison, allow={*comparison.allow, "devices", "tuning"})
     return _scaling(comparison, comparison.runs, "device")
 
 

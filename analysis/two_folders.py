@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.errors import run_errors
-from physopt.analysis.fairness import comparable
+from physopt.analysis.fairness import check_devices
 from physopt.analysis.resampling import resample
 from physopt.analysis.statistics import quantile, ratio_interval
 from physopt.analysis.style import COLOURS, figure_note, plain_log_ticks, styled
@@ -56,9 +56,8 @@ def _two(comparison: Comparison) -> list[pd.DataFrame]:
         reason = f"compare takes two folders with different runs, not {len(sources)}"
         raise OptionError(object, "folder", "", reason)
     both = [replace(comparison, frame=frame[frame["source"] == source]).runs for source in sources]
-    if "devices" not in comparison.allow:
-        # Each side may use one device and the two sides different ones.
-        comparable(pd.concat(both).assign(tuning_trials=0.0))
+    # Each side may use one device and the two sides different ones.
+    check_devices(pd.concat(both), "devices" in comparison.allow, [])
     return both
 
 

@@ -21,7 +21,8 @@ class ScoreOptions(Options):
 
     allow: tuple[str, ...] = ()
     """Unequal conditions to allow and report: devices (runs on different devices, each shown as a
-    method of its own), tuning (options tuned with unequal numbers of trials)."""
+    method of its own), versions (runs of one method made with different versions of libraries),
+    tuning (options tuned with unequal numbers of trials)."""
 
     debug: bool = False
     """Show the traceback of an error."""

@@ -240,6 +240,10 @@ def test_versions_are_pooled_only_if_allowed(tmp_path):
     table = analysis.final_errors(frame, allow=["versions"])
     assert table.set_index("method").loc["adam", "runs"] == 3
     assert "jax 0.10.2" in " ".join(table.attrs["notes"])
+    assert analysis.device_scaling(frame, allow=["versions"]).empty, "one device, and no refusal"
+    # Two folders are compared, not pooled: each may have versions of its own.
+    sides = frame[frame["seed"] < 2].assign(source=frame["versions"])
+    assert "final error" in analysis.compare(sides[sides["rule"] == "adam"])["quantity"].tolist()
 
 
 def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
@@ -335,11 +339,10 @@ WITHOUT_AXIS = ("final_errors", "ranks", "paired_tests")
 @pytest.mark.parametrize("name", [*WITH_AXIS, *WITHOUT_AXIS])
 def test_a_comparison_scores_as_its_frame_and_options_do(race, name):
     on_two = race.assign(device=np.where(race["seed"] == 0, "cpu", "H200"))
-    allow = {"allow": ["devices"]}
-    options = {"axis": "updates", **allow} if name in WITH_AXIS else allow
+    comparison = analysis.Comparison(on_two, "updates", allow=["devices"])
+    axis = {"axis": "updates"} if name in WITH_AXIS else {}
     score = getattr(analysis, name)
-    of_comparison = score(analysis.Comparison(on_two, "updates", **allow))
-    pd.testing.assert_frame_equal(of_comparison, score(on_two, **options))
+    pd.testing.assert_frame_equal(score(comparison), score(on_two, **axis, allow=["devices"]))
 
 
 def test_an_option_beside_a_comparison_replaces_its_own(race):

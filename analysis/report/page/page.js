@@ -288,12 +288,10 @@
         document.querySelectorAll(".runs th").forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", falling ? "descending" : "ascending");
         const value = (row) => row.cells[column].textContent;
-        const number = (text) => parseFloat(text);
-        rows.sort((a, b) => {
-          const [x, y] = [value(a), value(b)];
-          const numeric = !Number.isNaN(number(x)) && !Number.isNaN(number(y)) && column !== 11;
-          return (falling ? -1 : 1) * (numeric ? number(x) - number(y) : x.localeCompare(y));
-        });
+        const numeric = rows.every((row) => /^(–|-?[\d.]+(e-?\d+)?( s)?)$/.test(value(row)));
+        const number = (row) => (value(row) === "–" ? Infinity : parseFloat(value(row)));
+        const order = (a, b) => (numeric ? number(a) - number(b) : value(a).localeCompare(value(b)));
+        rows.sort((a, b) => (falling ? order(b, a) : order(a, b)));
         body.append(...rows);
       });
     });
