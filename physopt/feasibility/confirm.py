@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physopt.feasibility.options import bytes_text
 from physopt.feasibility.process import Answered, CellProcess
 from physopt.feasibility.request import Cell, Device, Request
 from physopt.feasibility.survey import KEY, TABLE, asked_for, read_table, updated
+from physopt.records.units import bytes_text
 
 RAN, EXHAUSTED = "ran", "out of memory"
 """What `confirmed` says where a run decided whether a cell fits."""

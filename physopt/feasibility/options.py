@@ -70,11 +70,3 @@ class FeasibilityOptions(Options):
             reason = "expected an amount of memory, such as 16GiB, 500MB or 2e9B"
             raise OptionError(type(self), "memory_limit", self.memory_limit, reason)
         return value
-
-
-def bytes_text(value: float) -> str:
-    """Write an amount of memory with a unit that suits it."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if value >= 1024**power:
-            return f"{value / 1024**power:.3g} {unit}"
-    return f"{value:.0f} B"

@@ -18,10 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from physopt.feasibility.options import bytes_text
 from physopt.feasibility.process import Answered, CellProcess
 from physopt.feasibility.request import Cell, Request
-from physopt.training.display import seconds_text
+from physopt.records.units import bytes_text, seconds_text
 
 COLUMNS = {
     "problem": "str",

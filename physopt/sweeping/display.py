@@ -20,8 +20,9 @@ from rich.text import Text
 
 from physopt.records.folder import RunFolder
 from physopt.records.status import FINISHED, RESULTS
+from physopt.records.units import seconds_text
 from physopt.sweeping.plan import PlannedRun
-from physopt.training.display import seconds_text
+from physopt.training.display import console
 
 WAITING = "waiting"
 _ROWS_SHOWN = 12
@@ -205,7 +206,7 @@ def _running_table(rows: Sequence[Row]) -> Table:
 
 def show_plan(rows: Sequence[Row], workers: int | None, remark: str = "") -> None:
     """Print a plan: its runs by problem and rule, what is done, and how long the rest takes."""
-    console = _console()
+    out = console()
     table = Table(box=None, pad_edge=False)
     for name in ("problem", "rule", "runs", "done", "to do", "time for one"):
         table.add_column(name, justify="left" if name in ("problem", "rule") else "right")
@@ -220,13 +221,13 @@ def show_plan(rows: Sequence[Row], workers: int | None, remark: str = "") -> Non
             *(str(number) for number in (len(members), done, len(members) - done)),
             seconds_text(statistics.median(known)) if known else "unknown",
         )
-    console.print(table)
+    out.print(table)
     for row in rows if len(rows) <= 100 else ():
         if not row.ended:
-            console.print(Text(f"python -m physopt run {' '.join(row.run.words)}"))
-    console.print(_plan_text(rows, workers))
+            out.print(Text(f"python -m physopt run {' '.join(row.run.words)}"))
+    out.print(_plan_text(rows, workers))
     if remark:
-        console.print(Text(f"this machine cannot make these runs: {remark}"))
+        out.print(Text(f"this machine cannot make these runs: {remark}"))
 
 
 def _plan_text(rows: Sequence[Row], workers: int | None) -> str:
@@ -245,23 +246,18 @@ def _plan_text(rows: Sequence[Row], workers: int | None) -> str:
 
 def show_sweep(rows: Sequence[Row], root: Path) -> int:
     """Print how a sweep ended; return the exit code."""
-    console = _console()
+    out = console()
     failed = [row for row in rows if row.status not in (*FINISHED, "oom")]
     table = Table(box=None, pad_edge=False, show_header=False)
     for row in [*failed, *(row for row in rows if row.status in ("oom", "diverged"))][:50]:
         table.add_row(row.status, escape(row.label), Text(row.reason, overflow="ellipsis"))
     if table.row_count:
-        console.print(table)
+        out.print(table)
     earlier = sum(row.earlier for row in rows)
-    console.print(counts_text(rows, 0) + (f"; {earlier} were done before" if earlier else ""))
-    console.print(f"folder  {escape(str(root))}")
+    out.print(counts_text(rows, 0) + (f"; {earlier} were done before" if earlier else ""))
+    out.print(f"folder  {escape(str(root))}")
     again = "the same command tries again what has no result" if failed else ""
-    console.print(f"next    {again or f'python -m physopt status {escape(str(root))}'}")
+    out.print(f"next    {again or f'python -m physopt status {escape(str(root))}'}")
     if any(row.status == "interrupted" for row in failed):
         return 130
     return 1 if failed else 0
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
