@@ -3,29 +3,28 @@
 import math
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from physopt.feasibility.confirm import EXHAUSTED, judged
-from physopt.feasibility.options import bytes_text
 from physopt.feasibility.request import ONE_MODE
+from physopt.records.units import bytes_text
+from physopt.training.display import console
 
 
 def show_map(table: pd.DataFrame, limit: float) -> None:
     """Print the largest batch of each size and mode, the reasons of refusals, and the runs."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=120)
+    out = console()
     device = table["device"].iloc[0]
-    console.print(f"\nlargest batch within {bytes_text(limit)} on {escape(device)}")
-    console.print(_largest(table))
+    out.print(f"\nlargest batch within {bytes_text(limit)} on {escape(device)}")
+    out.print(_largest(table))
     for reason, cells in table[table["reason"] != ""].groupby("reason", sort=False):
-        console.print(f"{len(cells)} cells  {escape(str(reason))}")
+        out.print(f"{len(cells)} cells  {escape(str(reason))}")
     ran = table[table["confirmed"] != ""]
     if len(ran):
-        console.print("\ncells that were run")
-        console.print(_runs(ran))
-        console.print(verdict(ran))
+        out.print("\ncells that were run")
+        out.print(_runs(ran))
+        out.print(verdict(ran))
 
 
 def verdict(table: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from physopt.records.units import seconds_text
 from physopt.training.loop import Budget, Clock
 
 PLAIN_SECONDS = 5.0
@@ -80,6 +81,15 @@ class LiveLine(Display):
         self._live.stop()
 
 
+def console() -> Console:
+    """Return a console on standard output, 160 columns wide if that is not a terminal.
+
+    The 80 columns that rich assumes for a pipe or a file would break paths.
+    """
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=160)
+
+
 def display_for_terminal() -> Display:
     """Return the display that suits standard output."""
     return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
@@ -107,16 +117,3 @@ def row_text(row: Mapping[str, Any]) -> str:
         f"{label} {row[name]:.4g}" for name, label in names.items() if row.get(name) is not None
     ]
     return "  ".join(parts)
-
-
-def seconds_text(seconds: float) -> str:
-    """Write a time with a unit that suits it."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -20,12 +20,13 @@ from physopt.cli import main
 from physopt.config import from_words
 from physopt.feasibility.cell import compiled_cell, predicted_bytes
 from physopt.feasibility.confirm import EXHAUSTED, RAN, allocator_environment, judged, sample
-from physopt.feasibility.options import FeasibilityOptions, bytes_text
+from physopt.feasibility.options import FeasibilityOptions
 from physopt.feasibility.process import CellProcess
 from physopt.feasibility.request import Device
 from physopt.feasibility.survey import read_table
 from physopt.networks import Dense
 from physopt.options import OptionError, PositiveInt
+from physopt.records.units import bytes_text
 
 HERE = Path(__file__).resolve().parent.parent
 PROBLEM = f"problem={Path(__file__).resolve()}:Chain"
