@@ -53,7 +53,7 @@ def compiled_cell(config: RunConfig) -> tuple[jax.stages.Compiled, Inputs]:
 
 
 def predicted_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Return the device memory in bytes that a program needs, None if the compiler gives no numbers.
+    """Return the device memory in bytes that a program needs, None if the compiler reports none.
 
     Arguments + results + temporaries - results that alias arguments.
     """
@@ -110,7 +110,7 @@ def _run(config: RunConfig) -> Iterator[Answer]:
     """Make one update; yield first the memory in use that does not belong to the program."""
     with _computing(config) as device:
         compiled, inputs = compiled_cell(config)
-        # Compiled as one function, which leaves out the held-out samples: no result depends on them.
+        # Compiled as one function, which drops the held-out samples: no result depends on them.
         arguments = jax.block_until_ready(jax.jit(inputs.make)())
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(arguments))
         give_back()

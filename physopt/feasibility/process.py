@@ -92,8 +92,7 @@ class CellProcess:
             self._child = None
         if self._child is None:
             command = ["physopt.feasibility.cell"]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            self._child = Child(command, self._environment, **pipes)
+            self._child = Child(command, self._environment, stdout=subprocess.PIPE)
         return self._child
 
 
@@ -140,4 +139,3 @@ def _judged(answer: dict[str, Any], peak: float) -> Answered:
         reason = reason.removeprefix("exit code 1: ")
         return Answered({}, "oom" if status == "oom" else "error", reason, peak)
     return Answered(answer, "ok", "", peak)
-

@@ -121,7 +121,7 @@ def last_line(text: str) -> str:
 
 
 def kills_for_memory() -> int | None:
-    """Return the number of out-of-memory kills since the kernel started, None if it has no count."""
+    """Return the kernel's number of out-of-memory kills since boot, None if it has no count."""
     try:
         counters = Path("/proc/vmstat").read_text().split()
         return int(counters[counters.index("oom_kill") + 1])

@@ -113,7 +113,7 @@ def _running_table(rows: Sequence[Row]) -> Table:
     for row in rows[:_ROWS_SHOWN]:
         status = RunFolder(row.folder).read("status.json")
         steps = row.config.settings.steps
-        step = f"step {status['step']}{f'/{steps}' if steps else ''}"  if "step" in status else ""
+        step = f"step {status['step']}{f'/{steps}' if steps else ''}" if "step" in status else ""
         table.add_row("running", escape(row.label), step or "starting")
     if len(rows) > _ROWS_SHOWN:
         table.add_row("", f"and {len(rows) - _ROWS_SHOWN} more", "")

@@ -13,8 +13,8 @@ lists do, and tables hold options of one problem or rule alone:
     tau = 1e-5
 
 The tables name the rules of the grid; with `rule = [...]`, [rule] may hold no table. A file may
-also be a union of grids: each [[grid]] inherits the keys above it. Typed values override the file's,
-and problem= and rule= on the command line select among the file's names. `all` is every known name.
+also be a union of grids: each [[grid]] inherits the keys above it. The command line overrides the
+file; its problem= and rule= select among the file's names. `all` stands for every known name.
 """
 
 import dataclasses

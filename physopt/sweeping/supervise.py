@@ -34,7 +34,7 @@ _TAIL_BYTES = 65536
 class Child:
     """`python -m ARGUMENTS` in a process group of its own, killed when this process ends.
 
-    The last 64 KiB of its standard error are kept. `pipes` are passed to subprocess.Popen.
+    The last 64 KiB of its standard error are kept. `stdout` is that of subprocess.Popen.
     """
 
     def __init__(
@@ -42,16 +42,17 @@ class Child:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         directory: str | None = None,
-        **pipes: int,
+        stdout: int = subprocess.DEVNULL,
     ):
         self._kills, self._errors = kills_for_memory(), b""
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=directory,
             env={**os.environ, **environment, PARENT: str(os.getpid())},
+            stdin=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
-            **pipes,
         )
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
@@ -159,13 +160,7 @@ def _supervised_run(
 ) -> Ending:
     before, start, stopped_by = folder.read("status.json"), time.monotonic(), None
     words = ["run", "record=-", "debug=true", *(["force=true"] if task.fresh else [])]
-    child = Child(
-        ["physopt", *words],
-        environment,
-        task.directory,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
+    child = Child(["physopt", *words], environment, task.directory)
     try:
         child.write(json.dumps(task.record, default=str), close=True)
         stopped_by = _end_of(child, task.timeout, watch.valid)
