@@ -5,9 +5,9 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from physopt.commands import Command
-from physopt.config.parse import help_text, parse
+from physopt.config.help import help_text
 from physopt.config.settings import Settings
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, from_text, suggest
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _sweep(words: list[str]) -> int:
     request = read_request(words)
     own = [field.name for field in dataclasses.fields(SweepOptions)]
     _refuse_unknown(request, own)
-    options = parse(SweepOptions, take(request, own), "sweep")
+    options = from_text(SweepOptions, take(request, own))
     runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
@@ -89,7 +89,7 @@ def _tune(words: list[str]) -> int:
     request = read_request(words)
     own = [field.name for field in dataclasses.fields(TuneOptions)]
     _refuse_unknown(request, own)
-    options = parse(TuneOptions, take(request, own), "tune")
+    options = from_text(TuneOptions, take(request, own))
     request.top.settings.setdefault("out", ["runs/tuning"])
     found = studies(request)
     if options.plan:
