@@ -18,7 +18,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
     ("words", "expected"),
     [
         (["runn"], "did you mean run?"),
-        (["run", "problem=ldft2d"], "rule: say which rule; known: adam"),
+        (["run", "problem=ldft2d"], "rule: name a rule; known: adam"),
         (["run", "problem=ldft2d", "rule=adm"], "rule=adm: unknown rule; did you mean adam?"),
         (["run", "problem=ldf2d", "rule=adam"], "did you mean ldft2d?"),
         (["run", "problem=nowhere.py:P", "rule=adam"], "no file nowhere.py"),

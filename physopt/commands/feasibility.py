@@ -4,8 +4,10 @@ import dataclasses
 from textwrap import dedent
 
 from physopt.commands import Command
-from physopt.config.parse import flat_arguments, help_text, parse
+from physopt.config.help import help_text
+from physopt.config.parse import flat_arguments
 from physopt.feasibility.options import FeasibilityOptions
+from physopt.options import from_text
 
 _USAGE = "feasibility [problem=NAME] [rule=NAME] [sizes=A,B] [batches=C,D] [key=value ...]"
 
@@ -35,10 +37,7 @@ def _feasibility(words: list[str]) -> int:
     given = flat_arguments(words)
     names = [field.name for field in dataclasses.fields(FeasibilityOptions)]
     own = {name: given.pop(name) for name in names if name in given}
-    for name in ("sizes", "batches", "modes"):
-        if name in own and not own[name].startswith("["):
-            own[name] = f"[{own[name]}]"
-    options = parse(FeasibilityOptions, own, "feasibility")
+    options = from_text(FeasibilityOptions, own)
 
     from physopt.feasibility.map import TABLE, confirm, draw, survey
     from physopt.feasibility.request import read_request

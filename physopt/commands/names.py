@@ -1,9 +1,9 @@
 """Commands on problems and rules: list, info, check."""
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.parse import flat_arguments, parse
+from physopt.config.parse import flat_arguments
 from physopt.config.registry import Kind, find, names
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, from_text, suggest
 
 
 def _list(words: list[str]) -> int:
@@ -31,7 +31,7 @@ def _check(words: list[str]) -> int:
 
     name, rest = first_word(words, "name", "say which problem or rule, or file.py:Class")
     _, cls = _find_any(name)
-    options = parse(cls, flat_arguments(rest), f"check {name}")
+    options = from_text(cls, flat_arguments(rest))
     return show_findings(name, check(options))
 
 

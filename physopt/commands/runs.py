@@ -1,13 +1,20 @@
 """Commands on one run: run, resume, status, design."""
 
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.parse import flat_arguments, help_text, parse, run_class, split_names
+from physopt.config.help import help_text, run_help_text
+from physopt.config.parse import flat_arguments, split_names
 from physopt.config.settings import Settings
-from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt, from_text
+
+if TYPE_CHECKING:
+    from physopt.config import RunConfig
 
 _RUN_DESCRIPTION = dedent("""
     Train with one rule on one problem, and record the run.
@@ -31,8 +38,29 @@ def _run(words: list[str]) -> int:
     from physopt.training.display import display_for_terminal
     from physopt.training.run import begin
 
-    done = begin(from_words(words), display_for_terminal())
-    return show_run(done.folder)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    config = _recorded(words) if "record" in given else from_words(words)
+    return show_run(begin(config, display_for_terminal()).folder)
+
+
+def _recorded(words: list[str]) -> "RunConfig":
+    """Return the config whose record is on standard input."""
+    from physopt.config import from_record
+
+    given = flat_arguments(words)
+    if (text := given.pop("record")) != "-":
+        raise OptionError(object, "record", text, "must be -, for standard input")
+    for key, text in given.items():
+        if key not in ("force", "debug"):
+            raise OptionError(object, key, text, "record=- takes only force= and debug= beside it")
+    try:
+        record = json.load(sys.stdin)
+    except ValueError as error:
+        raise OptionError(object, "record", "-", f"is no JSON: {error}") from None
+    config = from_record(record if isinstance(record, dict) else {})
+    for key, text in given.items():
+        config = config.with_option(key, text)
+    return config
 
 
 def _run_help(words: list[str]) -> str:
@@ -43,7 +71,7 @@ def _run_help(words: list[str]) -> str:
         from physopt.config.run_config import suited
 
         settings = Settings(**suited(problem, {}))
-    options = help_text(run_class(problem, rule, settings), "run")
+    options = run_help_text(problem, rule, settings)
     return f"usage: python -m physopt {_RUN_USAGE}\n\n{_RUN_DESCRIPTION}\n\n{options}"
 
 
@@ -67,7 +95,7 @@ def _resume(words: list[str]) -> int:
     from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "say which run: its folder")
-    more = parse(Extension, flat_arguments(rest), "resume")
+    more = from_text(Extension, flat_arguments(rest))
     display = display_for_terminal()
     done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
     return show_run(done.folder)

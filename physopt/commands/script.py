@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from physopt.config.parse import flat_arguments, help_text, parse
-from physopt.options import OptionError
+from physopt.config.help import help_text
+from physopt.config.parse import flat_arguments
+from physopt.options import OptionError, from_text
 
 HELP = ("help", "--help", "-h")
 
@@ -23,7 +24,7 @@ def script(
         print((about or "").strip(), help_text(cls, "script"), sep="\n\n")
         return 0
     try:
-        return work(parse(cls, flat_arguments(list(words)), "script")) or 0
+        return work(from_text(cls, flat_arguments(list(words)))) or 0
     except OptionError as error:
         print(f"{error.key}={error.value}: {error.reason}", file=sys.stderr)
         return 2

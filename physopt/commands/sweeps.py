@@ -5,9 +5,9 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from physopt.commands import Command
-from physopt.config.parse import help_text, parse
+from physopt.config.help import help_text
 from physopt.config.settings import Settings
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, from_text, suggest
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _sweep(words: list[str]) -> int:
     from physopt.sweeping.driver import survey, sweep
     from physopt.sweeping.plan import planned_runs
 
-    request, options = _read(SweepOptions, words, "sweep")
+    request, options = _read(SweepOptions, words)
     runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
@@ -43,14 +43,14 @@ def _sweep(words: list[str]) -> int:
     return show_sweep(sweep(runs, options, display_for_terminal()), runs[0].settings.out)
 
 
-def _read(cls: type, words: list[str], command: str) -> "tuple[Request, Any]":
+def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
     """Return the requested grid, and the options that are no part of it."""
     from physopt.sweeping.plan import read_request, take
 
     request = read_request(words)
     own = [field.name for field in dataclasses.fields(cls)]
     _refuse_unknown(request, own)
-    return request, parse(cls, take(request, own), command)
+    return request, from_text(cls, take(request, own))
 
 
 def _refuse_unknown(request: "Request", own: list[str]) -> None:
@@ -92,7 +92,7 @@ def _tune(words: list[str]) -> int:
     from physopt.sweeping.studies import studies
     from physopt.sweeping.tuning import tune
 
-    request, options = _read(TuneOptions, words, "tune")
+    request, options = _read(TuneOptions, words)
     request.top.settings.setdefault("out", ["runs/tuning"])
     tuned = studies(request)
     if options.plan:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import option_hints, run_class, split_names
+from physopt.config.parse import option_hints, run_hints, split_names
 from physopt.config.settings import Settings
 from physopt.feasibility.options import FeasibilityOptions
 from physopt.feasibility.process import CellProcess
@@ -86,7 +86,7 @@ def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Reque
     """
     given = {"problem": "ldft2d", "rule": "adam", **given}
     _, problem, rule = split_names(dict(given))
-    hints = option_hints(run_class(problem, rule, Settings()))
+    hints = run_hints(problem, rule)
     known = [*hints, "problem", "rule", *option_hints(FeasibilityOptions)]
     for key in given:
         if key not in known:

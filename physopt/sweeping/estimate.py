@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from physopt.config import RunConfig
+from physopt.config.parse import KINDS
 from physopt.config.settings import UNRECORDED
 from physopt.records.folder import RunFolder
 from physopt.records.status import FINISHED, LOCKED
 from physopt.sweeping.options import SweepOptions
-from physopt.sweeping.plan import KINDS, labels, short_names
+from physopt.sweeping.plan import labels, short_names
 from physopt.sweeping.resources import Machine
 from physopt.training import identity
 

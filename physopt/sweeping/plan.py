@@ -23,11 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import flat_keys, load_toml, option_hints, value_text
+from physopt.config.parse import KINDS, flat_keys, load_toml, run_hints
 from physopt.config.registry import Kind, find, name_of, names
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, split_values, suggest, value_text
 
-KINDS: tuple[Kind, Kind] = ("problem", "rule")
 Values = list[str]
 Words = tuple[str, ...]
 
@@ -147,7 +146,7 @@ def labels(configs: Sequence[RunConfig]) -> list[str]:
     keys = []
     for config in configs:
         names, options = short_names(config), flat_keys(config.record())
-        keys.append((names, {key: _text(value) for key, value in options.items()}))
+        keys.append((names, {key: value_text(value) for key, value in options.items()}))
         of_names = values.setdefault(names, {})
         for key, text in keys[-1][1].items():
             of_names.setdefault(key, set()).add(text)
@@ -155,18 +154,6 @@ def labels(configs: Sequence[RunConfig]) -> list[str]:
         " ".join([*names, *(f"{k}={v}" for k, v in options.items() if len(values[names][k]) > 1)])
         for names, options in keys
     ]
-
-
-def split_values(text: str) -> Values:
-    """Split at the commas outside brackets: "1,2" -> 1 and 2; "[1,2],[3]" -> [1,2] and [3]."""
-    values, depth = [""], 0
-    for character in text:
-        depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += character
-    return [value.strip() for value in values]
 
 
 def _typed(typed: Mapping[str, str]) -> Layer:
@@ -256,9 +243,7 @@ def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
 
 def _pair(problem: str, rule: str, layers: Sequence[Layer]) -> Iterator[Words]:
     """Yield the words of every run of one problem and one rule."""
-    hints: dict[str, Any] = {}
-    for kind, name in zip(KINDS, (problem, rule), strict=True):
-        hints |= option_hints(find(kind, name), f"{kind}.")
+    hints = run_hints(find("problem", problem), find("rule", rule))
     grid: dict[str, Values] = {}
     for layer in layers:
         grid |= layer.settings
@@ -277,7 +262,3 @@ def _is_list(hint: Any) -> bool:
 
 def _seed(words: Words) -> str:
     return next((word for word in words if word.startswith("seed=")), "")
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else value_text(value)

@@ -3,8 +3,8 @@
 import pytest
 
 from physopt.config import from_words
-from physopt.options import OptionError
-from physopt.sweeping.plan import expand, labels, planned_runs, read_request, split_values, take
+from physopt.options import OptionError, split_values
+from physopt.sweeping.plan import expand, labels, planned_runs, read_request, take
 
 
 def plan(*tokens):
@@ -97,7 +97,7 @@ def test_the_words_of_a_planned_run_make_the_same_run():
     )
     assert len(runs) == 6
     for run in runs:
-        assert run == from_words(run.words())
+        assert run == from_words(list(run.words()))
     assert labels(runs)[0] == "exp adam seed=0"
 
 
