@@ -14,6 +14,7 @@ import difflib
 import functools
 import math
 import numbers
+import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
@@ -35,12 +36,16 @@ class Bounds:
     def refuses(self, value: float) -> str | None:
         """Return what is wrong with a value, None if it is allowed."""
         if self.above and not value > self.minimum:
-            return f"must be greater than {self.minimum:g}"
+            return f"must be greater than {_bound_text(self.minimum)}"
         if not value >= self.minimum:
-            return f"must be at least {self.minimum:g}"
+            return f"must be at least {_bound_text(self.minimum)}"
         if not value <= self.maximum:
-            return f"must be at most {self.maximum:g}"
+            return f"must be at most {_bound_text(self.maximum)}"
         return None
+
+
+def _bound_text(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"  # 4294967295, not 4.29497e+09
 
 
 PositiveInt = Annotated[int, Bounds(1)]
@@ -81,8 +86,13 @@ class Options:
     """
 
     key_prefix: ClassVar[str] = ""  # precedes an option's name on the command line
+    defined_at: ClassVar[int] = 0  # ns since 1970: a file changed later holds other code
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.defined_at = time.time_ns()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Refuse a class without the dataclass decorator, whose annotations are no fields."""

@@ -3,6 +3,7 @@
 `Display` itself shows nothing, which is the default in Python.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ class Display:
     def note(self, text: str) -> None:
         """Receive a remark on the current activity."""
 
+    def remark(self, text: str) -> None:
+        """Take a remark on what is not computed, or not as before; it goes to Python's log."""
+        logging.getLogger("physopt").warning(text)
+
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Receive the state of the clock, about twice a second."""
 
@@ -43,6 +48,8 @@ class PlainLines(Display):
     def note(self, text: str) -> None:
         """Print the remark."""
         print(text, flush=True)
+
+    remark = note
 
     def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
         """Print the row, unless another one was printed within PLAIN_SECONDS."""
@@ -64,6 +71,8 @@ class LiveLine(Display):
     def note(self, text: str) -> None:
         """Print the remark above the line."""
         self._console.print(text, highlight=False, markup=False)
+
+    remark = note
 
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Rewrite the line."""
