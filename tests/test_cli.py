@@ -40,7 +40,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["run", "problem=ldft2d", "rule=adam", "steps"], "expected key=value"),
         (["run", "missing.toml"], "missing.toml"),
         (["run", "problem=ldft2d", "rule=optax", "rule.optimizer=nadm"], "did you mean nadam?"),
-        (["resume"], "say which run"),
+        (["resume"], "name the folder of a run"),
         (["resume", "nowhere"], "holds no run"),
         (["status", "nowhere"], "no such folder"),
         (["info", "adm"], "did you mean adam?"),
