@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import math
 import numbers
+import time
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,12 +40,16 @@ class Bounds:
     def refuses(self, value: float) -> str | None:
         """Say what a value should be, or None where it is fine."""
         if self.above and not value > self.minimum:
-            return f"must be greater than {self.minimum:g}"
+            return f"must be greater than {_bound_text(self.minimum)}"
         if not value >= self.minimum:
-            return f"must be at least {self.minimum:g}"
+            return f"must be at least {_bound_text(self.minimum)}"
         if not value <= self.maximum:
-            return f"must be at most {self.maximum:g}"
+            return f"must be at most {_bound_text(self.maximum)}"
         return None
+
+
+def _bound_text(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"  # 4294967295, not 4.29497e+09
 
 
 PositiveInt = Annotated[int, Bounds(1)]
@@ -85,8 +90,13 @@ class Options:
     """
 
     key_prefix: ClassVar[str] = ""  # what stands before an option's name on the command line
+    defined_at: ClassVar[int] = 0  # ns since 1970: a file changed later holds other code
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.defined_at = time.time_ns()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Refuse a class whose annotations were never made into fields."""
