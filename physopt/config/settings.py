@@ -25,7 +25,7 @@ class Settings(Options):
     """Samples per update. With network=none: samples solved from each held-out set."""
 
     train_size: PositiveInt | None = None
-    """Samples in a fixed training set, visited in order; none draws fresh samples for every update."""
+    """Samples in a fixed training set, visited in order; none draws new samples in every update."""
 
     heldout_size: PositiveInt = 128
     """Samples in the validation set and in the test set; both are the same for every seed."""

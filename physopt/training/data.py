@@ -124,8 +124,8 @@ def held_out_sets(problem: Problem) -> tuple[str, ...]:
 def held_out_samples(problem: Problem, size: int) -> Batch:
     """Make validation set, test set and the problem's further test sets, `size` samples each.
 
-    They are concatenated into one batch, the same for every seed and rule; a smaller set is a prefix
-    of a larger one.
+    They are concatenated into one batch, the same for every seed and rule; a smaller set is
+    a prefix of a larger one.
     """
     key = jax.random.fold_in(key_of(0), _HELD_OUT)
 
