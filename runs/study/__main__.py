@@ -3,10 +3,11 @@
     python runs/study                 all of it; see `help` for the time it takes
     python runs/study version=short   four problems, five rules, in eleven minutes
 
-For each problem `tune` selects each rule's options on the validation set, with equally many trials, and
-`sweep` trains with them for equal seconds with every seed. Then follow the runs that test single claims
-(claims.toml), the LDFT designs (ldft.py) and the results (results.py). The study can be interrupted and
-continued. Each step is a command that is printed and can also be typed. Findings: runs/study/README.md.
+For each problem `tune` selects each rule's options on the validation set, with equally many trials,
+and `sweep` trains with them for equal seconds with every seed. Then follow the runs that test
+single claims (claims.toml), the LDFT designs (ldft.py) and the results (results.py). The study can
+be interrupted and continued. Each step prints the command that it runs. The findings are in
+runs/study/README.md.
 """
 
 import sys
