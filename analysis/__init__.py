@@ -25,45 +25,20 @@ if TYPE_CHECKING:
     from physopt.analysis.profiles import ecdf, performance_profile
     from physopt.analysis.report import write_report
     from physopt.analysis.resampling import resample
-    from physopt.analysis.scaling import (
-        batch_scaling,
-        device_scaling,
-        plot_scaling,
-        plot_speedup,
-        speedup,
-    )
+    from physopt.analysis.scaling import batch_scaling, device_scaling, plot_scaling, plot_speedup
+    from physopt.analysis.scaling import speedup
     from physopt.analysis.scores import final_errors, ranks, score_table, time_to_target
     from physopt.analysis.targets import hitting_times, shared_targets
     from physopt.analysis.tests_of_difference import paired_tests
     from physopt.analysis.two_folders import compare, plot_comparison
 
 __all__ = [
-    "Comparison",
-    "batch_scaling",
-    "comparable",
-    "compare",
-    "curves",
-    "device_scaling",
-    "ecdf",
-    "feasibility_map",
-    "final_errors",
-    "hitting_times",
-    "load",
-    "paired_tests",
-    "performance_profile",
-    "plot_comparison",
-    "plot_ecdf",
-    "plot_profile",
-    "plot_scaling",
-    "plot_speedup",
-    "ranks",
-    "resample",
-    "score_table",
-    "shared_targets",
-    "speedup",
-    "time_to_target",
-    "write_report",
-]
+    "Comparison", "batch_scaling", "comparable", "compare", "curves", "device_scaling", "ecdf",
+    "feasibility_map", "final_errors", "hitting_times", "load", "paired_tests",
+    "performance_profile", "plot_comparison", "plot_ecdf", "plot_profile", "plot_scaling",
+    "plot_speedup", "ranks", "resample", "score_table", "shared_targets", "speedup",
+    "time_to_target", "write_report",
+]  # fmt: skip
 
 _NAMES = {
     "comparison": ("Comparison",),
