@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from physopt.commands import Command, plain_help
-from physopt.config.parse import flat_arguments, help_text, parse
-from physopt.options import OptionError, Options
+from physopt.config.help import help_text
+from physopt.config.parse import flat_arguments
+from physopt.options import OptionError, Options, from_text
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _read(words: list[str], cls: type, command: str, count: int | None = None):
         folders = folders or ["runs/results"]
     elif len(folders) != count:
         raise OptionError(object, "folder", "", f"{command} takes {count} folders")
-    return folders, parse(cls, flat_arguments(given), command)
+    return folders, from_text(cls, flat_arguments(given))
 
 
 def _comparison(folders: list[str], options: ScoreOptions):

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from physopt.checking.findings import Finding
-from physopt.config.parse import help_text
+from physopt.config.help import help_text
 from physopt.config.registry import Kind, find, names
 from physopt.machine.cache import cache_folder, kept_bytes
 from physopt.options import OptionError

@@ -29,7 +29,7 @@ import results  # noqa: E402
 @pytest.mark.parametrize("name", ["claims", "ldft_causes"])
 def test_the_runs_for_single_claims_are_a_plan(name):
     runs = planned_runs(read_request([str(STUDY / f"{name}.toml")]))
-    assert len({identity.run_id(run.config, "cpu") for run in runs}) == len(runs) >= 24
+    assert len({identity.run_id(run, "cpu") for run in runs}) == len(runs) >= 24
 
 
 def test_problems_and_rules_of_the_study_are_there():
