@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from physopt.analysis.profiles import ecdf, performance_profile
     from physopt.analysis.report import write_report
     from physopt.analysis.resampling import resample
-    from physopt.analysis.scaling import batch_scaling, device_scaling, plot_scaling, plot_speedup
-    from physopt.analysis.scaling import speedup
+    from physopt.analysis.scaling import (
+        batch_scaling,
+        device_scaling,
+        plot_scaling,
+        plot_speedup,
+        speedup,
+    )
     from physopt.analysis.scores import final_errors, ranks, score_table, time_to_target
     from physopt.analysis.targets import hitting_times, shared_targets
     from physopt.analysis.tests_of_difference import paired_tests
