@@ -7,7 +7,7 @@ depth and inside functions too, as long as it is
     a module of the package that defines the class, wherever it is installed
     any other module outside Python's library folders: the user's own
 
-Libraries count by their versions (physopt.records.environment). What no file holds, the cells of a
+Libraries count by their versions (physopt.records.environment). Code in no file, such as the cells of a
 notebook, is in `cells`; what of a file can change a number is in `meaning`.
 """
 
