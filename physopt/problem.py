@@ -31,9 +31,9 @@ Tree = Any  # an array, or a pytree of arrays
 class Batch:
     """Samples: every leaf has the leading axis `batch`.
 
-    inputs: of the network. target: the desired observations y*. extra: further data that the physics
-    needs (an initial state, for example). progress: [batch], the fraction of the training budget
-    spent, for annealing; set by the training loop, and 1 in evaluation.
+    inputs: of the network. target: the desired observations y*. extra: further data for the physics
+    (an initial state, for example). progress: [batch], the fraction of the training budget spent,
+    for annealing; set by the training loop, and 1 in evaluation.
     """
 
     inputs: Tree

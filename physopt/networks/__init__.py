@@ -15,8 +15,8 @@ from flax import nnx
 Normalization = Literal["none", "group", "batch"]
 Activation = Literal["relu", "tanh", "gelu", "silu", "sigmoid"]
 
-# Module-level functions, not lambdas made in a constructor: jit compares the network's graph to find
-# a compiled program, and two lambdas are never equal.
+# Module-level functions, not lambdas made in a constructor: jit compares the network's graph to
+# find a compiled program, and two lambdas are never equal.
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,

@@ -1,4 +1,4 @@
-"""Scale-invariant physics training and rules on estimated gradients: the cotangent they use."""
+"""Scale-invariant physics training and rules with estimated gradients: their cotangents."""
 
 import dataclasses
 
@@ -125,7 +125,7 @@ def test_a_problem_without_solver_gets_the_generic_step():
 
 
 def test_a_line_search_sees_the_proxy_loss():
-    """On the true loss, whose gradient is not the one given, it would find no step."""
+    """On the true loss, which has another gradient, the line search would find no step."""
     objective, params, batch = case(Solved(scale=100.0))
     rule = SIP(optimizer="lbfgs", learning_rate=1.0)
     updates, _, before = update(rule, objective, params, batch)
@@ -135,7 +135,7 @@ def test_a_line_search_sees_the_proxy_loss():
 
 @dataclasses.dataclass(frozen=True)
 class Estimating(Tiny):
-    """Its estimates are the gradient times the option that it is handed."""
+    """Its estimates are the gradient times the option that it gets."""
 
     def estimate_gradient_equilibrium(self, x, batch, key, nudge):
         return jax.tree.map(lambda g: nudge * g, self._gradient(x, batch))
@@ -150,7 +150,7 @@ class Estimating(Tiny):
 
 @dataclasses.dataclass(frozen=True)
 class Single(Tiny):
-    """Has one estimator, without options."""
+    """Has a single estimator, without options."""
 
     def estimate_gradient(self, x, batch, key):
         return jax.grad(lambda x: jnp.mean(self.loss(self.simulate(x, batch), batch)))(x)
