@@ -1,7 +1,7 @@
 """The layerwise Gram matrix against J J^T with J computed sample by sample, and its use.
 
-Both sum the same numbers in different order: in float64 they differ by a few eps times the number of
-terms, at most 1e-13 of the largest entry for the sizes here.
+Both sum the same numbers in different order: in float64 they differ by a few eps times the number
+of terms, at most 1e-13 of the largest entry for the sizes here.
 """
 
 import dataclasses
