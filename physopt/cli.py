@@ -1,8 +1,8 @@
 """The command line: `python -m physopt COMMAND [file.toml] key=value ...`.
 
-Each command is a function of its arguments that returns the exit code: 0 done, 1 the run failed or
-diverged, 2 the arguments are wrong, 3 the rule refuses the problem, 75 another process is working
-on this run, 130 interrupted. The commands are in physopt.commands.
+Each command is a function of its arguments that returns the exit code: 0 success, 1 the run failed
+or diverged, 2 wrong arguments, 3 the rule refuses the problem, 75 another process is working on the
+run, 130 interrupted. The commands are in physopt.commands.
 """
 
 import os
@@ -38,17 +38,17 @@ def main(words: list[str] | None = None) -> int:
     except OptionError as error:
         value = "" if error.value == "" else f"={error.value}"
         code = LOCKED_EXIT_CODE if isinstance(error, Locked) else 2
-        return _complain(f"{error.key}{value}: {error.reason}", code)
+        return _fail(f"{error.key}{value}: {error.reason}", code)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-    except BrokenPipeError:  # the reader of a pipe has gone: `... | head`
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has closed it: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if "debug=true" in words:
             raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return _complain(f"{text[:500]} (debug=true shows the traceback)", 1)
+        return _fail(f"{text[:500]} (debug=true shows the traceback)", 1)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -59,14 +59,14 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise OptionError(object, "command", name, f"unknown command; {suggest(name, COMMANDS)}")
     command = COMMANDS[name]
-    asked = [word for word in rest if word not in ("-h", "--help")]
-    if asked != rest:
-        print(command.help(asked))
+    arguments = [word for word in rest if word not in ("-h", "--help")]
+    if arguments != rest:
+        print(command.help(arguments))
         return 0
     return command.call(rest)
 
 
-def _complain(text: str, code: int) -> int:
+def _fail(text: str, code: int) -> int:
     print(f"physopt: {text}", file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""The face of `physopt.commands.script`, for the scripts of users."""
+"""Entry point for the scripts of users; see `physopt.commands.script`."""
 
 from physopt.commands.script import script
 

@@ -1,5 +1,7 @@
 """The command line: what a user types, reads and gets back as exit code."""
 
+import io
+import json
 import os
 import pty
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from physopt.cli import main
+from physopt.config import from_words
 
 HERE = Path(__file__).resolve().parent
 TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
@@ -18,7 +21,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
     ("words", "expected"),
     [
         (["runn"], "did you mean run?"),
-        (["run", "problem=ldft2d"], "rule: say which rule; known: adam"),
+        (["run", "problem=ldft2d"], "rule: name a rule; known: adam"),
         (["run", "problem=ldft2d", "rule=adm"], "rule=adm: unknown rule; did you mean adam?"),
         (["run", "problem=ldf2d", "rule=adam"], "did you mean ldft2d?"),
         (["run", "problem=nowhere.py:P", "rule=adam"], "no file nowhere.py"),
@@ -37,7 +40,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["run", "problem=ldft2d", "rule=adam", "steps"], "expected key=value"),
         (["run", "missing.toml"], "missing.toml"),
         (["run", "problem=ldft2d", "rule=optax", "rule.optimizer=nadm"], "did you mean nadam?"),
-        (["resume"], "say which run"),
+        (["resume"], "name the folder of a run"),
         (["resume", "nowhere"], "holds no run"),
         (["status", "nowhere"], "no such folder"),
         (["info", "adm"], "did you mean adam?"),
@@ -80,13 +83,6 @@ def test_help_teaches(capsys, words, expected):
     assert expected in capsys.readouterr().out
 
 
-def test_help_does_not_wait_for_jax():
-    command = "import sys; from physopt.cli import main; "
-    command += "[main([c, '--help']) for c in ('run', 'sweep', 'tune', 'feasibility')]; "
-    command += "assert not {'jax', 'flax', 'pandas', 'matplotlib'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", command], check=True, stdout=subprocess.DEVNULL)
-
-
 def run(out, *more):
     return main(["run", f"problem={TINY}", f"rule={DESCENT}", f"out={out}", *more])
 
@@ -102,6 +98,41 @@ def test_a_run_ends_with_table_folder_and_what_to_type_next(capsys, tmp_path):
     assert "40 updates" in capsys.readouterr().out
     assert main(["status", str(tmp_path)]) == 0
     assert "ok" in capsys.readouterr().out
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Return a function that puts a text on standard input."""
+    return lambda text: monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def test_a_record_on_standard_input_is_the_run_that_its_words_describe(tmp_path, typed):
+    words = [f"problem={TINY}", f"rule={DESCENT}", f"out={tmp_path}", "rule.learning_rate=0.2"]
+    typed(json.dumps(from_words(words).record(), default=str))
+    assert main(["run", "record=-"]) == 0
+    (folder,) = (tmp_path / "Tiny" / "Descent").iterdir()
+    ended = (folder / "status.json").read_text()
+    assert main(["run", *words]) == 0
+    assert (folder / "status.json").read_text() == ended, "it is the same run, finished already"
+    typed((folder / "config.json").read_text())
+    assert main(["run", "record=-", "force=true"]) == 0
+    assert (folder / "status.json").read_text() != ended
+    assert len(list(folder.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "expected"),
+    [
+        (["record=-"], "", "record=-: is no JSON"),
+        (["record=-"], "[1]", "problem: the record names no problem"),
+        (["record=-", "seed=1"], "{}", "seed=1: record=- takes only force= and debug="),
+        (["record=config.json"], "{}", "record=config.json: must be -"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(capsys, typed, words, text, expected):
+    typed(text)
+    assert main(["run", *words]) == 2
+    assert f"physopt: {expected}" in capsys.readouterr().err
 
 
 def test_values_come_from_files_first_and_the_command_line_last(capsys, tmp_path):

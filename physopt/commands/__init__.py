@@ -1,6 +1,6 @@
-"""Commands: one module a group, each command a value that the command line offers.
+"""Commands: one module for each group of commands.
 
-Help has to come at once, so what is heavy to import waits inside the functions.
+Help has to appear at once: expensive imports are made inside the functions.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from physopt.options import OptionError
 
 @dataclass(frozen=True)
 class Command:
-    """A command: how it is typed, what it does, the function, and the function of its help."""
+    """A command of the command line; `call` returns the exit code, `help` the help text."""
 
     usage: str
     summary: str
@@ -21,12 +21,12 @@ class Command:
 
 
 def plain_help(usage: str, text: str) -> Callable[[list[str]], str]:
-    """Return a help function that always says the same."""
+    """Return a help function for a fixed text."""
     return lambda words: f"usage: python -m physopt {usage}\n\n{dedent(text).strip()}"
 
 
 def first_word(words: list[str], key: str, reason: str) -> tuple[str, list[str]]:
-    """Return the first word and the others; raise OptionError for `key` where there is none."""
+    """Return the first word and the others; raise OptionError for `key` if there is none."""
     if not words:
         raise OptionError(object, key, "", reason)
     return words[0], words[1:]

@@ -1,9 +1,9 @@
 """Commands on problems and rules: list, info, check."""
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.parse import flat_arguments, parse
+from physopt.config.parse import KINDS, flat_arguments
 from physopt.config.registry import Kind, find, names
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, from_text, suggest
 
 
 def _list(words: list[str]) -> int:
@@ -18,7 +18,7 @@ def _list(words: list[str]) -> int:
 def _info(words: list[str]) -> int:
     from physopt.commands.show import show_info
 
-    name, rest = first_word(words, "name", "say which problem or rule; `list` names them")
+    name, rest = first_word(words, "name", "name a problem or a rule; `list` shows them all")
     if rest:
         raise OptionError(object, "argument", rest[0], "info takes one name")
     show_info(name, *_find_any(name))
@@ -29,19 +29,18 @@ def _check(words: list[str]) -> int:
     from physopt.checking import check
     from physopt.commands.show import show_findings
 
-    name, rest = first_word(words, "name", "say which problem or rule, or file.py:Class")
+    name, rest = first_word(words, "name", "name a problem or a rule, or file.py:Class")
     _, cls = _find_any(name)
-    options = parse(cls, flat_arguments(rest), f"check {name}")
+    options = from_text(cls, flat_arguments(rest))
     return show_findings(name, check(options))
 
 
 def _find_any(name: str) -> tuple[Kind, type]:
-    """Find a name among problems and rules."""
+    """Return kind and class of a problem or rule; raise OptionError for an unknown name."""
     from physopt.rule import UpdateRule
 
     if ":" not in name:
-        both: tuple[Kind, Kind] = ("problem", "rule")
-        kinds: list[Kind] = [kind for kind in both if name in names(kind)]
+        kinds = [kind for kind in KINDS if name in names(kind)]
         if not kinds:
             known = [*names("problem"), *names("rule")]
             reason = f"unknown problem or rule; {suggest(name, known)}"
@@ -53,9 +52,9 @@ def _find_any(name: str) -> tuple[Kind, type]:
 
 LIST = Command(
     "list",
-    "name all problems and rules",
+    "list all problems and rules",
     _list,
-    plain_help("list", "Name all problems and rules, those of installed plug-ins included."),
+    plain_help("list", "List all problems and rules, including those of installed plug-ins."),
 )
 
 INFO = Command(
@@ -75,14 +74,14 @@ INFO = Command(
 
 CHECK = Command(
     "check NAME [option=value ...]",
-    "test a problem or a rule, your own plug-in above all",
+    "test a problem or a rule, such as your own plug-in",
     _check,
     plain_help(
         "check NAME [option=value ...]",
         """
-        Test what every problem and rule promises, and say in words what is wrong: gradients
-        against finite differences, samples independent of one another, the same result for the
-        same seed, under jit and under vmap, types kept, an inverse step that helps.
+        Test the contract of every problem and rule, and describe each violation: gradients agree
+        with finite differences; samples do not depend on one another; the result is the same for
+        the same seed, under jit and under vmap; types are kept; an inverse step reduces the loss.
 
         python -m physopt check my_problem.py:MyProblem size=8
         python -m physopt check my_rule.py:MyRule

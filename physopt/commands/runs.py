@@ -1,13 +1,20 @@
 """Commands on one run: run, resume, status, design."""
 
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.parse import flat_arguments, help_text, parse, run_class, split_names
+from physopt.config.help import help_text, run_help_text
+from physopt.config.parse import flat_arguments, split_names
 from physopt.config.settings import Settings
-from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt, from_text
+
+if TYPE_CHECKING:
+    from physopt.config import RunConfig
 
 _RUN_DESCRIPTION = dedent("""
     Train with one rule on one problem, and record the run.
@@ -16,10 +23,11 @@ _RUN_DESCRIPTION = dedent("""
     python -m physopt run problem=ldft2d rule=sgd rule.momentum=0.5 problem.size=10 seconds=30
     python -m physopt run settings.toml seed=3
 
-    A problem's and a rule's own options show when they are named:
-    python -m physopt run problem=ldft2d rule=adam --help. `list` names them all. In a TOML file the
-    same keys stand in tables: [problem] name = "ldft2d", size = 10. A run that was interrupted goes
-    on when the same command is given again.
+    The help of a named problem or rule includes its own options:
+    python -m physopt run problem=ldft2d rule=adam --help. `list` shows all names. In a TOML file
+    the same keys form tables: [problem] name = "ldft2d", size = 10. The same command resumes a run
+    that was interrupted. With record=- the run is read as JSON from standard input, in the form of
+    config.json.
 """).strip()
 
 _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
@@ -31,8 +39,29 @@ def _run(words: list[str]) -> int:
     from physopt.training.display import display_for_terminal
     from physopt.training.run import begin
 
-    done = begin(from_words(words), display_for_terminal())
-    return show_run(done.folder)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    config = _recorded(words) if "record" in given else from_words(words)
+    return show_run(begin(config, display_for_terminal()).folder)
+
+
+def _recorded(words: list[str]) -> "RunConfig":
+    """Return the config whose record is on standard input."""
+    from physopt.config import from_record
+
+    given = flat_arguments(words)
+    if (text := given.pop("record")) != "-":
+        raise OptionError(object, "record", text, "must be -, for standard input")
+    for key, text in given.items():
+        if key not in ("force", "debug"):
+            raise OptionError(object, key, text, "record=- takes only force= and debug= beside it")
+    try:
+        record = json.load(sys.stdin)
+    except ValueError as error:
+        raise OptionError(object, "record", "-", f"is no JSON: {error}") from None
+    config = from_record(record if isinstance(record, dict) else {})
+    for key, text in given.items():
+        config = config.with_option(key, text)
+    return config
 
 
 def _run_help(words: list[str]) -> str:
@@ -43,7 +72,7 @@ def _run_help(words: list[str]) -> str:
         from physopt.config.run_config import suited
 
         settings = Settings(**suited(problem, {}))
-    options = help_text(run_class(problem, rule, settings), "run")
+    options = run_help_text(problem, rule, settings)
     return f"usage: python -m physopt {_RUN_USAGE}\n\n{_RUN_DESCRIPTION}\n\n{options}"
 
 
@@ -52,10 +81,10 @@ class Extension(Options):
     """A larger budget for a run."""
 
     steps: PositiveInt | None = None
-    """Updates in all, those made already included."""
+    """Total number of updates, including those already made."""
 
     seconds: PositiveFloat | None = None
-    """Training seconds in all, those spent already included."""
+    """Total training seconds, including those already spent."""
 
     debug: bool = False
     """Show the traceback of an error."""
@@ -66,8 +95,8 @@ def _resume(words: list[str]) -> int:
     from physopt.training.display import display_for_terminal
     from physopt.training.run import resume
 
-    folder, rest = first_word(words, "folder", "say which run: its folder")
-    more = parse(Extension, flat_arguments(rest), "resume")
+    folder, rest = first_word(words, "folder", "name the folder of a run")
+    more = from_text(Extension, flat_arguments(rest))
     display = display_for_terminal()
     done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
     return show_run(done.folder)
@@ -85,9 +114,9 @@ def _status(words: list[str]) -> int:
 def _design(words: list[str]) -> int:
     from physopt.training.run import design, load
 
-    folder, rest = first_word(words, "folder", "say which run: its folder")
+    folder, rest = first_word(words, "folder", "name the folder of a run")
     table, rest = first_word(
-        rest, "file", "say which isotherm: a table of humidity and water content"
+        rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
     if rest:
         raise OptionError(object, "argument", rest[0], "design takes a run and a file")
@@ -108,11 +137,11 @@ RUN = Command(
 
 RESUME = Command(
     "resume FOLDER [steps=N] [seconds=S]",
-    "go on with a run, up to a larger budget if one is given",
+    "resume a run, up to a larger budget if one is given",
     _resume,
     lambda words: (
         "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
-        "Go on with the run in FOLDER, as if it had never stopped.\n\n"
+        "Resume the run in FOLDER; the result is the same as without the interruption.\n\n"
         + help_text(Extension, "resume")
     ),
 )
@@ -123,21 +152,21 @@ STATUS = Command(
     _status,
     plain_help(
         "status [FOLDER]",
-        "Show every run below FOLDER (default: runs/results) with its status and reason.",
+        "Show the status of every run below FOLDER (default: runs/results), and its reason.",
     ),
 )
 
 DESIGN = Command(
     "design FOLDER FILE",
-    "let a trained generator answer to your own isotherm",
+    "design a matrix for your own isotherm with a trained generator",
     _design,
     plain_help(
         "design FOLDER FILE",
         """
-        Let the network of a run answer to a target of your own: for the LDFT problems FILE is a
-        table of relative humidity and water content, one point a row. Prints the true error of
-        the design, computed by the converged simulator, and writes the design (.npy) and its
-        picture (.png) beside FILE.
+        Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
+        of relative humidity and water content, one point a row. Prints the true error of the
+        design, computed by the converged simulator, and writes the design (.npy) and a picture of
+        it (.png) next to FILE.
 
         python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
         """,

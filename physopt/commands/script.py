@@ -1,11 +1,12 @@
-"""Scripts: programs of their own whose options are typed as those of the commands are."""
+"""Scripts: programs of users whose options are typed as those of the commands."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from physopt.config.parse import flat_arguments, help_text, parse
-from physopt.options import OptionError
+from physopt.config.help import help_text
+from physopt.config.parse import flat_arguments
+from physopt.options import OptionError, from_text
 
 HELP = ("help", "--help", "-h")
 
@@ -13,17 +14,17 @@ HELP = ("help", "--help", "-h")
 def script(
     cls: type, work: Callable[[Any], int | None], about: str | None, words: Sequence[str]
 ) -> int:
-    """Call `work` with the options that the words give; return the exit code.
+    """Call `work` with the options read from the words; return the exit code.
 
-    cls: a frozen dataclass of options. about: what the script's help says before them, its
-    docstring. The exit codes are those of `python -m physopt`: what `work` returns (none is 0),
-    2 for wrong arguments, 130 for Ctrl-C.
+    cls: a frozen dataclass of options. about: text of the help before the options, such as the
+    script's docstring. The exit codes are those of `python -m physopt`: the one that `work` returns
+    (None is 0), 2 for wrong arguments, 130 for Ctrl-C.
     """
     if set(words) & set(HELP):
         print((about or "").strip(), help_text(cls, "script"), sep="\n\n")
         return 0
     try:
-        return work(parse(cls, flat_arguments(list(words)), "script")) or 0
+        return work(from_text(cls, flat_arguments(list(words)))) or 0
     except OptionError as error:
         print(f"{error.key}={error.value}: {error.reason}", file=sys.stderr)
         return 2

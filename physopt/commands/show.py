@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from physopt.checking.findings import Finding
-from physopt.config.parse import help_text
+from physopt.config.help import help_text
 from physopt.config.registry import Kind, find, names
 from physopt.machine.cache import cache_folder, kept_bytes
 from physopt.options import OptionError
@@ -25,7 +24,8 @@ from physopt.problem import (
 from physopt.records.folder import SOURCE, RunFolder, find_runs
 from physopt.records.selection import chosen_by
 from physopt.records.status import STATUSES
-from physopt.training.display import seconds_text
+from physopt.records.units import seconds_text
+from physopt.training.display import console
 
 _CAPABILITIES = {
     "baselines": HasBaselines,
@@ -40,33 +40,33 @@ _CAPABILITIES = {
 def show_run(path: Path) -> int:
     """Print how a run ended; return the exit code that its status stands for."""
     folder = RunFolder(path)
-    console, status, curve = _console(), folder.status(), folder.curve()
+    out, status, curve = console(), folder.status(), folder.curve()
     if curve:
         target = folder.read("config.json").get("target")
-        console.print(_run_table(curve, chosen_by(target and target[0])))
+        out.print(_run_table(curve, chosen_by(target and target[0])))
         last = curve[-1]
         per_update = last["t_train"] / max(1, last["step"])
         kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
-        console.print(
+        out.print(
             f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
             f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
             f"of compilation{kept} and {seconds_text(last['t_eval'])} of evaluation"
         )
     for metric, methods in _by_metric(folder.read("baselines.json")).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
-        console.print(f"{metric} without training: {escape(listed)}")
+        out.print(f"{metric} without training: {escape(listed)}")
     reason = f" ({status['reason']})" if status.get("reason") else ""
-    console.print(f"status  {status.get('status')}{escape(reason)}")
+    out.print(f"status  {status.get('status')}{escape(reason)}")
     if status.get("method"):
-        console.print(f"method  {escape(status['method'])}")
-    console.print(f"source  {escape(_source(folder))}")
-    console.print(f"folder  {escape(str(folder.path))}")
+        out.print(f"method  {escape(status['method'])}")
+    out.print(f"source  {escape(_source(folder))}")
+    out.print(f"folder  {escape(str(folder.path))}")
     for figure in ("training.png", "figure.png"):
         if (folder.path / figure).exists():
-            console.print(f"figure  {escape(str(folder.path / figure))}")
+            out.print(f"figure  {escape(str(folder.path / figure))}")
     if (profile := folder.path / "profile" / "operations.csv").exists():
-        console.print(f"profile {escape(str(profile))}")
-    console.print(f"next    {escape(_next(folder, status, curve))}")
+        out.print(f"profile {escape(str(profile))}")
+    out.print(f"next    {escape(_next(folder, status, curve))}")
     return STATUSES[str(status.get("status", "error"))].exit_code
 
 
@@ -128,7 +128,7 @@ def show_status(root: Path | str) -> int:
         raise OptionError(object, "folder", root, "no such folder")
     folders = find_runs(root)
     if not folders:
-        _console().print(f"no runs below {escape(str(root))}")
+        console().print(f"no runs below {escape(str(root))}")
         return 0
     table = Table(box=None, pad_edge=False)
     for name in ("problem", "rule", "seed", "run"):
@@ -138,9 +138,9 @@ def show_status(root: Path | str) -> int:
     table.add_column("reason", overflow="ellipsis", no_wrap=True)
     for folder in folders:
         table.add_row(*(escape(text) for text in _status_row(folder)))
-    _console().print(table)
+    console().print(table)
     kept = f"{kept_bytes() / 1e6:.3g} MB in {cache_folder()}"
-    _console().print(f"compiled programs kept: {escape(kept)}")
+    console().print(f"compiled programs kept: {escape(kept)}")
     return 0
 
 
@@ -173,9 +173,9 @@ def show_list() -> None:
         for name in names(kind):
             table.add_row(escape(name), escape(_first_line(kind, name)))
         table.show_header = False
-        _console().print(table)
-        _console().print()
-    _console().print("python -m physopt info NAME explains one of them")
+        console().print(table)
+        console().print()
+    console().print("python -m physopt info NAME explains one of them")
 
 
 def _first_line(kind: Kind, name: str) -> str:
@@ -187,42 +187,36 @@ def _first_line(kind: Kind, name: str) -> str:
 
 def show_info(name: str, kind: Kind, cls: type) -> None:
     """Print what a problem or a rule is and which options it has."""
-    console = _console()
+    out = console()
     print(help_text(cls, f"check {name}"))
     if issubclass(cls, Problem):
         capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
-        console.print(f"capabilities  {', '.join(capable) or 'none beyond simulate'}")
+        out.print(f"capabilities  {', '.join(capable) or 'none beyond simulate'}")
         if cls.target:
-            console.print(f"solved when   {cls.target[0]} <= {cls.target[1]:g}")
+            out.print(f"solved when   {cls.target[0]} <= {cls.target[1]:g}")
         if cls.defaults:
             defaults = " ".join(f"{key}={value}" for key, value in cls.defaults.items())
-            console.print(f"run settings  {defaults}")
+            out.print(f"run settings  {defaults}")
     for option, (low, high) in getattr(cls, "tunable", {}).items():
         per = getattr(cls, "tunable_per", {}).get(option)
         unit = f", divided by {per} at the first update" if per else ""
-        console.print(f"tuned over    {option} from {low:g} to {high:g}{unit}")
-    console.print(f"class         {cls.__module__}:{cls.__qualname__}")
-    console.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
+        out.print(f"tuned over    {option} from {low:g} to {high:g}{unit}")
+    out.print(f"class         {cls.__module__}:{cls.__qualname__}")
+    out.print(f"in a run      {kind}={name} {kind}.OPTION=VALUE")
 
 
 def show_findings(name: str, findings: Sequence[Finding]) -> int:
     """Print the findings of a check; return 0 if all passed, 1 otherwise."""
-    console = _console()
+    out = console()
     for finding in findings:
         mark = "[green]ok  [/]" if finding.passed else "[red]FAIL[/]"
-        console.print(f"{mark} {escape(finding.claim)}")
+        out.print(f"{mark} {escape(finding.claim)}")
         if finding.detail:
-            console.print(f"       {escape(finding.detail)}")
+            out.print(f"       {escape(finding.detail)}")
     failed = sum(not finding.passed for finding in findings)
-    console.print(
+    out.print(
         f"{escape(name)}: {failed} of {len(findings)} checks failed"
         if failed
         else f"{escape(name)}: all {len(findings)} checks passed"
     )
     return 1 if failed else 0
-
-
-def _console() -> Console:
-    # Without a terminal rich assumes 80 columns, which would cut paths in two.
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)

@@ -1,5 +1,5 @@
-"""Config: one problem, one rule and the settings of a run, in every form that they take."""
+"""Config: one problem, one rule and the settings of a run, in all their forms."""
 
-from physopt.config.run_config import RunConfig, from_words
+from physopt.config.run_config import RunConfig, from_record, from_words
 
-__all__ = ["RunConfig", "from_words"]
+__all__ = ["RunConfig", "from_record", "from_words"]

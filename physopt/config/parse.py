@@ -1,32 +1,24 @@
-"""Arguments: key=value on the command line, and TOML files, as typed options.
+"""Arguments: key=value on the command line, and TOML files, as flat {"problem.size": "10"}.
 
-tyro reads the types, the defaults and the help texts from the option classes. In front of it stand
-a few rewritings: `problem.size=10` for `--problem.size 10`, `[256,256]` for a list, `none`, `true`
-and `false`. Files come first and the command line after them, so that the latter prevails.
+Files are read before the command line, so that what is typed takes precedence. Values stay text
+here; `physopt.options.from_text` reads them by the annotations of the option classes.
 """
 
-import contextlib
-import dataclasses
-import io
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-import tyro
-
-from physopt.config.presets import suited_options
 from physopt.config.registry import Kind, find, names
 from physopt.config.settings import Settings
-from physopt.options import OptionError, Options, suggest
+from physopt.options import OptionError, annotations, suggest, value_text
 
-_SettingsWithoutPrefix = Annotated[Settings, tyro.conf.arg(name="")]
+KINDS: tuple[Kind, Kind] = ("problem", "rule")
 
 
 def flat_arguments(tokens: list[str]) -> dict[str, str]:
-    """Read tokens, `key=value` or a TOML file's name, as {key: text}.
+    """Return {key: text} from tokens, each `key=value` or the name of a TOML file.
 
-    A problem or rule that is typed leaves behind the options that a file has for another one.
+    A problem or rule that is typed discards the options that a file has for another one.
     Raises OptionError for a token of another form.
     """
     files = {t: read_toml(t) for t in tokens if t.endswith(".toml") and "=" not in t}
@@ -43,92 +35,59 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
     return {key: text for key, text in flat.items() if not key.startswith(replaced)} | typed
 
 
-def parse(cls: type, flat: dict[str, str], command: str) -> Any:
-    """Make an option class from {key: text}.
-
-    Raises OptionError, with the nearest key or value, where one does not fit.
-    """
-    hints = option_hints(cls)
-    for key in flat:
-        if key not in hints:
-            raise OptionError(object, key, flat[key], f"unknown key; {suggest(key, hints)}")
-        if get_origin(hints[key]) is Literal and flat[key] not in get_args(hints[key]):
-            raise OptionError(object, key, flat[key], suggest(flat[key], get_args(hints[key])))
-    words = [word for key, text in flat.items() for word in _words(key, text, hints[key])]
-    try:
-        return _tyro(cls, words, command)
-    except _Unreadable as unreadable:
-        key, reason = unreadable.args
-        raise OptionError(object, key, flat.get(key, ""), reason) from None
-
-
-def help_text(cls: type, command: str) -> str:
-    """Return the help of an option class, in the key=value form that is typed.
-
-    It begins with the class's docstring; usage and examples are the command's to tell.
-    """
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        _cli(cls, ["--help"], command)
-    options = out.getvalue().partition("\n\n")[2]
-    return _spell(
-        re.sub(r"(?m)^\W*-h, --help\b(.*\n)(\s+show this help.*\n)?", "", options)
-    ).rstrip()
-
-
-def run_class(problem: type | None, rule: type | None, settings: Settings) -> type:
-    """Make the option class of a run: settings with these defaults, and both classes' options.
-
-    A rule has the defaults that suit the problem.
-    """
-    fields: list[Any] = [] if problem is None else [("problem", problem)]
-    if rule is not None:
-        suited = {} if problem is None else suited_options(problem, rule)
-        default = [dataclasses.field(default=rule(**suited))] if suited else []
-        fields.append(("rule", rule, *default))
-    own = ("settings", _SettingsWithoutPrefix, dataclasses.field(default=settings))
-    return dataclasses.make_dataclass("RunArguments", [*fields, own], frozen=True, kw_only=True)
-
-
 def split_names(flat: dict[str, str], *, required: bool = True) -> tuple[dict[str, str], Any, Any]:
-    """Take problem and rule out of the arguments; return (the rest, problem class, rule class)."""
+    """Take problem and rule out of the arguments; return (the rest, problem class, rule class).
+
+    Raises OptionError for an unknown name, and for an absent one if they are required.
+    """
     rest, classes = dict(flat), []
-    kinds: tuple[Kind, Kind] = ("problem", "rule")
-    for kind in kinds:
+    for kind in KINDS:
         name = rest.pop(kind, None)
         if name is None and required:
             known = ", ".join(names(kind))
-            raise OptionError(object, kind, "", f"say which {kind}; known: {known}")
+            raise OptionError(object, kind, "", f"name a {kind}; known: {known}")
         classes.append(None if name is None else find(kind, name))
     return rest, *classes
 
 
 def option_hints(cls: type, prefix: str = "") -> dict[str, Any]:
-    """Return {dotted key: annotation} of all options of a class."""
-    hints = {}
-    for name, hint in get_type_hints(cls, include_extras=True).items():
-        if name not in {field.name for field in dataclasses.fields(cls)}:
-            continue
-        inner = get_args(hint)[0] if hint == _SettingsWithoutPrefix else hint
-        if isinstance(inner, type) and issubclass(inner, Options):
-            below = prefix if inner is Settings else f"{prefix}{name}."
-            hints |= option_hints(inner, below)
-        else:
-            hints[prefix + name] = hint
-    return hints
+    """Return {prefix + option: annotation} of an option class."""
+    return {prefix + name: hint for name, hint in annotations(cls).items()}
+
+
+def run_hints(problem: type, rule: type) -> dict[str, Any]:
+    """Return {key: annotation} of all options of a run."""
+    return option_hints(problem, "problem.") | option_hints(rule, "rule.") | option_hints(Settings)
+
+
+def split_parts(
+    flat: dict[str, str], problem: type, rule: type
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return {option: text} of the problem, of the rule and of the settings.
+
+    Raises OptionError, with the nearest key, for an unknown one.
+    """
+    known = run_hints(problem, rule)
+    parts: dict[str, dict[str, str]] = {"problem": {}, "rule": {}, "": {}}
+    for key, text in flat.items():
+        if key not in known:
+            raise OptionError(object, key, text, f"unknown key; {suggest(key, known)}")
+        part, _, name = key.rpartition(".")
+        parts[part][name] = text
+    return parts["problem"], parts["rule"], parts[""]
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file as flat keys: [problem] name = "ldft2d", size = 10 becomes
     {"problem": "ldft2d", "problem.size": 10}.
 
-    Raises OptionError where the file cannot be read.
+    Raises OptionError if the file cannot be read.
     """
     return flat_keys(load_toml(path))
 
 
 def load_toml(path: Path | str) -> dict[str, Any]:
-    """Read a TOML file; raise OptionError where it cannot be read."""
+    """Read a TOML file; raise OptionError if it cannot be read."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -136,7 +95,7 @@ def load_toml(path: Path | str) -> dict[str, Any]:
 
 
 def flat_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with dotted keys; a table's name stands for the table."""
+    """Return nested tables as one with dotted keys; the key `name` is dropped from the path."""
     flat = {}
     for key, value in content.items():
         if isinstance(value, dict):
@@ -144,80 +103,3 @@ def flat_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}".removesuffix(".name")] = value
     return flat
-
-
-def value_text(value: Any) -> str:
-    """Write a value of a TOML file as it would be typed."""
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(value_text, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
-
-
-def _words(key: str, text: str, hint: Any) -> list[str]:
-    """Write an argument as tyro reads it."""
-    if text.startswith("[") and text.endswith("]"):
-        return [f"--{key}", *(item.strip() for item in text[1:-1].split(",") if item.strip())]
-    if text == "none" and type(None) in get_args(hint):
-        text = "None"
-    if text in ("true", "false") and bool in (hint, *get_args(hint)):
-        text = text.capitalize()
-    return [f"--{key}={text}"]
-
-
-def _cli(cls: type, words: list[str], command: str) -> Any:
-    return tyro.cli(
-        cls,
-        args=words,
-        prog=f"python -m physopt {command}",
-        config=(tyro.conf.FlagConversionOff,),
-        use_underscores=True,
-    )
-
-
-def _tyro(cls: type, words: list[str], command: str) -> Any:
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return _cli(cls, words, command)
-    except SystemExit as stop:
-        # An option class refused a value: its own error says more than what tyro made of it.
-        error: BaseException | None = stop
-        while error is not None:
-            if isinstance(error, OptionError):
-                raise error from None
-            error = error.__cause__ or error.__context__
-        raise _Unreadable(*_complaint(complaint.getvalue())) from None
-
-
-class _Unreadable(Exception):
-    """tyro could not read the arguments: the key at fault, and the reason."""
-
-
-def _complaint(box: str) -> tuple[str, str]:
-    """Return the key and the first paragraph of tyro's boxed error message."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    first = []
-    for line in lines:
-        if not line or set(line) == {"─"}:
-            break
-        first.append(line)
-    text = " ".join(first)
-    key = re.search(r"--([\w.]+)", text)
-    reason = re.sub(r"^Error parsing --\S+: ", "", text).replace("--", "")
-    return (key.group(1) if key else "argument"), reason
-
-
-def _spell(text: str) -> str:
-    """Rewrite tyro's `--key TYPE` as `key=TYPE`, with the columns where they were."""
-
-    def rewrite(match: re.Match[str]) -> str:
-        key, kind = match.group(1), match.group(2)
-        kind = kind.replace("{True,False}", "true|false").replace("{None}", "none")
-        kind = kind.replace("{None,", "{none,")
-        kind = re.sub(r"^\[(\w+) \[\1 \.\.\.\]\]$", r"[\1,...]", kind)
-        return f"{key}={kind}".ljust(len(match.group(0)))
-
-    spelled = re.sub(r"--([\w.]+) (\[[^\]]*\]\]|\S+)", rewrite, text)
-    return spelled.replace("(default: None)", "(default: none)")

@@ -1,7 +1,7 @@
-"""Pairs: options that suit a rule on one problem, where its own would diverge or crawl.
+"""Presets: options of a rule on one problem, where its own defaults diverge or converge slowly.
 
-The one place that knows a problem and a rule by name together. What a user gives prevails over this
-table, and the table over a rule's defaults.
+The only place that knows a problem and a rule by name together. The user's options take precedence
+over this table, and the table over a rule's defaults.
 """
 
 from typing import Any
@@ -13,25 +13,26 @@ from physopt.config.registry import name_of
 _LDFT = {
     "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1, "schedule": "cosine"},
     "gauss_newton": {"learning_rate": 5.0},
-    # An inverse step costs a Jacobian: more of the network's small steps towards it are cheap.
+    # An inverse step costs a Jacobian; further network updates towards its result are cheap.
     "sip": {"repeat": 4},
 }
 
-# 64 x 64 outputs a sample: no Gram matrix fits, and each Krylov step costs two network sweeps.
-# beta = -1/2 takes the unit of y out of a half-inverse step: at learning_rate = batch size it is
-# Gauss-Newton's in the direction of the largest singular value, and 1/4 of that keeps a margin.
+# 64 x 64 outputs a sample: a Gram matrix does not fit into memory, and each Krylov step costs two
+# sweeps of the network. beta = -1/2 makes a half-inverse step independent of the unit of y: at
+# learning_rate = batch size it equals Gauss-Newton's in the direction of the largest singular
+# value; 1/4 of that keeps a margin.
 _LARGE = {
     "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 4.0},
     "gauss_newton": {"method": "krylov", "krylov_steps": 8},
 }
 
-# The shortest controls of two samples differ so much that a network which learns both gets further
-# from either: the loss of 0.4 grows to 100 and beyond. Damping makes them alike.
+# The minimum-norm controls of two samples differ so much that a network fitted to both moves away
+# from each: the loss grows from 0.4 beyond 100. Damping makes the controls similar.
 _SCATTERED = {"sip": {"damping": 3.0}}
 
-# g carries 1/batch, so that a step of 1 is 1/16 of a full one there; and at tau 1e-5 the smallest
-# singular values kept are rounding in float32. Found by the study in runs/study, as are the others
-# that have no other reason: 3 to 3000 times less loss than with the rules' own options.
+# g carries 1/batch, so that a step of 1 is 1/16 of a full one, and at tau = 1e-5 the smallest
+# singular values kept are rounding errors in float32. These values, and those below without a
+# comment, were tuned in runs/study: the loss is 3 to 3000 times lower than with the defaults.
 _FULL_STEP = {"learning_rate": 5.0, "tau": 1.5e-4}
 _QUANTUM = {
     "adam": {"learning_rate": 1e-2},
@@ -46,11 +47,11 @@ _OSCILLATORS = {
     "gauss_newton": _FULL_STEP,
 }
 
-# Losses of 10^2 to 10^7, whose gradients make plain descent diverge in its first steps.
+# At losses of 10^2 to 10^7 the gradients make plain descent diverge within a few steps.
 _STEEP = {"sgd": {"clip_norm": 1.0}}
 
-# A random step of 0.01 in every weight changes the Laplacian of a 64-site potential by more than it
-# is: the loss of other samples climbs while that of the batch falls.
+# A random step of 0.01 in every weight changes the Laplacian of a 64-site potential by more than
+# 100 %: the loss of other samples grows while that of the batch falls.
 _ROUGH = {"metropolis": {"sigma": 1e-3}, "open_es": {"learning_rate": 1e-3}}
 
 RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -69,6 +70,6 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def suited_options(problem: type, rule: type) -> dict[str, Any]:
-    """Return the options of a rule that suit a problem, {} where its defaults do."""
+    """Return the options of a rule preset for a problem, {} if its defaults apply."""
     of_problem = RULE_OPTIONS.get(name_of("problem", problem), {})
     return of_problem.get(name_of("rule", rule), {})

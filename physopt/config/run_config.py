@@ -1,16 +1,24 @@
-"""Config: one problem, one rule and the settings of a run, in all the forms they take.
+"""Config: one problem, one rule and the settings of a run, in all their forms.
 
-key=value on the command line, TOML files -> flat {"problem.size": 10} -> RunConfig
-RunConfig <-> config.json
+key=value on the command line, TOML files <-> RunConfig <-> config.json
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from physopt.config.parse import flat_arguments, parse, run_class, split_names
+from physopt.config.parse import (
+    KINDS,
+    flat_arguments,
+    option_hints,
+    run_hints,
+    split_names,
+    split_parts,
+)
+from physopt.config.presets import suited_options
 from physopt.config.registry import Kind, find, name_of
 from physopt.config.settings import Settings
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, Options, from_text, read_texts, suggest, value_text
 
 if TYPE_CHECKING:
     from physopt.problem import Problem
@@ -19,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run is: everything that decides its numbers, and where it is written."""
+    """Everything that decides the numbers of a run, and the folder that it is written to.
+
+    Raises OptionError for settings that do not fit the problem.
+    """
 
     problem: "Problem"
     rule: "UpdateRule"
@@ -46,10 +57,42 @@ class RunConfig:
                 "samples that network=none can solve",
             )
         if settings.stop_at_target and self.problem.target is None:
-            self._refuse("stop_at_target", f"{problem.__name__} names no target")
+            self._refuse("stop_at_target", f"{problem.__name__} has no target")
 
     def _refuse(self, name: str, reason: str) -> None:
         raise OptionError(Settings, name, getattr(self.settings, name), reason)
+
+    def with_option(self, key: str, value: Any) -> "RunConfig":
+        """Return a copy with one option changed; nothing else changes with it.
+
+        key: as typed, "seed", "rule.tau", "problem.size". value: text as typed, or a Python value.
+        Raises OptionError, with the nearest key or value, for what does not fit.
+        """
+        hints = run_hints(type(self.problem), type(self.rule))
+        if key not in hints:
+            raise OptionError(object, key, value, f"unknown key; {suggest(key, hints)}")
+        part, _, name = key.rpartition(".")
+        part = part or "settings"
+        options: Options = getattr(self, part)
+        if isinstance(value, str):
+            value = read_texts(type(options), {name: value})[name]
+        return dataclasses.replace(self, **{part: options.replace(**{name: value})})
+
+    def words(self) -> tuple[str, ...]:
+        """Return what to type after `python -m physopt run` for this run.
+
+        Options at the defaults of this problem and rule are left out: from_words(words) is equal
+        to this config.
+        """
+        problem, rule = type(self.problem), type(self.rule)
+        named = (f"{kind}={name_of(kind, type(getattr(self, kind)))}" for kind in KINDS)
+        settings = suited(problem, {"seconds": self.settings.seconds})
+        return (
+            *named,
+            *_words(self.problem, "problem.", {}),
+            *_words(self.rule, "rule.", suited_options(problem, rule)),
+            *_words(self.settings, "", settings),
+        )
 
     def record(self) -> dict[str, Any]:
         """Return the content of config.json."""
@@ -61,32 +104,55 @@ class RunConfig:
 
 
 def make_config(problem: "Problem", rule: "UpdateRule", given: dict[str, Any]) -> RunConfig:
-    """Complete the settings given with those that suit the problem."""
-    unknown = [name for name in given if name not in setting_names()]
-    if unknown:
-        raise OptionError(
-            Settings,
-            unknown[0],
-            given[unknown[0]],
-            f"unknown setting; {suggest(unknown[0], setting_names())}",
-        )
+    """Complete the given settings with those that suit the problem."""
+    known = option_hints(Settings)
+    for name in given:
+        if name not in known:
+            raise OptionError(
+                Settings, name, given[name], f"unknown setting; {suggest(name, known)}"
+            )
     return RunConfig(problem, rule, Settings(**{**suited(type(problem), given), **given}))
 
 
 def from_words(words: list[str]) -> RunConfig:
-    """Read a run as the command line does: TOML files and key=value.
+    """Read a run as the command line does, from TOML files and key=value.
 
-    Raises OptionError, with the nearest key or value, where one does not fit.
+    Raises OptionError, with the nearest key or value, for what does not fit.
     """
     flat, problem, rule = split_names(flat_arguments(words))
-    given = {key: value for key, value in flat.items() if value != "none"}
-    cls = run_class(problem, rule, Settings(**suited(problem, given)))
-    parsed = parse(cls, flat, "run")
-    return RunConfig(parsed.problem, parsed.rule, parsed.settings)
+    of_problem, of_rule, of_run = split_parts(flat, problem, rule)
+    given = read_texts(Settings, of_run)
+    return RunConfig(
+        from_text(problem, of_problem),
+        from_text(rule, of_rule, **suited_options(problem, rule)),
+        Settings(**{**suited(problem, given), **given}),
+    )
 
 
-def suited(problem: "type[Problem]", given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that suit a problem where the user gives none.
+def from_record(record: Mapping[str, Any]) -> RunConfig:
+    """Return the config that the content of config.json describes.
+
+    Raises OptionError if problem or rule is missing or cannot be found.
+    """
+    objects = {}
+    for kind in KINDS:
+        options = record.get(kind)
+        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+            raise OptionError(object, kind, "", f"the record names no {kind}")
+        given = {name: value for name, value in options.items() if name != "name"}
+        cls = find(kind, options["name"])
+        known = option_hints(cls)
+        for name in given:
+            if name not in known:
+                reason = f"the {kind} has no such option now; {suggest(name, known)}"
+                raise OptionError(cls, name, given[name], reason)
+        objects[kind] = cls(**given)
+    settings = {key: value for key, value in record.items() if key in option_hints(Settings)}
+    return RunConfig(objects["problem"], objects["rule"], Settings(**settings))
+
+
+def suited(problem: "type[Problem]", given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that suit a problem, for those that are not given.
 
     A time budget alone is the whole budget: then there is no default number of steps.
     """
@@ -96,26 +162,21 @@ def suited(problem: "type[Problem]", given: dict[str, Any]) -> dict[str, Any]:
     return defaults
 
 
-def from_record(record: dict[str, Any]) -> RunConfig:
-    """Return the config that config.json holds."""
-    objects = {}
-    for kind in ("problem", "rule"):
-        options = dict(record[kind])
-        objects[kind] = find(kind, options.pop("name"))(**options)
-    settings = {k: v for k, v in record.items() if k in setting_names()}
-    return RunConfig(objects["problem"], objects["rule"], Settings(**settings))
+def network_names(problem: "Problem | type[Problem]") -> list[str]:
+    """Return the names of the networks that a problem offers, the default first."""
+    prefix = "network_"
+    return ["default"] + [n.removeprefix(prefix) for n in dir(problem) if n.startswith(prefix)]
 
 
-def setting_names() -> list[str]:
-    """Name all settings."""
-    return [field.name for field in dataclasses.fields(Settings)]
+def _words(options: Options, prefix: str, suited: Mapping[str, Any]) -> list[str]:
+    """Return key=value for each option that differs from its default."""
+    words = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value != suited.get(field.name, field.default):
+            words.append(f"{prefix}{field.name}={value_text(value)}")
+    return words
 
 
 def _named(kind: Kind, options: "Problem | UpdateRule") -> dict[str, Any]:
     return {"name": name_of(kind, type(options)), **options.as_dict()}
-
-
-def network_names(problem: "Problem | type[Problem]") -> list[str]:
-    """Name the networks that a problem offers, the default first."""
-    prefix = "network_"
-    return ["default"] + [n.removeprefix(prefix) for n in dir(problem) if n.startswith(prefix)]
