@@ -9,6 +9,7 @@ from physopt.options import OptionError, suggest
 
 ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",
+    "versions": "pool runs of one method that were made with different versions of libraries",
     "tuning": "compare rules whose options were tuned with unequal numbers of trials",
 }
 TUNING_SEEDS = 1_000_000
@@ -25,8 +26,9 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     tuning, and of runs with the same settings and seed all but the newest. Timings of different
     kinds of devices are never pooled: with "devices" allowed, each kind makes a method of its own.
 
-    Raises OptionError where kinds of devices are mixed, or where the rules of one problem were
-    tuned with unequal numbers of trials, unless `allow` holds "devices" or "tuning".
+    Raises OptionError if kinds of devices are mixed, if runs of one method were made with different
+    versions of jax, jaxlib, flax or optax, or if the rules of one problem were tuned with unequal
+    numbers of trials, unless `allow` holds "devices", "versions" or "tuning".
     """
     for word in allow:
         if word not in ALLOWANCES:
@@ -35,6 +37,7 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     frame = _apart(frame, "devices" in allow, notes)
     kept = _newest(frame[~frame["status"].isin([*UNFINISHED, "skipped"])].copy(), notes)
     kept = _reporting(kept, notes)
+    _check_versions(kept, "versions" in allow, notes)
     _check_tuning(kept, "tuning" in allow, notes)
     notes += [*_budget_notes(kept), *_missing_notes(kept, refused(frame))]
     kept.attrs["notes"] = list(dict.fromkeys(notes))
@@ -102,6 +105,22 @@ def _reporting(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     count = frame.loc[trial, "folder"].nunique()
     notes.append(f"Left out as trials of tuning (seeds from {TUNING_SEEDS} on): {count}.")
     return frame[~trial]
+
+
+def _check_versions(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
+    """Refuse to pool runs of one method that different versions of libraries made."""
+    runs = runs_of(frame)
+    runs = runs[runs["versions"] != UNKNOWN]
+    counts = runs.groupby(["method", "case"], sort=False)["versions"].nunique()
+    mixed = list(counts[counts > 1].index)
+    if not mixed:
+        return
+    versions = runs.set_index(["method", "case"]).loc[mixed, "versions"].unique()
+    reason = f"runs of {_listed(mixed)} were made with different versions ({'; '.join(versions)})"
+    if not allowed:
+        choice = "choose those of one, or give allow=versions to pool them"
+        raise OptionError(object, "allow", "", f"{reason}; {choice}")
+    notes.append(f"Different versions are pooled: {reason}.")
 
 
 def _check_tuning(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:

@@ -10,6 +10,8 @@ run is lost. Columns, beside those of curve.jsonl:
     seed batch_size train_size heldout_size log_every network dtype start    settings
     budget_steps, budget_seconds                                        steps= and seconds=
     device               kind of device, with the number of them where it is not one
+    versions             of jax, jaxlib, flax and optax, "unknown" where the records lack one
+    source_version       short hash of the code that ran, "" where it is not recorded
     status, reason       as in status.json; "damaged" where the records cannot be read
     target_metric, target_value        what the problem counts as solved
     tuning_trials        trials spent on tuning the options, 0 for none
@@ -25,6 +27,7 @@ from typing import Any
 import pandas as pd
 
 from physopt.options import OptionError
+from physopt.records.environment import LIBRARIES
 from physopt.records.folder import RunFolder
 from physopt.records.status import FINISHED
 
@@ -35,7 +38,7 @@ STATUSES = (
 """Statuses that physopt writes; another one makes a record damaged."""
 
 UNKNOWN = "unknown"
-"""The device of a run whose records do not say it."""
+"""The device or the versions of a run whose records do not hold them."""
 
 RECORD_FILES = ("config.json", "curve.jsonl", "status.json")
 _SETTINGS = (
@@ -107,9 +110,16 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     run["tuning_trials"] = _number(config.get("tuning_trials")) or 0.0
     rows = sorted((_numbers(row) for row in raw if _number(row.get("step")) is not None),
                   key=lambda row: row["step"] or 0.0)  # fmt: skip
+    run["versions"] = _versions(environment)
+    run["source_version"] = str(environment.get("source") or "")
     run["status"], run["reason"] = _status(config, status, rows)
     run["finished"] = str(status.get("time") or "")
     return run, rows
+
+
+def _versions(environment: dict[str, Any]) -> str:
+    versions = [f"{name} {environment.get(name)}" for name in LIBRARIES]
+    return ", ".join(versions) if all(map(environment.get, LIBRARIES)) else UNKNOWN
 
 
 def short_name(name: str) -> str:

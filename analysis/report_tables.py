@@ -104,6 +104,7 @@ def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
             "compilation": _seconds(row["t_compile"]),
             "error": amount(row["final_error"]).replace("never", "–"),
             "device": row["device"],
+            "source": row["source_version"] or "–",
             "finished": row["finished"][:16].replace("T", " "),
             "run": row["run_id"],
         }

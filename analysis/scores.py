@@ -9,7 +9,7 @@ from physopt.analysis.fairness import FAILED, comparable
 from physopt.analysis.load import runs_of
 from physopt.analysis.statistics import mean_interval, median_interval, quantile, rank
 from physopt.analysis.targets import hitting_times, metric_column, values_of
-from physopt.records.folder import chosen_by
+from physopt.records.selection import chosen_by
 
 PENALTY = 2.0
 """A run that misses a target counts as this many times the largest budget spent on the problem."""

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from physopt.machine.mesh import spread
 from physopt.numerics.gram import jacobian, layerwise_gram
+from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import damped_solve
 from physopt.numerics.steps import shortened
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
@@ -156,7 +157,7 @@ def build(
     `network` is "default" or the NAME of a method `network_NAME` of the problem.
     """
     make = problem.network if network == "default" else getattr(problem, f"network_{network}")
-    graphdef, params, rest = nnx.split(make(nnx.Rngs(seed)), nnx.Param, ...)
+    graphdef, params, rest = nnx.split(make(nnx.Rngs(key_of(seed))), nnx.Param, ...)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Objective(problem, graphdef, rest, count, mesh), params
 

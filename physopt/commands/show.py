@@ -21,7 +21,8 @@ from physopt.problem import (
     Linearizes,
     Problem,
 )
-from physopt.records.folder import RunFolder, chosen_by, find_runs
+from physopt.records.folder import SOURCE, RunFolder, find_runs
+from physopt.records.selection import chosen_by
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
@@ -58,6 +59,7 @@ def show_run(path: Path) -> int:
     out.print(f"status  {status.get('status')}{escape(reason)}")
     if status.get("method"):
         out.print(f"method  {escape(status['method'])}")
+    out.print(f"source  {escape(_source(folder))}")
     out.print(f"folder  {escape(str(folder.path))}")
     for figure in ("training.png", "figure.png"):
         if (folder.path / figure).exists():
@@ -66,6 +68,15 @@ def show_run(path: Path) -> int:
         out.print(f"profile {escape(str(profile))}")
     out.print(f"next    {escape(_next(folder, status, curve))}")
     return STATUSES[str(status.get("status", "error"))].exit_code
+
+
+def _source(folder: RunFolder) -> str:
+    """Return the version of the code that ran: one hash, and one for each of the user's files."""
+    environment = folder.read("env.json")
+    files = {k: v for k, v in environment.get("sources", {}).items() if k != "physopt"}
+    listed = ", ".join(f"{file} {version}" for file, version in files.items())
+    copies = f" ({listed}; copies in {SOURCE}/)" if files else ""
+    return f"{environment.get('source', 'not recorded')}{copies}"
 
 
 def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -122,8 +133,8 @@ def show_status(root: Path | str) -> int:
     table = Table(box=None, pad_edge=False)
     for name in ("problem", "rule", "seed", "run"):
         table.add_column(name, overflow="fold")
-    for name in ("status", "step", "time", "test_loss"):
-        table.add_column(name, justify="right" if name != "status" else "left")
+    for name in ("status", "step", "time", "test_loss", "source"):
+        table.add_column(name, justify="right" if name in ("step", "time", "test_loss") else "left")
     table.add_column("reason", overflow="ellipsis", no_wrap=True)
     for folder in folders:
         table.add_row(*(escape(text) for text in _status_row(folder)))
@@ -147,6 +158,7 @@ def _status_row(folder: RunFolder) -> list[str]:
         str(last.get("step", "-")),
         "-" if seconds is None else seconds_text(seconds),
         "-" if loss is None else f"{loss:.4g}",
+        str(folder.read("env.json").get("source", "-")),
         str(status.get("reason", "")),
     ]
 

@@ -5,16 +5,15 @@ that an installed package declares, or a reference to a class: `module:Class` or
 """
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
+from physopt.config.plugins import import_file, is_plugin
 from physopt.optimizers import RULES
 from physopt.options import OptionError, suggest
 from physopt.problems import PROBLEMS
@@ -47,12 +46,17 @@ def find(kind: Kind, name: str) -> type[Any]:
         module = _module(module_name)
     except ImportError as error:
         raise OptionError(object, kind, name, f"cannot import {module_name}: {error}") from error
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
+    cls = getattr(module, class_name, None)
+    if not inspect.isclass(cls):
         classes = [n for n, c in vars(module).items() if inspect.isclass(c)]
         reason = f"{module_name} has no class {class_name}; {suggest(class_name, classes)}"
+        if module_name == "__main__":
+            reason = (
+                f"{class_name} was defined in a notebook or an interactive session, and not in "
+                f"this one; define it first, or save it in a file: file.py:{class_name}"
+            )
         raise OptionError(object, kind, name, reason)
-    return found
+    return cls
 
 
 def name_of(kind: Kind, cls: type) -> str:
@@ -61,32 +65,13 @@ def name_of(kind: Kind, cls: type) -> str:
     for name, known in names(kind).items():
         if known == reference:
             return name
-    source = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if source and cls.__module__.startswith(_FILE_MODULE):
-        return f"{source}:{cls.__qualname__}"
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    # The class of a script is found again in its file, as a plug-in.
+    script = cls.__module__ == "__main__" and str(file).endswith(".py")
+    if script or is_plugin(cls.__module__):
+        return f"{file}:{cls.__qualname__}"
     return reference
 
 
-_FILE_MODULE = "physopt_file_"
-
-
-def _module(name: str):
-    if not name.endswith(".py"):
-        return importlib.import_module(name)
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise ImportError(f"no file {name}")
-    # Two files of one name in different folders are different modules.
-    unique = _FILE_MODULE + hashlib.sha256(str(path).encode()).hexdigest()[:12]
-    if unique not in sys.modules:
-        spec = importlib.util.spec_from_file_location(unique, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[unique] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[unique]
-            raise
-    return sys.modules[unique]
+def _module(name: str) -> ModuleType:
+    return import_file(name) if name.endswith(".py") else importlib.import_module(name)

@@ -5,16 +5,19 @@ Nothing heavy is imported here, because the command line's help reads this file.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from physopt.options import NonNegativeInt, Options, PositiveFloat, PositiveInt
+from physopt.options import Bounds, NonNegativeInt, Options, PositiveFloat, PositiveInt
+
+Seed = Annotated[int, Bounds(0, 2**32 - 1)]
+"""A key holds 32 bits of its seed: 2^32 would give the stream of 0."""
 
 
 @dataclass(frozen=True)
 class Settings(Options):
     """Settings of a run. One that is not given takes the value that suits the problem."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the initial parameters and of the training batches. Runs of different rules with one
     seed start from the same parameters and see the same batches."""
 

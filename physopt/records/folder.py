@@ -23,18 +23,11 @@ import filelock
 
 from physopt.options import OptionError
 
-OWN_FOLDERS = ("checkpoints", "profile")
+SOURCE = "source"
+"""Folder inside a run's, with copies of the plug-in files that it ran."""
+
+OWN_FOLDERS = ("checkpoints", "profile", SOURCE)
 """Folders inside a run's, which hold no runs."""
-
-
-def chosen_by(metric: str | None) -> str:
-    """Return the column of a curve whose lowest value marks a run's best parameters.
-
-    metric: that of the problem's own target. What is reported is what is chosen by, on the
-    validation set: a squared loss, which a few failures rule, may prefer other parameters. The loss
-    where a problem names no target.
-    """
-    return f"validation_{metric or 'loss'}"
 
 
 class Locked(OptionError):

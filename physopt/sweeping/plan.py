@@ -25,8 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import flat_keys, load_toml, option_hints, value_text
+from physopt.config.parse import flat_keys, load_toml, option_hints
 from physopt.config.registry import Kind, find, names
+from physopt.config.text import value_text
 from physopt.options import OptionError, suggest
 
 KINDS: tuple[Kind, Kind] = ("problem", "rule")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from physopt.machine.mesh import divided, spread
+from physopt.numerics.keys import key_of
 from physopt.problem import Batch, Problem
 
 _INITIAL, _TRAINING_SET, _HELD_OUT = (2**31 + k for k in (1, 2, 3))
@@ -108,7 +109,7 @@ def training_source(
     mesh: Mesh | None = None,
 ) -> Source:
     """Make the stream of training batches of a seed."""
-    key = jax.random.key(seed)
+    key = key_of(seed)
     if train_size is None:
         return FreshSamples(key, problem, batch_size, mesh)
     keys = jax.random.split(jax.random.fold_in(key, _TRAINING_SET), train_size)
@@ -126,7 +127,7 @@ def held_out_samples(problem: Problem, size: int) -> Batch:
     They are joined into one batch, the same for every seed and rule; a smaller set is the beginning
     of a larger one.
     """
-    key = jax.random.fold_in(jax.random.key(0), _HELD_OUT)
+    key = jax.random.fold_in(key_of(0), _HELD_OUT)
 
     def keys(split: int) -> jax.Array:
         of_split = partial(jax.random.fold_in, jax.random.fold_in(key, split))

@@ -4,6 +4,7 @@ A live line on a terminal, plain lines elsewhere (a log file, a batch system), n
 unless asked for.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ class Display:
     def note(self, text: str) -> None:
         """Take a remark: what is being done now."""
 
+    def remark(self, text: str) -> None:
+        """Take a remark on what is not computed, or not as before; it goes to Python's log."""
+        logging.getLogger("physopt").warning(text)
+
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Take the state of the clock, about twice a second."""
 
@@ -44,6 +49,8 @@ class PlainLines(Display):
     def note(self, text: str) -> None:
         """Print the remark."""
         print(text, flush=True)
+
+    remark = note
 
     def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
         """Print the row, unless the last one was just printed."""
@@ -65,6 +72,8 @@ class LiveLine(Display):
     def note(self, text: str) -> None:
         """Print the remark above the line."""
         self._console.print(text, highlight=False, markup=False)
+
+    remark = note
 
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Rewrite the line."""

@@ -1,37 +1,46 @@
-"""Identity: the run_id, which names a run by everything that decides its numbers."""
+"""Identity: the run_id, which names a run by everything that can change its numbers, and only that.
+
+Part of it are
+
+    the options of problem and rule, and the settings except UNRECORDED
+    the meaning of the source that trains, evaluates and differentiates (physopt.training.source)
+    the best parameters that `start` names
+    the settings of JAX that change numbers, kind and number of devices
+
+Not part of it are comments and formatting, what only draws or prints, the folder of a plug-in, and
+the versions of libraries: a finished run that was made with other versions is not repeated, but
+`unchanged` says so.
+"""
 
 import hashlib
 import json
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from physopt.config import RunConfig
+from physopt.config import RunConfig, plugins
 from physopt.config.registry import name_of
 from physopt.config.settings import UNRECORDED
+from physopt.options import OptionError
+from physopt.records.environment import LIBRARIES, differences, jax_settings
 from physopt.training import warm_start
-
-_CORE_PACKAGES = ("numerics", "networks")
-_CORE_MODULES = (
-    *("problem", "rule", "objective", "machine/devices", "machine/mesh"),
-    *("training/data", "training/loop", "training/setup", "training/per_sample"),
-    "training/warm_start",
-)
+from physopt.training.source import Source, core, source_of
 
 
 def run_id(config: RunConfig, device_kind: str) -> str:
-    """Return the first 12 hex digits of a hash over all that decides a run's numbers.
+    """Return the first 12 hex digits of a hash of the run's identity.
 
-    Raises OptionError where `start` names no run with a checkpoint.
+    Raises OptionError if `start` names no run with a checkpoint.
     """
     record = {k: v for k, v in config.record().items() if k not in UNRECORDED}
     if config.settings.start is not None:  # what it holds counts, not where it lies
         record["start"] = warm_start.identity(config.settings.start)
-    for kind in ("problem", "rule"):  # a plug-in's folder is not part of what it computes
+    for kind in ("problem", "rule"):
         record[kind]["name"] = Path(record[kind]["name"]).name
-    source = fingerprint(type(config.problem), type(config.rule))
     device_count = record.pop("devices")
-    canonical = json.dumps([record, source, device_kind, device_count], sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    source = source_of_run(config).digest()
+    content = [record, source, jax_settings(), device_kind, device_count]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def folder(config: RunConfig, device_kind: str) -> Path:
@@ -43,42 +52,46 @@ def folder(config: RunConfig, device_kind: str) -> Path:
     return Path(config.settings.out, *names, run_id(config, device_kind))
 
 
-def source_files(cls: type) -> list[Path]:
-    """Return the source files that a class is made of.
+def source_of_run(config: RunConfig) -> Source:
+    """Return the source of a run: physopt's own part, the problem's and the rule's."""
+    return core() + source_of(type(config.problem)) + source_of(type(config.rule))
 
-    Those of its bases, of the problem or optimizer modules that these use, and of the whole folder
-    where that is a package of its own (problems/ldft/).
+
+def fingerprint(*classes: type) -> str | None:
+    """Return a hash of the source that classes and training depend on, None if part is unknown."""
+    source = sum(map(source_of, classes), start=core())
+    return None if source.missing else source.digest()
+
+
+def refuse_during_import(config: RunConfig) -> None:
+    """Raise OptionError if the file of problem or rule is being imported and starts this run.
+
+    Such a file runs whatever it holds whenever a run of it is resumed.
     """
-    modules = {base.__module__ for base in cls.__mro__}
-    for name in tuple(modules):
-        used = vars(sys.modules[name]).values()
-        modules |= {str(getattr(value, "__module__", "")) for value in used}
-    bases = {base.__module__ for base in cls.__mro__}
-    files = set()
-    for name in modules:
-        source = getattr(sys.modules.get(name), "__file__", None)
-        ours = name.startswith(("physopt.problems.", "physopt.optimizers."))
-        if source is None or not (ours or name in bases):
-            continue
-        path = Path(source).resolve()
-        files.update(path.parent.glob("*.py") if name.count(".") > 2 else [path])
-    return sorted(files)
+    for cls in (type(config.problem), type(config.rule)):
+        if file := plugins.file_in_import(cls.__module__):
+            reason = 'starts a run while it is imported; put that under if __name__ == "__main__":'
+            raise OptionError(object, "file", file, reason)
 
 
-def fingerprint(*classes: type) -> str:
-    """Return a hash of the source that a run depends on: its classes and the core of physopt.
+def unchanged(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Return a line on a finished run: what is as it was, and what is not.
 
-    What only shows or starts runs (command line, display) is left out.
+    recorded, current: the contents of env.json, as it is and as a run would write it now.
     """
-    core = Path(__file__).resolve().parent.parent
-    files = {path for package in _CORE_PACKAGES for path in (core / package).glob("*.py")}
-    files |= {core / f"{name}.py" for name in _CORE_MODULES}
-    for cls in classes:
-        files.update(path for path in source_files(cls) if path.parent != core)
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+    changed = differences(recorded, current)
+    files = [file for file in current["sources"] if f"source of {file}" not in changed]
+    same = [f"{k} {current[k]}" for k in LIBRARIES if k in recorded and k not in changed]
+    sources = [f"source of {', '.join(files)}"] if files and "sources" in recorded else []
+    line = f"Unchanged: {', '.join(['settings', *sources, *same])}. "
+    if changed:
+        line += f"Made with {changes_text(changed)}. "
+    return line + "With force it runs again."
+
+
+def changes_text(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what `differences` found, in words: jax 0.10.2 (now 0.11.0)."""
+    return ", ".join(f"{name} {old} (now {new})" for name, (old, new) in changed.items())
 
 
 def _short(name: str) -> str:

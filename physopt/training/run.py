@@ -25,7 +25,8 @@ from physopt.options import OptionError
 from physopt.problem import Designs, Draws, Problem, Tree
 from physopt.records import RunFolder
 from physopt.records.checkpoints import Checkpoints
-from physopt.records.environment import environment
+from physopt.records.environment import differences, environment
+from physopt.records.folder import SOURCE
 from physopt.records.status import FINISHED
 from physopt.rule import Parameters, UpdateRule
 from physopt.training import identity, warm_start
@@ -33,6 +34,7 @@ from physopt.training.display import Display
 from physopt.training.interrupt import Interrupt
 from physopt.training.session import Outcome, Session
 from physopt.training.setup import Setup, prepare
+from physopt.training.source import SHORT, Source
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,18 @@ def begin(config: RunConfig, display: Display | None = None) -> Run:
     Raises OptionError for settings that this machine cannot serve; whatever goes wrong later is
     recorded in the folder and raised.
     """
+    identity.refuse_during_import(config)
     settings = config.settings
     chosen = devices.select(settings.device, settings.devices)
     mesh_of(chosen, settings.batch_size)  # refuses before a folder is made
     folder = RunFolder(identity.folder(config, chosen[0].device_kind))
     if settings.start is not None:
         warm_start.network_of(settings.start, config.problem, settings.network)
-    _execute(config, folder, chosen, display or Display(), fresh=config.settings.force)
+    display = display or Display()
+    missing = identity.source_of_run(config).missing
+    for reason in missing:
+        display.remark(f"The run is made anew, whatever is recorded: {reason}")
+    _execute(config, folder, chosen, display, fresh=settings.force or bool(missing))
     return Run(folder.path, config)
 
 
@@ -134,11 +141,22 @@ def _execute(
     with folder.held():
         if fresh:
             folder.clear()
+        recorded = folder.read("env.json")
+        source = identity.source_of_run(config)
+        current = _environment(config, chosen[0], source)
         if folder.status().get("status") in FINISHED and not extended:
-            display.note(f"This run is finished already: {folder.path}")
+            display.remark(f"This run is finished already: {folder.path}")
+            display.remark(identity.unchanged(recorded, current))
             if config.settings.profile:
-                display.note("profile=true traces a run while it trains: add force=true")
+                display.remark("profile=true traces a run while it trains: add force=true")
             return
+        if changed := differences(recorded, current):
+            display.remark(f"The run is continued with {identity.changes_text(changed)}")
+            before = {name: old for name, (old, _) in changed.items()}
+            current["earlier"] = [*recorded.get("earlier", ()), before]
+        if edited := source.edited():
+            names = ", ".join(edited)
+            display.remark(f"Edited after the import, and run as imported: {names}")
         with (
             devices.computing(chosen[0], config.settings.dtype),
             keeping_programs(),
@@ -146,7 +164,9 @@ def _execute(
         ):
             # What counts as solved is the problem's to say; those who read records need it too.
             folder.write("config.json", {**config.record(), "target": config.problem.target})
-            folder.write("env.json", _environment(config, chosen[0]))
+            folder.write("env.json", current)
+            for file, text in source.copies().items():
+                folder.write_text(f"{SOURCE}/{file}", text)
             folder.write_status("running", "")
             try:
                 outcome = Session(config, folder, chosen, display, interrupt).run()
@@ -166,10 +186,15 @@ def _failure(error: BaseException) -> Outcome:
     return Outcome("oom" if exhausted else "error", text)
 
 
-def _environment(config: RunConfig, device: devices.Device) -> dict[str, Any]:
+def _environment(config: RunConfig, device: devices.Device, source: Source) -> dict[str, Any]:
     settings = config.settings
     return environment(
-        device, device_count=settings.devices, dtype=settings.dtype, seed=settings.seed
+        device,
+        device_count=settings.devices,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        source=source.digest()[:SHORT],
+        sources=source.versions(),
     )
 
 
@@ -231,4 +256,10 @@ def load(folder: Path | str) -> Run:
     record = RunFolder(folder).read("config.json")
     if not record:
         raise OptionError(object, "folder", folder, "holds no run (no readable config.json)")
-    return Run(Path(folder), from_record(record))
+    try:
+        return Run(Path(folder), from_record(record))
+    except OptionError as error:
+        if not (copies := Path(folder, SOURCE)).is_dir():
+            raise
+        reason = f"{error.reason} (the source that ran is kept in {copies})"
+        raise OptionError(error.owner, error.name, error.value, reason) from error

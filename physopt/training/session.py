@@ -21,7 +21,8 @@ from physopt.options import OptionError
 from physopt.problem import Batch, Draws, HasBaselines
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
-from physopt.records.folder import RunFolder, chosen_by
+from physopt.records.folder import RunFolder
+from physopt.records.selection import chosen_by
 from physopt.records.status import FINISHED
 from physopt.rule import COUNTS, Parameters
 from physopt.training.data import held_out_sets
@@ -252,13 +253,15 @@ class Session:
             return
         # They depend on problem and test set alone: one computation serves all runs in a folder.
         kept = RunFolder(self.folder.path.parent.parent / "baselines")
-        content = [problem.as_dict(), settings.heldout_size, fingerprint(type(problem))]
+        source = fingerprint(type(problem))
+        content = [problem.as_dict(), settings.heldout_size, source]
         name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
-        found = kept.read(name)
+        found = kept.read(name) if source else {}  # of an unknown source they may be others
         if not found:
             self.display.note("computing the baselines of the test set")
             found = problem.baselines(self._test_samples())
-            kept.write(name, found)
+            if source:
+                kept.write(name, found)
         self.folder.write("baselines.json", found)
 
     def _test_samples(self, count: int | None = None) -> Batch:

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from physopt.config import RunConfig
 from physopt.machine import devices
+from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
 from physopt.problem import Batch, Tree
 from physopt.records import RunFolder
@@ -51,7 +52,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     Raises Refused where the rule refuses, before any physics is compiled.
     """
     settings, problem, rule = config.settings, config.problem, config.rule
-    key = jax.random.key(settings.seed)
+    key = key_of(settings.seed)
     if settings.network == "none":
         return _prepare_unknowns(config, key, mesh)
     objective, params = build(problem, settings.network, settings.seed, mesh)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from physopt.numerics.keys import key_of
+
 BANKS = (10, 100, 1000)
 
 
@@ -20,7 +22,7 @@ def bank_baselines(
     wanted isotherm [batch, points] the nearest of the first K. `matrix` draws one for a key. The
     keys have a seed of their own, so that the bank holds none of the held-out matrices.
     """
-    keys = jax.random.split(jax.random.key(2**31), max(BANKS))
+    keys = jax.random.split(key_of(2**31), max(BANKS))
     draw, solve = jax.jit(jax.vmap(matrix)), jax.jit(isotherm)
     sites = math.prod(jax.eval_shape(matrix, keys[0]).shape)
     block = min(100, max(1, 2_000_000 // (wanted.shape[1] * sites)))

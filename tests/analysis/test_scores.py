@@ -206,6 +206,33 @@ def test_mixed_devices_are_refused_unless_allowed_and_never_pooled(tmp_path):
         analysis.final_errors(frame, allow=["device"])
 
 
+def test_versions_are_pooled_only_if_allowed(tmp_path):
+    def write(rule, seed, jax):
+        folder = write_run(tmp_path, "a", rule, seed, [1.0, 0.1])
+        versions = {"jax": jax, "jaxlib": "1", "flax": "2", "optax": "3"}
+        (folder / "env.json").write_text(json.dumps({"device_kind": "cpu", **versions}))
+
+    write("adam", 0, "0.10.2")
+    write("sgd", 0, "0.11.0")
+    write_run(tmp_path, "a", "adam", 2, [1.0, 0.1])  # records no versions
+    assert len(analysis.final_errors(load(tmp_path))) == 2  # two methods, nothing is pooled
+    write("adam", 1, "0.11.0")
+    frame = load(tmp_path)
+    assert set(frame["versions"]) == {
+        "jax 0.10.2, jaxlib 1, flax 2, optax 3",
+        "jax 0.11.0, jaxlib 1, flax 2, optax 3",
+        "unknown",
+    }
+    for score in (analysis.time_to_target, analysis.final_errors, analysis.paired_tests):
+        with pytest.raises(
+            OptionError, match=r"adam on a were made with different .*allow=versions"
+        ):
+            score(frame)
+    table = analysis.final_errors(frame, allow=["versions"])
+    assert table.set_index("method").loc["adam", "runs"] == 3
+    assert "jax 0.10.2" in " ".join(table.attrs["notes"])
+
+
 def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.1], tuning_trials=16)
     write_run(tmp_path, "a", "hig", 0, [1.0, 0.1])

@@ -1,0 +1,102 @@
+"""Meaning: what changes the hash of a source, and what does not."""
+
+import ast
+
+import pytest
+
+from physopt.training.source.meaning import Import, meaning
+
+SOURCE = '''
+"""A module."""
+import numpy as np
+
+RATE = 0.5  # per second
+
+
+class Pendulum(Base):
+    """A pendulum."""
+
+    gravity: float = 9.81
+    """In m/s^2."""
+
+    def simulate(self, x, batch):
+        """Swing."""
+        from helper import step
+        return f"{x:>{8}}" + step(x, np.pi, [1, 2], key="value")
+
+    def figure(self, x, y, batch):
+        """Draw."""
+        import matplotlib
+        return matplotlib.plot(x, color="red")
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# per second", "# each second"),
+        ('"""A pendulum."""', '"""A double pendulum."""'),
+        ('"""Swing."""', ""),
+        ('"""In m/s^2."""', ""),
+        ("[1, 2], key", "[\n            1,\n            2,\n        ],\n            key"),
+        ('"value"', "'value'"),
+        ("return f", "\n\n        return f"),
+        ("0.5", "5e-1"),
+        ('color="red"', 'color="blue"'),
+        ("import numpy as np\n", "import numpy as np\nif TYPE_CHECKING:\n    import helper\n"),
+        ("import numpy as np\n", 'import numpy as np\nif __name__ == "__main__":\n    run()\n'),
+    ],
+)
+def test_what_cannot_change_a_number_does_not_count(old, new):
+    assert old in SOURCE
+    assert meaning(SOURCE.replace(old, new)) == meaning(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.5", "0.6"),
+        ("9.81", "9.8"),
+        ("np.pi", "np.e"),
+        ("[1, 2]", "(1, 2)"),
+        ("[1, 2]", "[2, 1]"),
+        ("from helper", "from other"),
+        ('"value"', 'b"value"'),
+        ("1, 2", "1, 2.0"),
+        ("1, 2", "1, -2"),
+        ("{8}", "{9}"),
+        ("Pendulum(Base)", "Pendulum(Other)"),
+        ("RATE = 0.5", "RATE = 0.5\nRATE = 1"),
+        ("    def simulate", "    @jit\n    def simulate"),
+        ("figure(self, x, y, batch)", "figure(self, x)"),  # of merit, say
+    ],
+)
+def test_all_else_counts(old, new):
+    assert old in SOURCE
+    assert meaning(SOURCE.replace(old, new)).digest != meaning(SOURCE).digest
+
+
+def test_imports_are_found_at_every_depth():
+    text = """
+import a.b, c as d
+from e import f
+from .g import h
+from .. import i
+def function():
+    import j
+    if True:
+        from k.l import *
+    importlib.import_module("m.n")
+    import_module(variable)
+if TYPE_CHECKING:
+    import o
+"""
+    assert set(meaning(text).imports) == {
+        *(Import(0, "a.b", ""), Import(0, "c", ""), Import(0, "e", "f"), Import(1, "g", "h")),
+        *(Import(2, "", "i"), Import(0, "j", ""), Import(0, "k.l", "*"), Import(0, "m.n", "")),
+    }
+
+
+def test_the_hash_is_one_of_the_syntax_not_of_the_version_of_python():
+    assert meaning(ast.unparse(ast.parse(SOURCE))) == meaning(SOURCE)
+    assert meaning(SOURCE).digest.startswith("80afa4ae4504")  # so in 3.11, 3.12, 3.13
