@@ -1,4 +1,4 @@
-"""The command that maps what a device can train: feasibility."""
+"""The command feasibility: a map of what a device can train."""
 
 import dataclasses
 from textwrap import dedent
@@ -12,7 +12,7 @@ from physopt.feasibility.options import FeasibilityOptions
 _USAGE = "feasibility [problem=NAME] [rule=NAME] [sizes=A,B] [batches=C,D] [key=value ...]"
 
 _DESCRIPTION = dedent("""
-    Map which sizes of a problem and which batches a device's memory can train, by gradient mode.
+    Map which sizes of a problem and which batches fit into a device's memory, by gradient mode.
 
     python -m physopt feasibility
     python -m physopt feasibility problem=ldft3d sizes=10,20,30 batches=1,8,64 memory_limit=16GiB
@@ -20,16 +20,16 @@ _DESCRIPTION = dedent("""
     python -m physopt feasibility problem=quantum size_option=points sizes=14,28,56
     python -m physopt feasibility rule=hig mode_option=rule.method modes=layerwise,rows,krylov
 
-    Each cell's training program is compiled from shapes, which takes seconds, and the compiler says
-    what memory it needs; nothing is run. Then `confirm` cells nearest to the limit, inside and
-    outside, are run for one update each, in a process of its own that is killed when it holds more
-    than the limit. What counts is the program of the updates: evaluation, which takes held-out
-    samples 64 or a batch at a time, and Python itself are not in it.
+    Each cell's training program is compiled from shapes, which takes seconds; the compiler reports
+    the memory that it needs, and nothing is run. Then the `confirm` cells nearest to the limit,
+    inside and outside, are run for one update each, in a process of its own that is killed when it
+    holds more than the limit. The limit applies to the program of the updates: it excludes
+    evaluation, which takes at most 64 held-out samples or one batch at a time, and Python itself.
 
-    The map lies in out/problem/rule/feasibility_ID: feasibility.csv and feasibility.png. Cells that
-    are there are not compiled again, so that an interrupted map goes on, and sizes, batches and
-    modes can be added. Every setting of `run` and every option of problem and rule may be given
-    beside these:
+    The map lies in out/problem/rule/feasibility_ID: feasibility.csv and feasibility.png. Cells of
+    the table are not compiled again: an interrupted map resumes, and sizes, batches and modes can
+    be added. All settings of `run` and all options of problem and rule are accepted, and these
+    options:
 """).strip()
 
 
@@ -37,14 +37,10 @@ def _feasibility(words: list[str]) -> int:
     given = flat_arguments(words)
     names = [field.name for field in dataclasses.fields(FeasibilityOptions)]
     own = {name: given.pop(name) for name in names if name in given}
-    for name in ("sizes", "batches", "modes"):
-        if name in own and not own[name].startswith("["):
-            own[name] = f"[{own[name]}]"
     options = from_text(FeasibilityOptions, own)
 
-    from physopt.feasibility.confirm import confirm
+    from physopt.feasibility.map import TABLE, confirm, draw, survey
     from physopt.feasibility.request import read_request
-    from physopt.feasibility.survey import TABLE, draw, survey
     from physopt.feasibility.tables import show_map
 
     request = read_request(options, given)
@@ -52,7 +48,7 @@ def _feasibility(words: list[str]) -> int:
     picture = draw(request, table)
     show_map(table, request.limit)
     print(f"\nwrote  {request.folder.path / TABLE}")
-    print(f"wrote  {picture}" if picture else "no cell is known well enough to be drawn")
+    print(f"wrote  {picture}" if picture else "no cell has a prediction to be drawn")
     return 0
 
 

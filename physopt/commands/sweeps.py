@@ -2,7 +2,7 @@
 
 import dataclasses
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from physopt.commands import Command
 from physopt.config.help import help_text
@@ -13,7 +13,7 @@ from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
     from physopt.sweeping.plan import Request
-    from physopt.sweeping.tune import Study
+    from physopt.sweeping.studies import Study
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
@@ -24,31 +24,38 @@ _SWEEP_DESCRIPTION = dedent("""
     python -m physopt sweep problem=ldft2d rule=adam,sip rule.adam.learning_rate=1e-4,1e-3
     python -m physopt sweep runs/compare.toml seed=0 workers=4 timeout=3600
 
-    Each run is a process of its own. Runs that are finished are left alone, and a sweep that was
-    interrupted goes on when it is given again. In a TOML file lists make the grid, a table such as
-    [rule.adam] holds what concerns one rule (or [problem.ldft2d] one problem), and each [[grid]]
-    is a grid of its own. Every setting of `run` may be given; beside them:
+    Each run is a process of its own. Finished runs are left alone; the same command resumes a sweep
+    that was interrupted. In a TOML file lists make the grid, a table such as [rule.adam] holds the
+    options of one rule (or [problem.ldft2d] of one problem), and each [[grid]] is a grid of its
+    own. All settings of `run` are accepted, and these options:
 """).strip()
 
 
 def _sweep(words: list[str]) -> int:
     from physopt.sweeping.display import display_for_terminal, show_plan, show_sweep
     from physopt.sweeping.driver import survey, sweep
-    from physopt.sweeping.plan import planned_runs, read_request, take
+    from physopt.sweeping.plan import planned_runs
 
-    request = read_request(words)
-    own = [field.name for field in dataclasses.fields(SweepOptions)]
-    _refuse_unknown(request, own)
-    options = from_text(SweepOptions, take(request, own))
+    request, options = _read(SweepOptions, words)
     runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
         return 0
-    return show_sweep(sweep(runs, options, display_for_terminal()), runs[0].config.settings.out)
+    return show_sweep(sweep(runs, options, display_for_terminal()), runs[0].settings.out)
+
+
+def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
+    """Return the requested grid, and the options that are no part of it."""
+    from physopt.sweeping.plan import read_request, take
+
+    request = read_request(words)
+    own = [field.name for field in dataclasses.fields(cls)]
+    _refuse_unknown(request, own)
+    return request, from_text(cls, take(request, own))
 
 
 def _refuse_unknown(request: "Request", own: list[str]) -> None:
-    """Raise OptionError for a key that is neither a setting of a run nor one of `own`."""
+    """Raise OptionError for a key that is neither a setting of `run` nor one of `own`."""
     known = {*own, "problem", "rule", "grid", *(f.name for f in dataclasses.fields(Settings))}
     for layer in (request.top, *request.grids, request.typed):
         for key, values in layer.settings.items():
@@ -65,7 +72,7 @@ def _sweep_help(words: list[str]) -> str:
 _TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=value ...]"
 
 _TUNE_DESCRIPTION = dedent("""
-    Choose the options of rules on the validation set, with equal effort: the same number of trials
+    Select the options of rules on the validation set, with equal effort: the same number of trials
     (a rule's options as they are, then a scrambled Sobol sequence over the ranges that it declares,
     see `info RULE`) and the same budget for every rule of a problem. Options that are given are not
     tuned.
@@ -73,28 +80,24 @@ _TUNE_DESCRIPTION = dedent("""
     python -m physopt tune problem=ldft2d,poisson rule=adam,sip seconds=30 trials=17
     python -m physopt sweep runs/tuning/tuned.toml seed=0,1,2,3,4 seconds=300
 
-    The trials are runs in out=runs/tuning, apart from the results, with seeds from 1000000 on.
-    Beside them lie tuned.toml, trials.csv and a figure for each problem. As in a sweep, finished
-    trials are left alone. Where a rule's steps have units, one update of the problem scales their
-    range; plan=true makes these updates too, and prints the ranges.
+    The trials are runs in out=runs/tuning, apart from the results, with seeds from 1000000 on. The
+    folder also gets tuned.toml, trials.csv and a figure for each problem. As in a sweep, finished
+    trials are left alone. If the steps of a rule have units, one update on the problem measures
+    them and scales the range; plan=true makes these updates too, and prints the ranges.
 """).strip()
 
 
 def _tune(words: list[str]) -> int:
     from physopt.sweeping.display import display_for_terminal, show_plan
     from physopt.sweeping.driver import survey
-    from physopt.sweeping.plan import read_request, take
-    from physopt.sweeping.tune import studies
+    from physopt.sweeping.studies import studies
     from physopt.sweeping.tuning import tune
 
-    request = read_request(words)
-    own = [field.name for field in dataclasses.fields(TuneOptions)]
-    _refuse_unknown(request, own)
-    options = from_text(TuneOptions, take(request, own))
+    request, options = _read(TuneOptions, words)
     request.top.settings.setdefault("out", ["runs/tuning"])
-    found = studies(request)
+    tuned = studies(request)
     if options.plan:
-        planned, remarks = _foreseen(found, options)
+        planned, remarks = _planned(tuned, options)
         runs = [run for study in planned for _, runs in study.runs(options.trials) for run in runs]
         show_plan(*survey(runs, options))
         for study in planned:
@@ -103,31 +106,31 @@ def _tune(words: list[str]) -> int:
         for remark in remarks:
             print(remark)
         return 0
-    path = tune(found, options, display_for_terminal())
+    path = tune(tuned, options, display_for_terminal())
     print(path.read_text(encoding="utf-8"))
     print(f"wrote  {path}")
     print(f"next   python -m physopt sweep {path} seed=0,1,2")
     return 0
 
 
-def _foreseen(found: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
-    """Return studies with the ranges that they will have, and remarks on those not yet known."""
-    from physopt.sweeping.tuning import foreseen
+def _planned(tuned: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
+    """Return studies with the ranges that they will have, and remarks on unknown ranges."""
+    from physopt.sweeping.tuning import planned_studies
 
-    per = [
+    scaled = [
         f"{' '.join(study.names)}: the range of {option} will be divided by {column}"
-        for study in found
-        for option, column in study.per.items()
+        for study in tuned
+        for option, column in study.units.items()
     ]
-    if not per:
-        return found, []
+    if not scaled:
+        return tuned, []
     if options.executor:
-        return found, [f"{remark}, which the cluster measures" for remark in per]
+        return tuned, [f"{remark}, which the cluster measures" for remark in scaled]
     try:
         print("making the updates that scale the ranges", flush=True)
-        return foreseen(found, options), []
-    except OptionError as error:  # a plan may be made where it cannot be carried out
-        return found, [*(f"{remark}, which is not known here" for remark in per), f"{error}"]
+        return planned_studies(tuned, options), []
+    except OptionError as error:  # planning is possible where running is not
+        return tuned, [*(f"{remark}, which is not known here" for remark in scaled), f"{error}"]
 
 
 def _tune_help(words: list[str]) -> str:
@@ -136,4 +139,4 @@ def _tune_help(words: list[str]) -> str:
 
 
 SWEEP = Command(_SWEEP_USAGE, "make every run of a grid", _sweep, _sweep_help)
-TUNE = Command(_TUNE_USAGE, "choose the options of rules with equal effort", _tune, _tune_help)
+TUNE = Command(_TUNE_USAGE, "select the options of rules with equal effort", _tune, _tune_help)

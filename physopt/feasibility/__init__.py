@@ -1,7 +1,6 @@
 """Feasibility: which sizes and batches a device's memory can train, by gradient mode.
 
-options   what a user may say             request  the cells that are asked for
-cell      a program compiled or run once  process  the process that holds it, under limits
-survey    the table of predictions        confirm  cells on both sides of the limit, run
-tables    what is printed
+options  what a user may set            request  the requested cells and their device
+cell     a program compiled or run once process  the subprocess of cells, under limits
+map      the table of predictions and runs       tables   what is printed
 """

@@ -1,11 +1,11 @@
 """Cell: one training program, compiled from shapes alone or run once.
 
-This is the program of a process of its own, which may run out of memory without harm to the map:
+The module is the program of a subprocess, which may run out of memory without harm to the map:
 
     python -m physopt.feasibility.cell
 
-reads a JSON object from each line of standard input and answers with lines of JSON: {"ask":
-"device" | "compile" | "run", "words": what would be typed after `python -m physopt run`}.
+reads requests from standard input, one JSON object a line, and answers with lines of JSON:
+{"request": "device" | "compile" | "run", "record": the content of a run's config.json}.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import jax.numpy as jnp
 
-from physopt.config import RunConfig, from_words
+from physopt.config import RunConfig
+from physopt.config.run_config import from_record
 from physopt.machine import devices
 from physopt.machine.devices import memory_limit
 from physopt.machine.parent import begin_run
@@ -34,7 +35,7 @@ Answer = dict[str, Any]
 
 
 class Inputs(NamedTuple):
-    """The rule of a config, and the function that makes all arguments of its training program."""
+    """The rule of a config, and the arguments of its training program: how to make them, shapes."""
 
     rule: UpdateRule
     make: Callable[[], tuple[Any, ...]]
@@ -42,9 +43,9 @@ class Inputs(NamedTuple):
 
 
 def compiled_cell(config: RunConfig) -> tuple[jax.stages.Compiled, Inputs]:
-    """Compile the training program of a config from shapes; no array of it is ever made.
+    """Compile the training program of a config from shapes, without allocating its arrays.
 
-    Call inside `devices.computing`. Raises Refused where the rule refuses.
+    Call inside `devices.computing`. Raises Refused if the rule refuses the problem.
     """
     inputs = _inputs(config)
     objective, carry, source, key = inputs.shapes
@@ -52,9 +53,9 @@ def compiled_cell(config: RunConfig) -> tuple[jax.stages.Compiled, Inputs]:
 
 
 def predicted_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Return the device memory that a program needs while it runs, None where nobody says.
+    """Return the device memory in bytes that a program needs, None if the compiler reports none.
 
-    Arguments + results + temporaries - results that take the place of arguments.
+    Arguments + results + temporaries - results that alias arguments.
     """
     analysis = compiled.memory_analysis()
     if analysis is None:
@@ -106,23 +107,23 @@ def _compile(config: RunConfig) -> Iterator[Answer]:
 
 
 def _run(config: RunConfig) -> Iterator[Answer]:
-    """Make one update; say before it how much memory is in use that is not the program's."""
+    """Make one update; yield first the memory in use that does not belong to the program."""
     with _computing(config) as device:
         compiled, inputs = compiled_cell(config)
-        # Compiled as one function, so that held-out samples, which nobody asks for, are not made.
+        # Compiled as one function, which drops the held-out samples: no result depends on them.
         arguments = jax.block_until_ready(jax.jit(inputs.make)())
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(arguments))
         give_back()
-        yield {"others": resident_bytes() - held}
+        yield {"baseline": resident_bytes() - held}
         pace = (jnp.float32(0), jnp.float32(0))
         update = partial(compiled, *arguments, pace, jnp.int32(1))
-        risen = resident_peak(lambda: jax.block_until_ready(update()))
-        measured = held + risen if device.platform == "cpu" else devices.peak_bytes([device])
+        increase = resident_peak(lambda: jax.block_until_ready(update()))
+        measured = held + increase if device.platform == "cpu" else devices.peak_bytes([device])
         known = measured is not None and math.isfinite(measured)
         yield {"measured": measured if known else None}
 
 
-_ASKED: dict[str, Callable[[RunConfig], Iterator[Answer]]] = {
+_REQUESTS: dict[str, Callable[[RunConfig], Iterator[Answer]]] = {
     "device": _device,
     "compile": _compile,
     "run": _run,
@@ -130,9 +131,9 @@ _ASKED: dict[str, Callable[[RunConfig], Iterator[Answer]]] = {
 
 
 def _answers(line: str) -> Iterator[Answer]:
-    request = json.loads(line)
+    message = json.loads(line)
     try:
-        yield from _ASKED[request["ask"]](from_words(request["words"]))
+        yield from _REQUESTS[message["request"]](from_record(message["record"]))
     except Refused as refused:
         yield {"refused": str(refused)}
     except OptionError as error:
@@ -142,8 +143,8 @@ def _answers(line: str) -> Iterator[Answer]:
 
 
 def _serve() -> NoReturn:
-    """Answer until nothing more is asked."""
-    # What a problem or a library prints must not stand between the answers.
+    """Answer requests until standard input is closed."""
+    # Output of problems and libraries goes to standard error, apart from the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
         for line in sys.stdin:

@@ -1,6 +1,6 @@
-"""Options of a map: which cells a map has, and how they are found.
+"""Options of a map: its cells and limits.
 
-Nothing heavy is imported here, because the command line's help reads this file.
+The command line's help reads this file: it imports nothing heavy.
 """
 
 import re
@@ -17,32 +17,32 @@ _UNITS = {"": 2**30, "B": 1} | {
 
 @dataclass(frozen=True)
 class FeasibilityOptions(Options):
-    """The cells of a map of feasible sizes and batches, and how they are found."""
+    """The cells of a map of feasible sizes and batches, and their limits."""
 
     sizes: tuple[PositiveInt, ...] = ()
-    """Sizes of the problem; none given: 1, 2 and 3 times its default."""
+    """Sizes of the problem; default: 1, 2 and 3 times the problem's own."""
 
     batches: tuple[PositiveInt, ...] = (1, 8, 64)
     """Samples per update."""
 
     modes: tuple[str, ...] = ()
-    """Ways to the gradient; none given: all that the problem has."""
+    """Gradient modes; default: all that the problem has."""
 
     size_option: str = "size"
     """Option that sets the size: one of the problem's, or rule.OPTION, or a setting of `run`."""
 
     mode_option: str = "gradient"
-    """Option that sets the mode, likewise; a problem without it has the one mode "-"."""
+    """Option that sets the mode, likewise; a problem without it has the single mode "-"."""
 
     memory_limit: str = "none"
-    """Memory that a training program may take: 16GiB, 500MB, 2e9B; a bare number is in GiB. none
-    takes 70 % of the device's, or of the machine's on a CPU."""
+    """Memory limit of a training program: 16GiB, 500MB, 2e9B; a number without unit is in GiB. none
+    is 70 % of the device's memory, or of the machine's on a CPU."""
 
     confirm: NonNegativeInt = 4
-    """Cells to run, those nearest to the limit on either side, each in a process of its own."""
+    """Cells to run, the nearest to the limit on either side, each in a process of its own."""
 
     timeout: PositiveFloat = 300.0
-    """Wall-clock seconds for one cell, to compile or to run."""
+    """Limit in wall-clock seconds for compiling or running one cell."""
 
     debug: bool = False
     """Show the traceback of an error."""
@@ -57,13 +57,13 @@ class FeasibilityOptions(Options):
             raise OptionError(type(self), "batches", "[]", "name at least one batch size")
 
     def limit_bytes(self) -> float | None:
-        """Return the memory limit in bytes, None where the device's is to be taken."""
+        """Return the memory limit in bytes, None for the device's own."""
         if self.memory_limit == "none":
             return None
-        found = re.fullmatch(r"([\d.]+(?:e\d+)?)\s*([kKMGT]?i?B?)", self.memory_limit.strip())
-        unit = None if found is None else _UNITS.get(found[2].replace("k", "K"))
+        match = re.fullmatch(r"([\d.]+(?:e\d+)?)\s*([kKMGT]?i?B?)", self.memory_limit.strip())
+        unit = None if match is None else _UNITS.get(match[2].replace("k", "K"))
         try:
-            value = 0.0 if found is None or unit is None else float(found[1]) * unit
+            value = 0.0 if match is None or unit is None else float(match[1]) * unit
         except ValueError:
             value = 0.0
         if not 0 < value < float("inf"):

@@ -1,4 +1,4 @@
-"""Request: the cells of a map, read from what a user gives and checked."""
+"""Request: the cells of a map, read from the user's options and checked, and their device."""
 
 import dataclasses
 import hashlib
@@ -23,12 +23,17 @@ ONE_MODE = "-"
 
 
 class Cell(NamedTuple):
-    """A cell of the map, and what would be typed after `run` to train in it."""
+    """A cell of the map, and a run whose training program it is."""
 
     size: int
     batch: int
     mode: str
-    words: tuple[str, ...]
+    config: RunConfig
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """Size, batch and mode."""
+        return self[:3]
 
     def __str__(self) -> str:
         mode = "" if self.mode == ONE_MODE else f", {self.mode}"
@@ -36,19 +41,19 @@ class Cell(NamedTuple):
 
 
 class Device(NamedTuple):
-    """What the map is for."""
+    """The device of the map."""
 
     platform: str
     kind: str
     memory_limit: float
-    """The bytes that are taken by default."""
+    """Bytes that a training program may take by default."""
     held: float | None
-    """The bytes that JAX's allocator may hold; None on a CPU."""
+    """Bytes that JAX's allocator may hold; None on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A map that is asked for."""
+    """A requested map."""
 
     base: RunConfig
     cells: tuple[Cell, ...]
@@ -57,7 +62,7 @@ class Request:
 
     @property
     def limit(self) -> float:
-        """The bytes that a training program may take."""
+        """Bytes that a training program may take."""
         return self.options.limit_bytes() or self.device.memory_limit
 
     @property
@@ -67,7 +72,7 @@ class Request:
 
     @property
     def folder(self) -> RunFolder:
-        """The folder of the table, by all that decides what a program needs."""
+        """The folder of the table, named by everything that decides a program's memory."""
         run = identity.folder(self.base, self.device.kind)
         compiler = [version("jax"), version("jaxlib"), os.environ.get("XLA_FLAGS", "")]
         digest = hashlib.sha256(json.dumps([run.name, *compiler]).encode()).hexdigest()
@@ -75,9 +80,9 @@ class Request:
 
 
 def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Request:
-    """Return the map that options ask for, with `given` as `run` takes it: {key: text}.
+    """Return the map that the options request, with `given` the keys of `run`: {key: text}.
 
-    Raises OptionError where a cell cannot be.
+    Raises OptionError for an invalid cell, before anything is compiled.
     """
     given = {"problem": "ldft2d", "rule": "adam", **given}
     _, problem, rule = split_names(dict(given))
@@ -100,17 +105,16 @@ def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Reque
     for mode, size, batch in itertools.product(modes, sizes, options.batches):
         own = [f"{size_key}={size}", f"batch_size={batch}"]
         own += [] if mode_key is None else [f"{mode_key}={mode}"]
-        from_words([*words, *own])  # what cannot be is better said before anything is compiled
-        cells.append(Cell(size, batch, mode, (*words, *own)))
-    return Request(base, tuple(cells), options, _device(words, options.timeout))
+        cells.append(Cell(size, batch, mode, from_words([*words, *own])))
+    return Request(base, tuple(cells), options, _device(base, options.timeout))
 
 
-def _device(words: tuple[str, ...], timeout: float) -> Device:
-    with CellProcess() as process:  # this one must not take an accelerator's memory
-        answered = process.ask("device", words, timeout)
+def _device(config: RunConfig, timeout: float) -> Device:
+    with CellProcess() as process:  # this process must not take an accelerator's memory
+        answered = process.ask("device", config, timeout)
     if answered.status != "ok":
         raise RuntimeError(f"JAX finds no device: {answered.reason}")
-    return Device(**answered.said)
+    return Device(**answered.answer)
 
 
 def _size_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str:
@@ -122,7 +126,7 @@ def _size_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str:
 
 
 def _mode_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str | None:
-    """Return the key of the option that sets the mode; None for a problem that has one mode."""
+    """Return the key of the option that sets the mode; None for a problem with a single mode."""
     key = _key(options.mode_option, hints)
     default = FeasibilityOptions.__dataclass_fields__["mode_option"].default
     if key is None and (options.mode_option != default or set(options.modes) - {ONE_MODE}):
@@ -133,7 +137,7 @@ def _mode_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str | No
 
 def _no_option(what: str, option: str, keys: Iterable[str]) -> OptionError:
     known = [key.removeprefix("problem.") for key in keys]
-    near = suggest(option, known) if known else "it has none that could"
+    near = suggest(option, known) if known else "it has none"
     reason = f"the problem has no such option; name the one that sets the {what}; {near}"
     return OptionError(FeasibilityOptions, f"{what}_option", option, reason)
 

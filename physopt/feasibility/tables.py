@@ -1,4 +1,4 @@
-"""Tables: what the command line prints of a map."""
+"""Tables of a map on the command line."""
 
 import math
 
@@ -6,14 +6,14 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from physopt.feasibility.confirm import EXHAUSTED, judged
+from physopt.feasibility.map import EXHAUSTED, judged
 from physopt.feasibility.request import ONE_MODE
 from physopt.records.units import bytes_text
 from physopt.training.display import console
 
 
 def show_map(table: pd.DataFrame, limit: float) -> None:
-    """Print the largest batch of each size and mode, the reasons of refusals, and the runs."""
+    """Print the largest batch of each size and mode, the reasons of missing predictions, runs."""
     out = console()
     device = table["device"].iloc[0]
     out.print(f"\nlargest batch within {bytes_text(limit)} on {escape(device)}")
@@ -28,25 +28,25 @@ def show_map(table: pd.DataFrame, limit: float) -> None:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Say how many predictions the runs bore out."""
+    """Return the number of predictions that the runs confirmed, as text."""
     decided = judged(table)
     text = f"predictions that held: {int(decided['right'].sum())} of {len(decided)}"
     if table["fits"].nunique() == 1:
         text += f" (all {'within' if table['fits'].iloc[0] else 'beyond'} the limit)"
-    open_cells = len(table) - len(decided)
-    return text + (f"; {open_cells} runs decided nothing" if open_cells else "")
+    undecided = len(table) - len(decided)
+    return text + (f"; {undecided} runs were inconclusive" if undecided else "")
 
 
 def _largest(table: pd.DataFrame) -> Table:
-    shown = Table(box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     modes = list(dict.fromkeys(table["mode"]))
-    shown.add_column("size", justify="right")
+    rows.add_column("size", justify="right")
     for mode in modes:
-        shown.add_column("batch" if mode == ONE_MODE else mode, justify="right")
+        rows.add_column("batch" if mode == ONE_MODE else mode, justify="right")
     for size, group in table.groupby("size"):
         texts = [_largest_of(group[group["mode"] == mode]) for mode in modes]
-        shown.add_row(str(size), *texts)
-    return shown
+        rows.add_row(str(size), *texts)
+    return rows
 
 
 def _largest_of(cells: pd.DataFrame) -> str:
@@ -54,21 +54,21 @@ def _largest_of(cells: pd.DataFrame) -> str:
     if fitting.empty:
         return "?" if cells["fits"].isna().all() else "none"
     best = fitting.loc[fitting["batch"].idxmax()]
-    least = ">= " if best["batch"] == cells["batch"].max() else ""  # none larger was asked for
-    return f"{least}{best['batch']} ({bytes_text(best['bytes'])})"
+    bound = ">= " if best["batch"] == cells["batch"].max() else ""  # no larger batch was requested
+    return f"{bound}{best['batch']} ({bytes_text(best['bytes'])})"
 
 
 def _runs(ran: pd.DataFrame) -> Table:
-    shown = Table(box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     for name in ("size", "batch", "mode", "predicted", "measured", "fits", "it"):
-        shown.add_column(name, justify="left" if name in ("mode", "it") else "right")
+        rows.add_column(name, justify="left" if name in ("mode", "it") else "right")
     for row in ran.to_dict("records"):
-        seen = row["measured_bytes"]
-        measured = "-" if math.isnan(seen) else bytes_text(seen)
+        measured_bytes = row["measured_bytes"]
+        measured = "-" if math.isnan(measured_bytes) else bytes_text(measured_bytes)
         if row["confirmed"] == EXHAUSTED and measured != "-":
             measured = f"> {measured}"  # it was stopped there
-        shown.add_row(
+        rows.add_row(
             str(row["size"]), str(row["batch"]), row["mode"], bytes_text(row["bytes"]), measured,
             "yes" if row["fits"] else "no", escape(row["confirmed"]),
         )  # fmt: skip
-    return shown
+    return rows

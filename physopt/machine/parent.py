@@ -1,7 +1,7 @@
-"""Orphan: a run that a sweep started ends with the process that watches over it.
+"""Parent: a process ends with the process that started it.
 
-Nobody would hold it to its time limit otherwise, and it would keep its lock for ever. So does the
-program by which Parsl reaches its workers.
+A run without its supervisor would have no time limit and would hold its lock indefinitely. Parsl's
+interchange is tied to the sweep in the same way: `python -m physopt.machine.parent PROGRAM ...`.
 """
 
 import contextlib
@@ -14,30 +14,30 @@ import time
 from pathlib import Path
 
 PARENT = "PHYSOPT_PARENT"
-"""Environment variable with the process id of the one that watches."""
+"""Environment variable with the process id of the supervisor."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def begin_run() -> None:
-    """Tie a run to the process that watches over it; do nothing where a person started the run."""
+    """Tie a run to its supervisor, if it has one."""
     if PARENT in os.environ:
         end_with_parent()
-        with contextlib.suppress(OSError):  # where memory runs out the kernel ends runs, not sweeps
+        with contextlib.suppress(OSError):  # out of memory, the kernel kills runs before the sweep
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def end_with_parent() -> None:
-    """End this process when its parent does, the one named by PHYSOPT_PARENT."""
+    """End this process with its parent, if PHYSOPT_PARENT names it."""
     named = os.environ.pop(PARENT, None)
     if named is None:
         return
     parent = int(named)
-    if sys.platform == "linux":  # the kernel sees to it, even while compiled code is running
+    if sys.platform == "linux":  # the kernel does it, even while compiled code is running
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # it ended before the request
         os._exit(1)
 
 
@@ -47,8 +47,6 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-if (
-    __name__ == "__main__"
-):  # python -m physopt.machine.parent PROGRAM ...: that program ends with its parent
+if __name__ == "__main__":
     end_with_parent()
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Resident memory of this process while something runs, as the operating system sees it."""
+"""Resident memory of this process, as the operating system measures it."""
 
 import contextlib
 import ctypes
@@ -13,13 +13,13 @@ _MAP_FROM = -3  # glibc's M_MMAP_THRESHOLD
 
 
 def resident_peak(function: Callable[[], object]) -> float:
-    """Return the bytes by which resident memory rose at most while a function ran.
+    """Return the largest increase of resident memory, in bytes, while a function runs.
 
-    NaN where the system keeps no such mark; Linux does.
+    NaN on systems that record no peak; Linux does.
     """
     give_back()
     try:
-        (_PROCESS / "clear_refs").write_text("5")  # sets the mark to what is resident now
+        (_PROCESS / "clear_refs").write_text("5")  # resets the peak to the current value
     except OSError:
         function()
         return math.nan
@@ -29,15 +29,14 @@ def resident_peak(function: Callable[[], object]) -> float:
 
 
 def resident_bytes() -> float:
-    """Return the memory of this process that is resident now."""
+    """Return the current resident memory of this process in bytes."""
     return float(psutil.Process().memory_info().rss)
 
 
 def give_back() -> None:
-    """Let the allocator return to the system what is free.
+    """Make the allocator return free memory to the system, now and after each large block.
 
-    Memory that it keeps would be used again without a rise: from now on large blocks are mapped,
-    and returned, one by one.
+    Memory that it kept could be reused without an increase of resident memory.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

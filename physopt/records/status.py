@@ -1,7 +1,6 @@
-"""Status: how a run can end, what follows from each end, and how a process's end is judged.
+"""Status: the ways in which a run can end, their consequences, and how the end is determined.
 
-STATUSES is the one table: whoever needs to know whether a run is finished, failed or worth another
-attempt, or which exit code stands for it, reads it here.
+STATUSES is the only table of them: whether a run is finished, failed or retried, and its exit code.
 """
 
 import re
@@ -12,19 +11,19 @@ from typing import Any, Literal, NamedTuple
 
 
 class Status(NamedTuple):
-    """What follows from one way to end."""
+    """One way in which a run can end."""
 
     meaning: str
     exit_code: int
-    """Of the command that made the run."""
+    """Exit code of the command that made the run."""
     finished: bool = False
-    """The run is not made again."""
+    """The run is not repeated."""
     result: bool = False
-    """Training reached the end of its budget or its target: the last losses count."""
+    """Training reached the end of its budget or its target: the last losses are results."""
     failed: bool = False
-    """The rule or the machine did not get there: scores count the run as a failure."""
+    """Scores count the run as a failure of the rule or the machine."""
     retried: bool = False
-    """A sweep starts the run again while it has retries left."""
+    """A sweep retries the run while it has retries left."""
 
 
 STATUSES: dict[str, Status] = {
@@ -43,15 +42,17 @@ FINISHED = tuple(name for name, status in STATUSES.items() if status.finished)
 FAILED = tuple(name for name, status in STATUSES.items() if status.failed)
 RESULTS = tuple(name for name, status in STATUSES.items() if status.result)
 RETRIED = tuple(name for name, status in STATUSES.items() if status.retried)
+SETTLED = (*FINISHED, "oom")
+"""Statuses with which a sweep leaves a run of an earlier sweep alone: more memory is unlikely."""
 
 LOCKED = "locked"
-"""Not an end: another process is working on the run."""
+"""Not a way to end: another process is working on the run."""
 
 LOCKED_EXIT_CODE = 75
-"""Exit code where another process is working on the run (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code if another process is working on the run (EX_TEMPFAIL of sysexits.h)."""
 
 _OWN = (*FINISHED, "oom", "error", "interrupted")
-"""Statuses that a run's own process records."""
+"""Statuses that the process of a run records itself."""
 
 _OUT_OF_MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|MemoryError|std::bad_alloc"
@@ -61,23 +62,23 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class End(NamedTuple):
-    """How a process ended, as the one that watched it saw it."""
+    """How a process ended, as its supervisor observed it."""
 
     exit_code: int
-    """As subprocess gives it: negative for a signal."""
+    """That of subprocess: negative for a signal."""
     stopped_by: Literal["timeout", "sweep"] | None
-    """Why it was told to end, None where it ended by itself."""
+    """Why the supervisor stopped it, None if it ended by itself."""
     errors: str
-    """The last of its standard error."""
+    """The last part of its standard error."""
     killed_for_memory: bool | None
-    """Whether the kernel killed a process for memory meanwhile; None where it does not say."""
+    """Whether the kernel killed a process for memory meanwhile; None if that is not known."""
 
 
 def verdict(end: End, own: Mapping[str, Any], limit: float | None) -> tuple[str, str]:
-    """Return status and reason of a run.
+    """Return status and reason of a run from the end of its process.
 
-    `own` is what the run wrote into status.json, {} where this process wrote nothing; `limit` is
-    its time limit in seconds. A result that the run came to holds, whatever happened afterwards.
+    `own` is the content of status.json, {} if this process wrote none; `limit` is the time limit in
+    seconds. A finished run stays finished, whatever happened to its process afterwards.
     """
     status, reason = str(own.get("status", "")), str(own.get("reason", ""))
     if status in FINISHED:
@@ -92,35 +93,35 @@ def verdict(end: End, own: Mapping[str, Any], limit: float | None) -> tuple[str,
         return "oom", reason
     if status in _OWN:
         return status, reason
-    return _unsaid(end)
+    return _unrecorded(end)
 
 
-def _unsaid(end: End) -> tuple[str, str]:
-    """Judge a process that ended without a word."""
+def _unrecorded(end: End) -> tuple[str, str]:
+    """Return status and reason of a run whose process recorded neither."""
     number = -end.exit_code if end.exit_code < 0 else end.exit_code - 128
     name = _signal_name(number)
     if name == "SIGKILL":
         if end.killed_for_memory is False:
             return "interrupted", "killed by SIGKILL, not for memory"
-        seen = "by the kernel" if end.killed_for_memory else "as the kernel does"
-        return "oom", f"killed by SIGKILL, {seen} when memory runs out"
-    words = last_line(end.errors)
+        by = "by the kernel" if end.killed_for_memory else "as the kernel does"
+        return "oom", f"killed by SIGKILL, {by} when memory runs out"
+    message = last_line(end.errors)
     if _OUT_OF_MEMORY.search(end.errors):
-        return "oom", words
+        return "oom", message
     if name in ("SIGINT", "SIGTERM"):
         return "interrupted", f"ended by {name}"
     how = f"ended by {name}" if name else f"exit code {end.exit_code}"
-    return "error", f"{how}: {words}" if words else f"{how} without a word"
+    return "error", f"{how}: {message}" if message else f"{how} without a message"
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something, shortened."""
+    """Return the last line that is not empty, shortened to 500 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("physopt: ")[:500] if lines else ""
 
 
 def kills_for_memory() -> int | None:
-    """Return how often the kernel has killed for memory since it started, None if it is silent."""
+    """Return the kernel's number of out-of-memory kills since boot, None if it has no count."""
     try:
         counters = Path("/proc/vmstat").read_text().split()
         return int(counters[counters.index("oom_kill") + 1])

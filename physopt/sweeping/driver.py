@@ -1,70 +1,79 @@
-"""Sweep: the runs of a plan, carried out by Parsl until each has ended as a row.
+"""Driver: the runs of a plan, submitted to a pool until each has ended as a row.
 
-What is finished is left alone, what was interrupted goes on, what another process works on is
-waited for. Nothing but the run folders remembers a sweep, so that one which was killed goes on when
-it is given again, and several may share a folder of results.
+Finished runs are left alone, interrupted ones continue, and locked ones wait for the process that
+holds them. The run folders are the only memory of a sweep: the same command resumes a sweep that
+was killed, and several sweeps may share a folder of results.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from physopt.config import RunConfig
 from physopt.options import OptionError
 from physopt.records import RunFolder
 from physopt.records.status import LOCKED, RETRIED, End
-from physopt.sweeping import executors, worker
-from physopt.sweeping.display import Display, Row, Silent
-from physopt.sweeping.estimate import earlier_runs, expected_seconds, run_folder
+from physopt.sweeping import resources, supervise
+from physopt.sweeping.cluster import cluster_pool
+from physopt.sweeping.display import SweepDisplay
+from physopt.sweeping.estimate import Row, planned_rows
 from physopt.sweeping.lease import Lease
 from physopt.sweeping.options import SweepOptions
-from physopt.sweeping.plan import PlannedRun, labels
-from physopt.sweeping.submission import Submission, submission
-from physopt.sweeping.worker import Ending
+from physopt.sweeping.resources import Machine, Submit
+from physopt.sweeping.supervise import Ending, Task
 from physopt.training.interrupt import Interrupt
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 class Survey(NamedTuple):
-    """What a plan amounts to before anything runs."""
+    """A plan compared with the records, before anything runs."""
 
     rows: list[Row]
-    """Each says where its run is recorded, whether it is done, how long it will take."""
+    """Each with its folder, its status and its estimated time."""
     workers: int | None
-    """Runs at once; None where the executor's file says, or no machine is fit."""
+    """Concurrent runs; None if the executor's file decides, or if no machine is suitable."""
     remark: str = ""
 
 
-def survey(runs: Sequence[PlannedRun], options: SweepOptions) -> Survey:
+def survey(configs: Sequence[RunConfig], options: SweepOptions) -> Survey:
     """Compare a plan with the records; run nothing."""
     if options.executor:
-        return Survey(_rows(runs, options, None), None)
+        return Survey(planned_rows(configs, options, None), None)
     try:
-        machine = _this_machine(runs)
-    except OptionError as error:  # a plan may be made where it cannot be carried out
-        return Survey(
-            _rows(runs, options, None), None, f"{error.key}={error.value}: {error.reason}"
-        )
-    workers = options.workers or executors.default_workers(machine)
-    return Survey(_rows(runs, options, machine), workers)
+        machine = _this_machine(configs)
+    except OptionError as error:  # planning is possible where running is not
+        rows = planned_rows(configs, options, None)
+        return Survey(rows, None, f"{error.key}={error.value}: {error.reason}")
+    workers = options.workers or resources.default_workers(machine)
+    return Survey(planned_rows(configs, options, machine), workers)
 
 
 def sweep(
-    runs: Sequence[PlannedRun], options: SweepOptions, display: Display | None = None
+    configs: Sequence[RunConfig], options: SweepOptions, display: SweepDisplay | None = None
 ) -> list[Row]:
-    """Carry out a plan; return how each run ended.
+    """Make the runs of a plan; return how each of them ended.
 
-    Ctrl-C lets the runs write a last checkpoint and ends them; the sweep goes on when it is given
-    again. Raises OptionError for a device that this machine lacks, before anything runs.
+    On Ctrl-C the runs write a last checkpoint and end; the same sweep resumes them later. Raises
+    OptionError for a device that this machine lacks or an unusable executor, before anything runs.
     """
-    machine = None if options.executor else _this_machine(runs)
-    lease = Lease(_root(runs))
+    machine = None if options.executor else _this_machine(configs)
+    lease = Lease(_root(configs))
     try:
-        with submission(options, machine, lease) as parsl:
-            rows = _rows(runs, options, parsl.machine)
-            driver = _Driver(rows, parsl, lease, options.retries, display or Silent())
+        with _pool(options, machine, lease) as submit:
+            site = _Site(
+                submit,
+                machine or submit(resources.probe, on_cpu=True).result(),
+                machine is not None,
+                options,
+                lease,
+            )
+            rows = planned_rows(configs, options, site.machine)
+            driver = _Driver(rows, site, display or SweepDisplay())
             try:
                 driver.carry_out()
             finally:
@@ -75,14 +84,60 @@ def sweep(
     return rows
 
 
-class _Driver:
-    """The loop that hands runs out and takes their endings in."""
+def _pool(
+    options: SweepOptions, machine: Machine | None, lease: Lease
+) -> AbstractContextManager[Submit]:
+    """Return a pool of this machine, or the cluster of the executor's file."""
+    if machine is None:
+        assert options.executor is not None
+        return cluster_pool(options.executor, lease.folder / "parsl")
+    workers = options.workers or resources.default_workers(machine)
+    return resources.local_pool(workers, len(machine.accelerators()))
 
-    def __init__(
-        self, rows: list[Row], parsl: Submission, lease: Lease, retries: int, display: Display
-    ):
-        self.rows, self.parsl, self.lease = rows, parsl, lease
-        self.retries, self.display = retries, display
+
+class _Site(NamedTuple):
+    """Where the runs of a sweep are made."""
+
+    submit: Submit
+    machine: Machine
+    local: bool
+    options: SweepOptions
+    lease: Lease
+
+    def start(self, row: Row, *, fresh: bool) -> "Future[Ending]":
+        """Submit a run; a fresh one starts again even if it is finished."""
+        settings = row.config.settings
+        on_cpu = (settings.device or self.machine.default) == "cpu"
+        task = Task(
+            record={**row.config.record(), "force": False},
+            folder=str(row.folder),
+            directory=os.getcwd(),
+            lease=str(self.lease.file),
+            environment=self._environment(on_cpu),
+            accelerators=self.machine.accelerators() if self.local and not on_cpu else (),
+            devices=settings.devices,
+            timeout=self.options.timeout,
+            results=self.options.results(),
+            fresh=fresh,
+        )
+        return self.submit(supervise.execute, task, on_cpu=on_cpu)
+
+    def _environment(self, on_cpu: bool) -> dict[str, str]:
+        threads = self.options.threads
+        if threads is None and self.local:
+            workers = self.options.workers or resources.default_workers(self.machine)
+            threads = resources.default_threads(workers)
+        environment = {} if threads is None else resources.thread_environment(threads)
+        if on_cpu:  # otherwise JAX reserves memory of an accelerator that the run does not use
+            environment["JAX_PLATFORMS"] = "cpu"
+        return environment
+
+
+class _Driver:
+    """The loop that starts runs and records their ends."""
+
+    def __init__(self, rows: list[Row], site: _Site, display: SweepDisplay):
+        self.rows, self.site, self.display = rows, site, display
         self.futures: dict[Future[Ending], Row] = {}
         self.locked: list[Row] = []
         self.stopping = False
@@ -92,29 +147,29 @@ class _Driver:
         with Interrupt() as interrupt:
             for row in self.rows:
                 if not row.ended:
-                    self._start(row, fresh=row.run.config.settings.force)
+                    self._start(row, fresh=row.config.settings.force)
             while self.futures or self.locked:
-                self._look(interrupt)
-                self.display.show(self.rows, self.lease.running())
+                self._poll(interrupt)
+                self.display.show(self.rows, self.site.lease.running())
 
     def _start(self, row: Row, *, fresh: bool = False) -> None:
         row.attempts += 1
-        future = self.parsl.submit(row.run.words, row.run.config, row.folder, fresh=fresh)
-        self.futures[future] = row
+        self.futures[self.site.start(row, fresh=fresh)] = row
 
-    def _look(self, interrupt: Interrupt) -> None:
-        """Take in what has ended, and see to interruption and to locked runs."""
+    def _poll(self, interrupt: Interrupt) -> None:
+        """Wait a moment for runs to end; handle interruption and locked runs."""
         ended: set[Future[Ending]] = set()
         if self.futures:
-            ended, _ = wait(self.futures, _LOOK_SECONDS, FIRST_COMPLETED)
+            ended, _ = wait(self.futures, _POLL_SECONDS, FIRST_COMPLETED)
         else:
-            time.sleep(_LOOK_SECONDS)
-        self.lease.renew()
+            time.sleep(_POLL_SECONDS)
+        self.site.lease.renew()
         for future in ended:
-            self._take(self.futures.pop(future), future)
+            row = self.futures.pop(future)
+            self._end(row, _ending(row, future))
         if interrupt.requested() and not self.stopping:
             self.stopping = True
-            self.lease.end()
+            self.site.lease.end()
             self.display.note("stopping: the runs write a last checkpoint")
         for row in tuple(self.locked):
             if self.stopping:
@@ -125,14 +180,17 @@ class _Driver:
                 row.attempts -= 1
                 self._start(row)
 
-    def _take(self, row: Row, future: "Future[Ending]") -> None:
-        """Take in how a run ended; it waits, is tried again, or has its row."""
-        ending = _ending(row, future)
+    def _end(self, row: Row, ending: Ending) -> None:
+        """Record the end of an attempt: the run is locked, is retried, or has ended."""
         row.seconds += ending.seconds
         if ending.status == LOCKED:
             row.status = LOCKED
             self.locked.append(row)
-        elif ending.status in RETRIED and row.attempts <= self.retries and not self.stopping:
+        elif (
+            ending.status in RETRIED
+            and row.attempts <= self.site.options.retries
+            and not self.stopping
+        ):
             self.display.note(f"trying again: {row.label} ({ending.reason})")
             self._start(row)
         else:
@@ -143,48 +201,27 @@ class _Driver:
 def _ending(row: Row, future: "Future[Ending]") -> Ending:
     try:
         return future.result()
-    except Exception as error:  # Parsl's, which has one class for each way to lose a worker
+    except Exception as error:  # Parsl has a class of its own for each way to lose a worker
         text = " ".join(f"its worker was lost: {type(error).__name__}: {error}".split())
         ending = Ending("interrupted", text[:500])
-        folder, end = RunFolder(row.folder), End(-1, None, "", None)
-        return worker.record_ending(ending, folder, row.run.config.record(), end)
+        end = End(-1, None, "", None)
+        return supervise.record_ending(ending, RunFolder(row.folder), row.config.record(), end)
 
 
-def _rows(
-    runs: Sequence[PlannedRun], options: SweepOptions, machine: executors.Machine | None
-) -> list[Row]:
-    """Return the rows of a plan, as far as the records go; without a machine, on any device."""
-    rows = []
-    for run, label in zip(runs, labels(runs), strict=True):
-        settings = run.config.settings
-        kind = None if machine is None else machine.kind(settings.device)
-        folder = run_folder(run.config, kind)
-        row = Row(run, label, folder.path.absolute(), kind)
-        recorded = {} if settings.force else folder.status()
-        if recorded.get("status") in options.results():
-            row.end(str(recorded["status"]), str(recorded.get("reason", "")))
-            row.earlier = True
-        rows.append(row)
-    earlier = earlier_runs({row.folder.parent: None for row in rows})
-    for row in rows:
-        row.expected = expected_seconds(row.run.config, row.kind, earlier)
-    return rows
-
-
-def _root(runs: Sequence[PlannedRun]) -> Path:
-    """Return the one folder of results."""
-    roots = {run.config.settings.out for run in runs}
+def _root(configs: Sequence[RunConfig]) -> Path:
+    """Return the folder of results, which all runs share."""
+    roots = {config.settings.out for config in configs}
     if len(roots) > 1:
         reason = "a sweep has one folder of results"
         raise OptionError(object, "out", ",".join(sorted(map(str, roots))), reason)
     return roots.pop()
 
 
-def _this_machine(runs: Sequence[PlannedRun]) -> executors.Machine:
-    """Return what this machine has; JAX is asked only if a run may want more than a CPU."""
-    asked = {(run.config.settings.device, run.config.settings.devices) for run in runs}
-    only_cpu = {device for device, _ in asked} == {"cpu"}
-    machine = executors.CPU_ONLY if only_cpu else executors.probe()
-    for device, count in asked:
+def _this_machine(configs: Sequence[RunConfig]) -> Machine:
+    """Return the devices of this machine; JAX is started only if a run may use an accelerator."""
+    requested = {(config.settings.device, config.settings.devices) for config in configs}
+    only_cpu = {device for device, _ in requested} == {"cpu"}
+    machine = resources.CPU_ONLY if only_cpu else resources.probe()
+    for device, count in requested:
         machine.check(device, count)
     return machine

@@ -1,52 +1,52 @@
-"""Sweep options: how many runs at once, where, and for how long.
+"""Options of a sweep: concurrency, place and time limits.
 
-Nothing heavy is imported here, because the command line's help reads this file.
+The command line's help reads this file: it imports nothing heavy.
 """
 
 import dataclasses
 from pathlib import Path
 
 from physopt.options import NonNegativeInt, Options, PositiveFloat, PositiveInt
-from physopt.records.status import FINISHED
+from physopt.records.status import FINISHED, SETTLED
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepOptions(Options):
-    """How a sweep is carried out; nothing of it changes a run."""
+    """How a sweep is made; none of these options changes a run."""
 
     plan: bool = False
-    """Print what would be run and how long it would take, and run nothing."""
+    """Print the runs and the estimated time, and run nothing."""
 
     workers: PositiveInt | None = None
-    """Runs at once on this machine; none: one per accelerator, or one per four cores."""
+    """Concurrent runs on this machine; none: one per accelerator, or one per four cores."""
 
     threads: PositiveInt | None = None
-    """CPU threads of each run; none shares the cores among the workers."""
+    """CPU threads of each run; none divides the cores among the workers."""
 
     timeout: PositiveFloat | None = None
-    """Wall-clock seconds after which a run is ended, start and compilation included."""
+    """Limit in wall-clock seconds for each run, start and compilation included."""
 
     retries: NonNegativeInt = 1
-    """Times that a run is tried again which failed or was killed."""
+    """Retries of a run that failed or was killed."""
 
     retry_oom: bool = False
-    """Try again the runs that ran out of memory in an earlier sweep, a result otherwise."""
+    """Repeat the runs that ran out of memory in an earlier sweep, which otherwise count as done."""
 
     executor: Path | None = None
     """Python file with Parsl's configuration, for a cluster; none runs on this machine."""
 
     def results(self) -> tuple[str, ...]:
-        """Return the statuses that an earlier sweep's run is left alone with."""
-        return FINISHED if self.retry_oom else (*FINISHED, "oom")
+        """Return the statuses with which a recorded run is left alone."""
+        return FINISHED if self.retry_oom else SETTLED
 
 
 @dataclasses.dataclass(frozen=True)
 class TuneOptions(SweepOptions):
-    """How rules are tuned: as a sweep, and with so many trials."""
+    """How rules are tuned: as a sweep of trials."""
 
     trials: PositiveInt = 17
-    """Trials for each problem and rule, the first with its options as they are; 1 more than a power
-    of two covers the ranges most evenly."""
+    """Trials for each problem and rule, the first with the rule's own options; a power of two plus
+    one covers the ranges most evenly."""
 
     tuned: Path | None = None
-    """File to write the chosen options to; none: tuned.toml in the folder of the trials."""
+    """File for the selected options; none: tuned.toml in the folder of the trials."""

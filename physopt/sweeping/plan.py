@@ -1,7 +1,7 @@
-"""Plan: from what a user writes about a sweep to the list of its runs.
+"""Plan: from what a user writes about a sweep to the configs of its runs.
 
-On the command line commas outside brackets make a grid: rule=adam,sip seed=0,1,2. A TOML file says
-the same with lists, and holds options for one problem or rule alone:
+On the command line commas outside brackets make a grid: rule=adam,sip seed=0,1,2. In a TOML file
+lists do, and tables hold options of one problem or rule alone:
 
     seed = [0, 1, 2]
     problem = ["ldft2d", "poisson"]
@@ -12,60 +12,50 @@ the same with lists, and holds options for one problem or rule alone:
     [rule.hig]
     tau = 1e-5
 
-The tables name the rules of the grid; where `rule = [...]` names them, [rule] may hold no table. A
-file may also be a union of grids: each [[grid]] is one, over what stands above it, and what is
-typed prevails over all. problem= and rule= on the command line choose among the file's. `all`
-stands for every known name.
+The tables name the rules of the grid; with `rule = [...]`, [rule] may hold no table. A file may
+also be a union of grids: each [[grid]] inherits the keys above it. The command line overrides the
+file; its problem= and rule= select among the file's names. `all` stands for every known name.
 """
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import flat_keys, load_toml, option_hints
-from physopt.config.registry import Kind, find, names
-from physopt.config.text import value_text
+from physopt.config.parse import KINDS, flat_keys, load_toml, run_hints
+from physopt.config.registry import Kind, find, name_of, names
+from physopt.config.text import split_values, value_text
 from physopt.options import OptionError, suggest
 
-KINDS: tuple[Kind, Kind] = ("problem", "rule")
 Values = list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """A run of a plan: what would be typed after `python -m physopt run`, and what it means."""
-
-    words: tuple[str, ...]
-    config: RunConfig
+Words = tuple[str, ...]
 
 
 @dataclasses.dataclass
 class Layer:
-    """One source of values: a file's top, one of its grids, or what is typed."""
+    """One source of values: the top of a file, one of its grids, or the command line."""
 
     settings: dict[str, Values] = dataclasses.field(default_factory=dict)
     names: dict[Kind, Values] = dataclasses.field(default_factory=dict)
     shared: dict[Kind, dict[str, Values]] = dataclasses.field(
         default_factory=lambda: {kind: {} for kind in KINDS}
     )
-    """Options of every problem or rule of the grid."""
+    """Options of all problems or all rules of the grid."""
     own: dict[Kind, dict[str, dict[str, Values]]] = dataclasses.field(
         default_factory=lambda: {kind: {} for kind in KINDS}
     )
-    """Options of one problem or rule alone."""
+    """Options of one problem or one rule."""
 
     def options(self, kind: Kind, name: str) -> dict[str, Values]:
-        """Return the options for one name, the shared ones first."""
+        """Return the options of one name, the shared ones first."""
         merged = {**self.shared[kind], **self.own[kind].get(name, {})}
         return {f"{kind}.{option}": values for option, values in merged.items()}
 
 
 @dataclasses.dataclass
 class Request:
-    """What a user asks for: layers of values from weakest to strongest, and the grids."""
+    """A requested sweep: layers of values from the weakest to the strongest."""
 
     top: Layer
     grids: list[Layer]
@@ -92,9 +82,9 @@ def read_request(tokens: Sequence[str]) -> Request:
 
 
 def take(request: Request, keys: Sequence[str]) -> dict[str, str]:
-    """Take settings that are no part of the grid out of a request: {key: text}.
+    """Remove settings that are not part of the grid from a request; return {key: text}.
 
-    Raises OptionError where one stands in a grid or has several values.
+    Raises OptionError if one is inside a [[grid]] or has several values.
     """
     taken = {}
     for layer in (request.top, request.typed):
@@ -107,80 +97,71 @@ def take(request: Request, keys: Sequence[str]) -> dict[str, str]:
     for key in keys:
         for layer in request.grids:
             if key in layer.settings:
-                raise OptionError(object, key, layer.settings[key], "stands above all grids")
+                raise OptionError(object, key, layer.settings[key], "belongs above all grids")
     return taken
 
 
-def expand(request: Request) -> list[tuple[str, ...]]:
-    """Return the words of every run. All runs of one seed come before those of the next.
+def expand(request: Request) -> list[Words]:
+    """Return the words of every run. All runs of one seed precede those of the next.
 
-    Raises OptionError where no problem or rule is left.
+    Raises OptionError if no problem or rule is left.
     """
-    found: dict[tuple[str, ...], None] = {}
+    runs: dict[Words, None] = {}
     for grid in request.grids:
         layers = (request.top, grid, request.typed)
-        problems, rules = (_chosen(kind, *layers) for kind in KINDS)
+        problems, rules = (_selected(kind, *layers) for kind in KINDS)
         for problem, rule in itertools.product(problems, rules):
-            found |= dict.fromkeys(_pair(problem, rule, layers))
-    if not found:
-        raise OptionError(object, "grid", "", "no run is left of what the file names")
-    seeds = {words: i for i, words in enumerate(dict.fromkeys(_seed(words) for words in found))}
-    return sorted(found, key=lambda words: seeds[_seed(words)])
+            runs |= dict.fromkeys(_pair(problem, rule, layers))
+    if not runs:
+        raise OptionError(object, "grid", "", "no run of the file matches the selected names")
+    seeds = {seed: i for i, seed in enumerate(dict.fromkeys(map(_seed, runs)))}
+    return sorted(runs, key=lambda words: seeds[_seed(words)])
 
 
-def planned_runs(request: Request) -> list[PlannedRun]:
-    """Return every run of a request, checked, none twice.
+def planned_runs(request: Request) -> list[RunConfig]:
+    """Return the config of every run of a request, without duplicates.
 
-    Raises OptionError for the first run that cannot be, and says which.
+    Raises OptionError for the first invalid run, which the message names.
     """
-    runs: dict[str, PlannedRun] = {}
-    parsed: dict[tuple[str, ...], RunConfig] = {}  # by all but the seed: parsing takes a while
-    for words in expand(request):
-        seed = _seed(words)
-        others = tuple(word for word in words if word != seed)
-        try:
-            if others in parsed and seed.removeprefix("seed=").isdecimal():
-                alike = parsed[others]
-                settings = alike.settings.replace(seed=int(seed.removeprefix("seed=")))
-                config = dataclasses.replace(alike, settings=settings)
-            else:
-                config = parsed[others] = from_words(list(words))
-        except OptionError as error:
-            reason = f"{error.reason} (in the run {' '.join(words[:2])})"
-            raise OptionError(error.owner, error.name, error.value, reason) from None
-        runs.setdefault(
-            json.dumps(config.record(), sort_keys=True, default=str), PlannedRun(words, config)
-        )
-    return list(runs.values())
+    return list(dict.fromkeys(map(config_of, expand(request))))
 
 
-def labels(runs: Sequence[PlannedRun]) -> list[str]:
-    """Name each run by its problem, its rule and what is not the same in all runs."""
-    common = set.intersection(*(set(run.words[2:]) for run in runs)) if len(runs) > 1 else set()
-    short = ([word.partition("=")[2].rpartition(":")[2] for word in run.words[:2]] for run in runs)
+def config_of(words: Words) -> RunConfig:
+    """Return the config of a run; an OptionError names its problem and rule."""
+    try:
+        return from_words(list(words))
+    except OptionError as error:
+        reason = f"{error.reason} (in the run {' '.join(words[:2])})"
+        raise OptionError(error.owner, error.name, error.value, reason) from None
+
+
+def short_names(config: RunConfig) -> tuple[str, str]:
+    """Return the names of problem and rule, without the module of a plug-in."""
+    problem, rule = name_of("problem", type(config.problem)), name_of("rule", type(config.rule))
+    return problem.rpartition(":")[2], rule.rpartition(":")[2]
+
+
+def labels(configs: Sequence[RunConfig]) -> list[str]:
+    """Name each run by problem, rule and the options that vary among the runs of both."""
+    values: dict[tuple[str, str], dict[str, set[str]]] = {}
+    keys = []
+    for config in configs:
+        names, options = short_names(config), flat_keys(config.record())
+        keys.append((names, {key: value_text(value) for key, value in options.items()}))
+        of_names = values.setdefault(names, {})
+        for key, text in keys[-1][1].items():
+            of_names.setdefault(key, set()).add(text)
     return [
-        " ".join([*names, *(word for word in run.words[2:] if word not in common)])
-        for names, run in zip(short, runs, strict=True)
+        " ".join([*names, *(f"{k}={v}" for k, v in options.items() if len(values[names][k]) > 1)])
+        for names, options in keys
     ]
-
-
-def split_values(text: str) -> Values:
-    """Split at the commas outside brackets: "1,2" -> 1 and 2; "[1,2],[3]" -> [1,2] and [3]."""
-    values, depth = [""], 0
-    for character in text:
-        depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += character
-    return [value.strip() for value in values]
 
 
 def _typed(typed: Mapping[str, str]) -> Layer:
     layer = Layer()
     for kind in KINDS:
         if kind in typed:
-            layer.names[kind] = _known_names(kind, split_values(typed[kind]))
+            layer.names[kind] = _expand_all(kind, split_values(typed[kind]))
     for key, text in typed.items():
         kind: Kind | None = next((k for k in KINDS if key.startswith(f"{k}.")), None)
         if kind is None:
@@ -204,7 +185,7 @@ def _layer_of_tables(content: Mapping[str, Any]) -> Layer:
         if key in KINDS:
             _read_kind(layer, key, value)
         elif isinstance(value, dict):
-            reason = f"no table is called so; {suggest(key, (*KINDS, 'grid'))}"
+            reason = f"unknown table; {suggest(key, (*KINDS, 'grid'))}"
             raise OptionError(object, key, "", reason)
         else:
             layer.settings[key] = _values(value)
@@ -214,24 +195,24 @@ def _layer_of_tables(content: Mapping[str, Any]) -> Layer:
 def _read_kind(layer: Layer, kind: Kind, value: Any) -> None:
     """Read "adam", ["adam", "sip"], {name = ..., option = ...} or {adam = {...}, sip = {...}}."""
     if not isinstance(value, dict):
-        layer.names[kind] = _known_names(kind, _values(value))
+        layer.names[kind] = _expand_all(kind, _values(value))
         return
     tables = {name: table for name, table in value.items() if isinstance(table, dict)}
     options = {name: _values(given) for name, given in value.items() if name not in tables}
     if "name" in options:
-        layer.names[kind] = _known_names(kind, options.pop("name"))
+        layer.names[kind] = _expand_all(kind, options.pop("name"))
         layer.own[kind] = dict.fromkeys(layer.names[kind], options)
     else:
         layer.shared[kind] = options
         if tables:
-            layer.names[kind] = _known_names(kind, list(tables))
+            layer.names[kind] = _expand_all(kind, list(tables))
     for name, table in tables.items():
         flat = {key: _values(given) for key, given in flat_keys(table).items()}
         layer.own[kind][name] = {**layer.own[kind].get(name, {}), **flat}
 
 
-def _known_names(kind: Kind, given: Values) -> Values:
-    return [name for word in given for name in (names(kind) if word == "all" else [word])]
+def _expand_all(kind: Kind, values: Values) -> Values:
+    return [name for value in values for name in (names(kind) if value == "all" else [value])]
 
 
 def _values(value: Any) -> Values:
@@ -239,7 +220,7 @@ def _values(value: Any) -> Values:
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return two files as one: the second prevails, tables are merged, grids are joined."""
+    """Merge two files: the second overrides, tables are merged, grids are concatenated."""
     merged = {**first, **second}
     for key in first.keys() & second.keys():
         if isinstance(first[key], dict) and isinstance(second[key], dict):
@@ -249,23 +230,21 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _chosen(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
-    """Return the names of a grid. Those that are typed choose among those that a grid gives."""
+def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
+    """Return the names of a grid. Typed names select among those that the grid itself gives."""
     own, wanted = grid.names.get(kind), typed.names.get(kind)
     if own is not None and wanted is not None:
         return [name for name in own if name in wanted]
-    chosen = wanted or own or top.names.get(kind)
-    if not chosen:
+    selected = wanted or own or top.names.get(kind)
+    if not selected:
         known = ", ".join(names(kind))
         raise OptionError(object, kind, "", f"say which {kind}; known: {known}")
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(selected))
 
 
-def _pair(problem: str, rule: str, layers: Sequence[Layer]) -> Iterator[tuple[str, ...]]:
+def _pair(problem: str, rule: str, layers: Sequence[Layer]) -> Iterator[Words]:
     """Yield the words of every run of one problem and one rule."""
-    hints: dict[str, Any] = {}
-    for kind, name in zip(KINDS, (problem, rule), strict=True):
-        hints |= option_hints(find(kind, name), f"{kind}.")
+    hints = run_hints(find("problem", problem), find("rule", rule))
     grid: dict[str, Values] = {}
     for layer in layers:
         grid |= layer.settings
@@ -282,5 +261,5 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is tuple or any(_is_list(inner) for inner in get_args(hint))
 
 
-def _seed(words: Sequence[str]) -> str:
+def _seed(words: Words) -> str:
     return next((word for word in words if word.startswith("seed=")), "")

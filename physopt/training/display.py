@@ -1,7 +1,6 @@
-"""Progress: what a person sees of a run while it goes on.
+"""Display of a run's progress: a live line on a terminal, plain lines in a log file or batch job.
 
-A live line on a terminal, plain lines elsewhere (a log file, a batch system), nothing from Python
-unless asked for.
+`Display` itself shows nothing, which is the default in Python.
 """
 
 import logging
@@ -24,17 +23,17 @@ class Display:
     """Receives the progress of a run and shows nothing; subclasses override what they show."""
 
     def note(self, text: str) -> None:
-        """Take a remark: what is being done now."""
+        """Receive a remark on the current activity."""
 
     def remark(self, text: str) -> None:
         """Take a remark on what is not computed, or not as before; it goes to Python's log."""
         logging.getLogger("physopt").warning(text)
 
     def piece(self, clock: Clock, budget: Budget) -> None:
-        """Take the state of the clock, about twice a second."""
+        """Receive the state of the clock, about twice a second."""
 
     def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
-        """Take a new row of the curve."""
+        """Receive a new row of the curve."""
 
     def close(self) -> None:
         """Stop showing."""
@@ -53,7 +52,7 @@ class PlainLines(Display):
     remark = note
 
     def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
-        """Print the row, unless the last one was just printed."""
+        """Print the row, unless another one was printed within PLAIN_SECONDS."""
         now = time.monotonic()
         if now - self._last >= PLAIN_SECONDS or budget.spent(clock):
             self._last = now
@@ -100,12 +99,12 @@ def console() -> Console:
 
 
 def display_for_terminal() -> Display:
-    """Return the display that suits standard output."""
+    """Return the display for standard output."""
     return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
 
 
 def pace_text(clock: Clock, budget: Budget) -> str:
-    """Say step, seconds per update and training time left."""
+    """Format step, seconds per update and training time left."""
     of = f"/{budget.steps}" if budget.steps else ""
     text = f"step {clock.step}{of}"
     if not clock.step:
@@ -120,7 +119,7 @@ def pace_text(clock: Clock, budget: Budget) -> str:
 
 
 def row_text(row: Mapping[str, Any]) -> str:
-    """Say the losses of an evaluation."""
+    """Format the losses of an evaluation."""
     names = {"train_loss": "train", "validation_loss": "validation", "test_loss": "test"}
     parts = [
         f"{label} {row[name]:.4g}" for name, label in names.items() if row.get(name) is not None

@@ -15,8 +15,8 @@ import pandas as pd
 from claims import Claim, tested_claims
 
 from physopt import analysis
-from physopt.analysis.learning_rates import plot_learning_rates
-from physopt.analysis.scores import run_errors
+from physopt.analysis.errors import run_errors
+from physopt.analysis.sensitivity import plot_learning_rates
 from physopt.analysis.words import amount, interval, markdown_table
 from physopt.commands.script import script
 from physopt.config.registry import find

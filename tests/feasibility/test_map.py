@@ -19,11 +19,17 @@ from physopt import Batch, Problem
 from physopt.cli import main
 from physopt.config import from_words
 from physopt.feasibility.cell import compiled_cell, predicted_bytes
-from physopt.feasibility.confirm import EXHAUSTED, RAN, allocator_environment, judged, sample
+from physopt.feasibility.map import (
+    EXHAUSTED,
+    RAN,
+    allocator_environment,
+    judged,
+    read_table,
+    sample,
+)
 from physopt.feasibility.options import FeasibilityOptions
 from physopt.feasibility.process import CellProcess
 from physopt.feasibility.request import Device
-from physopt.feasibility.survey import read_table
 from physopt.networks import Dense
 from physopt.options import OptionError, PositiveInt
 from physopt.records.units import bytes_text
@@ -178,23 +184,27 @@ def test_another_limit_needs_no_compilation(mapped):
     assert read_table(path.parent, 1e15)["fits"].all()
 
 
-def test_failures_are_told_apart():
-    rules = {name: f"rule={HERE / 'tiny.py'}:{name}" for name in ("Choosy", "Broken", "Descent")}
-    words = [f"problem={HERE / 'tiny.py'}:Tiny", "device=cpu"]
+def test_failures_are_distinguished():
+    def run(rule, file="tiny.py", *words):
+        problem = f"problem={HERE / 'tiny.py'}:Tiny"
+        return from_words([problem, f"rule={HERE / file}:{rule}", "device=cpu", *words])
+
     with CellProcess({"PYTHONPATH": str(HERE)}) as process:  # for what faults.py imports
-        late = process.ask("compile", [*words, rules["Descent"]], 1e-3)
+        late = process.ask("compile", run("Descent"), 1e-3)
         assert (late.status, late.reason) == ("timeout", "wall-clock limit of 0.001 s")
-        refused = process.ask("compile", [*words, rules["Choosy"]], 300)
+        refused = process.ask("compile", run("Choosy"), 300)
         assert (refused.status, refused.reason) == ("refused", "it does not like this problem")
-        broken = process.ask("compile", [*words, rules["Broken"]], 300)
+        broken = process.ask("compile", run("Broken"), 300)
         assert broken.status == "error"
         assert "this rule is broken" in broken.reason
-        killed = process.ask("run", [*words, f"rule={HERE / 'faults.py'}:Killed"], 300)
+        killed = process.ask("run", run("Killed", "faults.py"), 300)
         assert killed.status == "error"
         assert "SIGKILL" in killed.reason
-        assert process.ask("compile", [*words, rules["Descent"]], 300).said["bytes"] > 0
-        with pytest.raises(OptionError, match="did you mean batch_size"):
-            process.ask("compile", [*words, rules["Descent"], "batch_sise=3"], 300)
+        assert process.ask("compile", run("Descent"), 300).answer["bytes"] > 0
+        with pytest.raises(OptionError, match="no tpu is found"):
+            process.ask("compile", run("Descent", "tiny.py", "device=tpu"), 300)
+    with pytest.raises(OptionError, match="did you mean batch_size"):
+        run("Descent", "tiny.py", "batch_sise=3")
 
 
 def test_a_refusal_is_a_row_with_its_reason(tmp_path, capsys):

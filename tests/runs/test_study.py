@@ -11,7 +11,7 @@ import pytest
 from analysis_records import write_run
 
 from physopt import analysis
-from physopt.analysis.learning_rates import plot_learning_rates
+from physopt.analysis.sensitivity import plot_learning_rates
 from physopt.config import from_words
 from physopt.config.registry import names
 from physopt.records import RunFolder
@@ -29,7 +29,7 @@ import results  # noqa: E402
 @pytest.mark.parametrize("name", ["claims", "ldft_causes"])
 def test_the_runs_for_single_claims_are_a_plan(name):
     runs = planned_runs(read_request([str(STUDY / f"{name}.toml")]))
-    assert len({identity.run_id(run.config, "cpu") for run in runs}) == len(runs) >= 24
+    assert len({identity.run_id(run, "cpu") for run in runs}) == len(runs) >= 24
 
 
 def test_problems_and_rules_of_the_study_are_there():

@@ -1,4 +1,4 @@
-"""Sweeps: every run ends as a row, whatever happens to it, to the sweep or to the machine."""
+"""Sweeps: every run ends as a row, whatever happens to the run, the sweep or the machine."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import pytest
 
 from physopt.cli import main
 from physopt.records.folder import RunFolder, find_runs
-from physopt.sweeping import worker
+from physopt.sweeping import supervise
 from physopt.sweeping.driver import survey, sweep
 from physopt.sweeping.options import SweepOptions
 from physopt.sweeping.plan import planned_runs, read_request
@@ -113,7 +113,7 @@ def test_every_way_to_end_is_a_row(tmp_path):
 
 
 def test_a_run_that_never_ends_is_ended_when_its_time_is_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(supervise, "GRACE_SECONDS", 1.0)
     rows = carry_out(tmp_path, f"rule={FAULTS}:Stubborn", timeout=8.0)
     assert rows["Stubborn"].status == "timeout"
     assert rows["Stubborn"].reason == "wall-clock limit of 8 s"
@@ -122,16 +122,16 @@ def test_a_run_that_never_ends_is_ended_when_its_time_is_up(tmp_path, monkeypatc
 
 def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path, capsys):
     (run,) = plan(tmp_path, f"rule={TINY}:Descent")
-    folder = RunFolder(identity.folder(run.config, "cpu"))
+    folder = RunFolder(identity.folder(run, "cpu"))
     folder.path.mkdir(parents=True)
     with folder.lock.acquire():
-        assert main(["run", *run.words]) == 75
+        assert main(["run", *run.words()]) == 75
     assert "another process is working on this run" in capsys.readouterr().err
 
 
 def test_foreign_files_among_the_results_do_no_harm(tmp_path):
     runs = plan(tmp_path, f"rule={TINY}:Descent", "seed=0,1")
-    place = identity.folder(runs[0].config, "cpu").parent
+    place = identity.folder(runs[0], "cpu").parent
     contents = [
         "",
         "[1, 2]",
@@ -143,7 +143,7 @@ def test_foreign_files_among_the_results_do_no_harm(tmp_path):
         for name in ("status.json", "config.json", "env.json"):
             (place / f"[red]{number}").mkdir(parents=True, exist_ok=True)
             (place / f"[red]{number}" / name).write_text(text)
-    RunFolder(identity.folder(runs[0].config, "cpu")).write("status.json", {"status": "ok"})
+    RunFolder(identity.folder(runs[0], "cpu")).write("status.json", {"status": "ok"})
     rows, _, _ = survey(runs, SweepOptions())
     assert [row.status for row in rows] == ["ok", "waiting"]
     assert rows[1].expected is None
@@ -233,7 +233,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(tmp_path):
     assert "File too large" in rows["FullDisk"].reason
     full.unlink()
     assert carry_out(tmp_path / "a", *words)["FullDisk"].status == "ok"
-    begin(plan(tmp_path / "b", *words)[0].config)  # undisturbed
+    begin(plan(tmp_path / "b", *words)[0])  # undisturbed
     assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
 
 

@@ -1,8 +1,8 @@
-"""Executors and display: where the runs of a sweep are made, and what a person sees of them."""
+"""Places of runs and their display: clusters, accelerators, leases, the live table."""
 
-import dataclasses
 import io
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from rich.console import Console
 from physopt.cli import main
 from physopt.options import OptionError
 from physopt.records.folder import RunFolder, find_runs
-from physopt.sweeping import worker
-from physopt.sweeping.display import LiveTable, Row
-from physopt.sweeping.estimate import Earlier, expected_seconds
-from physopt.sweeping.executors import Machine, from_file
+from physopt.sweeping.cluster import from_file
+from physopt.sweeping.display import LiveTable
+from physopt.sweeping.estimate import Earlier, Row, expected_seconds
 from physopt.sweeping.lease import Lease, Watch
 from physopt.sweeping.plan import planned_runs, read_request
+from physopt.sweeping.resources import Machine, accelerators
 
 HERE = Path(__file__).resolve().parent.parent
 RUNS = HERE.parent / "runs"
@@ -41,6 +41,16 @@ def test_parsl_carries_runs_to_the_workers_of_a_cluster(tmp_path):
     assert not list((tmp_path / "out").glob(".sweeps/*"))
 
 
+def test_a_cluster_without_parsl_names_the_extra_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "parsl", None)  # any import of it fails
+    monkeypatch.setitem(sys.modules, "parsl.config", None)
+    words = [PROBLEM, f"rule={TINY}:Descent", "device=cpu", f"out={tmp_path}"]
+    assert main(["sweep", *words, f"executor={RUNS / 'slurm.py'}"]) == 2
+    assert 'Parsl is not installed; pip install "physopt[cluster]"' in capsys.readouterr().err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert main(["sweep", *words, "workers=1", "threads=1"]) == 0, "a local sweep needs no Parsl"
+
+
 def test_the_slurm_example_is_a_configuration():
     assert [executor.label for executor in from_file(RUNS / "slurm.py").executors] == ["nodes"]
 
@@ -54,14 +64,12 @@ def test_each_accelerator_serves_one_run_at_a_time(tmp_path):
     machine = Machine("gpu", {"cpu": ["cpu"], "gpu": ["H", "H"]})
     lease = Lease(tmp_path)
     names = [f"{name}-of-test-{os.getpid()}" for name in machine.accelerators()]
-    task = worker.Task((), "", {}, "", str(lease.file), {"NPROC": "1"}, tuple(names))
     watch = Watch(str(lease.file), "run")
-    with worker.accelerators(task, watch) as first, worker.accelerators(task, watch) as second:
+    with accelerators(names, 1, watch) as first, accelerators(names, 1, watch) as second:
         taken = [env["CUDA_VISIBLE_DEVICES"] for env in (first, second)]
         assert sorted(taken) == sorted(names)
-        assert first["NPROC"] == "1"
         lease.end()
-        with worker.accelerators(task, watch) as third:  # it would wait for ever, were it wanted
+        with accelerators(names, 1, watch) as third:  # would wait as long as the sweep wants it
             assert "CUDA_VISIBLE_DEVICES" not in third
     with pytest.raises(OptionError, match="no tpu is found by JAX here; found: cpu, gpu"):
         machine.kind("tpu")
@@ -72,14 +80,12 @@ def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
     names = tuple(f"{name}-of-pairs-{os.getpid()}" for name in machine.accelerators())
     lease = Lease(tmp_path)
     watch = Watch(str(lease.file), "run")
-    one = worker.Task((), "", {}, "", str(lease.file), accelerators=names)
-    two = dataclasses.replace(one, devices=2)
-    with worker.accelerators(two, watch) as pair:
+    with accelerators(names, 2, watch) as pair:
         assert pair["CUDA_VISIBLE_DEVICES"].split(",") == list(names[:2])
-        waiting = threading.Thread(target=lambda: worker.accelerators(two, watch).__enter__())
+        waiting = threading.Thread(target=lambda: accelerators(names, 2, watch).__enter__())
         waiting.start()
-        for _ in range(20):  # whatever the one that waits does, the third is free
-            with worker.accelerators(one, watch) as single:
+        for _ in range(20):  # the waiting run never blocks the third accelerator
+            with accelerators(names, 1, watch) as single:
                 assert single["CUDA_VISIBLE_DEVICES"] == names[2]
         assert waiting.is_alive()
         lease.end()
@@ -102,10 +108,10 @@ def test_a_lease_tells_how_long_a_run_has_been_going_on(tmp_path):
 
 def test_what_changes_no_number_makes_no_run_less_alike():
     (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
-    record = run.config.record()
+    record = run.record()
     traced = Earlier({**record, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)
     larger = Earlier({**record, "batch_size": 2 * record["batch_size"]}, "cpu", 2.0, 0.0)
-    assert expected_seconds(run.config, "cpu", [traced, larger]) == 10 * traced.per_update
+    assert expected_seconds(run, "cpu", [traced, larger]) == 10 * traced.per_update
 
 
 def test_the_live_table_counts_and_estimates(tmp_path):
@@ -119,9 +125,9 @@ def test_the_live_table_counts_and_estimates(tmp_path):
     table.show(rows, {"1": 4.0, "2": 30.0})
     table.close()
     shown = screen.getvalue()
-    assert "1 of 4 done (1 ok), 2 running, 1 to come" in shown
-    # Of three runs of 10 s, two at once: 6 s of one, nothing of one that takes longer than it
-    # should, and all of the third, which no other can share.
+    assert "1 of 4 done (1 ok), 2 running, 1 waiting" in shown
+    # Three runs of 10 s on two workers: 6 s of one, 0 s of one that is over its estimate, and all
+    # of the third, which cannot be shared.
     assert "10 s left" in shown
     assert "step 15/20" in shown
     assert "[b]1" in shown

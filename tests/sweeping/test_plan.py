@@ -1,10 +1,11 @@
-"""Plans: what is written about a sweep means exactly these runs."""
+"""Plans: a file or command line stands for exactly these runs."""
 
 import pytest
 
 from physopt.config import from_words
+from physopt.config.text import split_values
 from physopt.options import OptionError
-from physopt.sweeping.plan import expand, labels, planned_runs, read_request, split_values, take
+from physopt.sweeping.plan import expand, labels, planned_runs, read_request, take
 
 
 def plan(*tokens):
@@ -91,13 +92,13 @@ def test_all_stands_for_every_name():
     assert len(plan("problem=exp", "rule=all")) >= len(RULES)
 
 
-def test_a_planned_run_is_what_run_would_make_of_its_words():
+def test_the_words_of_a_planned_run_make_the_same_run():
     runs = planned_runs(
         read_request(["problem=exp", "rule=adam,sip", "seed=0,1,2", "rule.learning_rate=0.1"])
     )
     assert len(runs) == 6
     for run in runs:
-        assert run.config == from_words(list(run.words))
+        assert run == from_words(list(run.words()))
     assert labels(runs)[0] == "exp adam seed=0"
 
 
@@ -118,7 +119,7 @@ def test_no_run_is_planned_twice():
         (["problem=exp", "oops"], "expected key=value"),
         (["[ruel.adam]"], "did you mean rule?"),
         (["grid = 3"], "each grid is a table of its own"),
-        (['problem = "exp"\n[[grid]]\nrule = "adam"', "rule=sip"], "no run is left"),
+        (['problem = "exp"\n[[grid]]\nrule = "adam"', "rule=sip"], "no run of the file"),
     ],
 )
 def test_one_wrong_run_spoils_the_plan_before_anything_starts(tmp_path, tokens, expected):

@@ -1,4 +1,4 @@
-"""Tuning: equal effort, points where they should be, a choice that a sweep can read."""
+"""Tuning: equal effort, evenly placed points, a selection that a sweep can read."""
 
 import math
 from pathlib import Path
@@ -12,9 +12,10 @@ from physopt.cli import main
 from physopt.config.registry import names
 from physopt.options import OptionError
 from physopt.records.folder import RunFolder, find_runs
-from physopt.sweeping.display import Row
+from physopt.sweeping.estimate import Row
 from physopt.sweeping.plan import expand, planned_runs, read_request
-from physopt.sweeping.tune import FIRST_SEED, at_edge, score, studies, write_choice
+from physopt.sweeping.studies import FIRST_SEED, studies
+from physopt.sweeping.tuning import score, write_selection
 
 TINY = f"{Path(__file__).resolve().parent.parent / 'tiny.py'}:Tiny"
 
@@ -29,7 +30,7 @@ def test_every_rule_gets_as_many_trials_and_the_seeds_of_reporting_never_come_up
         planned = one.runs(8)
         assert len(planned) == 8
         assert [len(runs) for _, runs in planned] == [2] * 8
-        seeds = {run.config.settings.seed for _, runs in planned for run in runs}
+        seeds = {run.settings.seed for _, runs in planned for run in runs}
         assert seeds == {FIRST_SEED, FIRST_SEED + 1}
     assert [set(one.ranges) for one in found] == [{"learning_rate"}, {"learning_rate", "tau"}]
 
@@ -58,7 +59,7 @@ def test_an_option_that_is_given_is_not_tuned():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["rule=adam", "batch_size=8,16"], "one value but for seed"),
+        (["rule=adam", "batch_size=8,16"], "one value for each key except seed"),
         (["rule=adam", "seed=x"], "whole number"),
     ],
 )
@@ -76,8 +77,8 @@ def test_rules_of_one_problem_have_equal_budgets(tmp_path):
 
 def test_a_range_with_units_is_divided_by_what_the_pilot_measured(tmp_path):
     (sgd,) = study("rule=sgd", "seconds=30")
-    assert sgd.per == {"learning_rate": "grad_norm"}
-    assert (sgd.pilot().config.settings.steps, sgd.pilot().config.settings.seconds) == (1, None)
+    assert sgd.units == {"learning_rate": "grad_norm"}
+    assert (sgd.pilot().settings.steps, sgd.pilot().settings.seconds) == (1, None)
     folder = RunFolder(tmp_path)
     with pytest.raises(OptionError, match="no grad_norm"):
         sgd.in_units(folder)
@@ -116,10 +117,10 @@ def test_the_score_is_the_median_of_the_lowest_validation_losses(tmp_path):
 
 def test_the_choice_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
     path = tmp_path / "tuned.toml"
-    write_choice(
+    write_selection(
         path, {("exp", "adam"): {"learning_rate": 0.0123, "schedule": "cosine"}}, 4, "a\nb"
     )
-    write_choice(path, {("exp", "hig"): {"tau": 1e-05}, ("sin", "adam"): {}}, 8, "remark")
+    write_selection(path, {("exp", "hig"): {"tau": 1e-05}, ("sin", "adam"): {}}, 8, "remark")
     assert expand(read_request([str(path), "seed=7"])) == [
         (
             "problem=exp",
@@ -138,8 +139,8 @@ def test_the_choice_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
 def test_a_choice_at_the_end_of_its_range_is_named():
     (adam,) = study("rule=adam")
     low, high = adam.ranges["learning_rate"]
-    assert at_edge(adam, {"learning_rate": 1.5 * low}) == ["learning_rate"]
-    assert at_edge(adam, {"learning_rate": math.sqrt(low * high)}) == []
+    assert adam.at_edge({"learning_rate": 1.5 * low}) == ["learning_rate"]
+    assert adam.at_edge({"learning_rate": math.sqrt(low * high)}) == []
 
 
 def test_the_figure_has_axes_for_each_rule_and_option():
@@ -175,7 +176,7 @@ def test_tune_from_trials_to_the_file(tmp_path, capsys):
     assert list(trials.status) == ["ok", "ok"]
     (chosen,) = planned_runs(read_request([str(tmp_path / "tuned.toml")]))
     best = trials.learning_rate[trials.validation_loss.idxmin()]
-    assert chosen.config.rule.as_dict()["learning_rate"] == best
+    assert chosen.rule.as_dict()["learning_rate"] == best
     assert (tmp_path / "sensitivity_Tiny.png").stat().st_size > 1000
     made = find_runs(tmp_path)
     assert len(made) == 3, "two trials and the pilot"

@@ -1,0 +1,154 @@
+"""Report: one self-contained HTML page about many runs.
+
+It contains its data, its script and the drawing library (BokehJS), so it opens without a network;
+its content security policy forbids every request. The template escapes text from records.
+"""
+
+import base64
+import io
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from physopt.analysis import words
+from physopt.analysis.comparison import Comparison, Runs
+from physopt.analysis.errors import run_errors
+from physopt.analysis.fairness import apart, refused
+from physopt.analysis.load import runs_of
+from physopt.analysis.report import reproduce
+from physopt.analysis.report.data import page_data
+from physopt.analysis.report.tables import environment, heat_map, run_rows, score_rows
+from physopt.analysis.scores import ranks, score_table
+from physopt.analysis.tests_of_difference import paired_tests
+from physopt.records.status import RESULTS
+from physopt.records.units import seconds_text
+
+PAGE = Path(__file__).resolve().parent / "page"
+PICTURES = 12
+"""Maximum number of pictures of designs on a page."""
+
+PICTURE_WIDTH = 760
+
+
+def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
+    """Write a report of runs to an HTML file; return its size in bytes.
+
+    The page scores progress by the axis of the comparison and offers the others. `options` are
+    those of `Comparison`. Raises OptionError as `comparable` does, and ImportError without bokeh.
+    """
+    comparison = Comparison.of(runs, axis=axis, **options)
+    frame, axis = comparison.frame, comparison.axis
+    scores, ranked, tests = score_table(comparison), ranks(comparison), paired_tests(comparison)
+    data = page_data(comparison)
+    profile = _profile_frame(data["profiles"][data["axis"]])
+    errors = run_errors(frame)
+    sources = list(dict.fromkeys(frame["source"]))
+    content = {
+        "title": f"physopt: {', '.join(Path(s).resolve().name for s in sources)}",
+        "counts": _counts(frame),
+        "overall": words.overall(ranked, profile, tests),
+        "findings": words.findings(scores, tests, axis),
+        "notes": comparison.notes,
+        "heat": heat_map(scores, ranked, refused(apart(frame))),
+        "scores": score_rows(scores, axis),
+        "axis_label": data["axes"].get(data["axis"], axis),
+        "data": data,
+        "json": _json(data),
+        "pictures": pictures(errors),
+        "runs": run_rows(errors),
+        "results": RESULTS,
+        "environment": environment(frame),
+        "figures": reproduce.figures(comparison, out),
+        "commands": reproduce.commands(frame),
+        "version": metadata.version("physopt"),
+        "style": Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        "scripts": [Markup(text) for text in (*_bokeh(), _read("page.js"))],
+    }
+    loader = jinja2.FileSystemLoader(PAGE)
+    pages = jinja2.Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True)
+    text = pages.get_template("page.html.jinja").render(content)
+    Path(out).write_text(text, encoding="utf-8")
+    return Path(out).stat().st_size
+
+
+def _counts(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the numbers at the top of the page, each with its unit."""
+    runs = runs_of(frame)
+    ended = runs["status"].value_counts()
+    counts = [(str(len(runs)), "run" if len(runs) == 1 else "runs")]
+    for column, word in (("case", "problem"), ("method", "method"), ("device", "device")):
+        count = runs[column].nunique()
+        counts.append((str(count), word + ("" if count == 1 else "s")))
+    updates = runs["step"].sum()
+    counts.append((f"{updates:,.0f}", "updates"))
+    counts.append((seconds_text(runs["t_train"].sum()), "of training"))
+    return counts + [(str(count), status) for status, count in ended.items() if status != "ok"]
+
+
+def _profile_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    tables = [pd.DataFrame(line) for line in lines]
+    columns = ["method", "ratio", "fraction"]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+
+
+def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the pictures of designs, one per method: that of its run with the lowest error.
+
+    errors: as of `run_errors`. Each picture is {case, method, caption, uri}; at most PICTURES, the
+    first of every case before any second.
+    """
+    errors = errors.sort_values("final_error", kind="stable")
+    drawn = errors[[(Path(folder) / "figure.png").is_file() for folder in errors["folder"]]]
+    best = drawn.drop_duplicates(["case", "method"])
+    best = best.assign(place=best.groupby("case").cumcount()).sort_values("place", kind="stable")
+    entries = []
+    for row in best.head(PICTURES).to_dict("records"):
+        uri = _small(Path(row["folder"]) / "figure.png")
+        if uri:
+            error = f"{row['metric']} {words.amount(row['final_error'])}"
+            names = {"case": row["case"], "method": row["method"]}
+            entries.append({**names, "caption": f"seed {row['seed']:g}, {error}", "uri": uri})
+    return entries
+
+
+def _small(path: Path) -> str | None:
+    """Return a picture as a small data URI, None if it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            opaque = picture.convert("RGBA")
+    except (OSError, Image.DecompressionBombError):
+        return None
+    small = Image.new("RGB", opaque.size, "white")
+    small.paste(opaque, mask=opaque.getchannel("A"))
+    small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=72, method=6)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _json(data: dict[str, Any]) -> Markup:
+    """Return data as JSON that is safe inside a script element: no text can close the element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _bokeh() -> list[str]:
+    """Return the scripts of the drawing library."""
+    try:
+        from bokeh.resources import Resources
+    except ImportError:
+        raise ImportError("the report draws with bokeh: pip install bokeh") from None
+    scripts = Resources(mode="inline", components=["bokeh", "bokeh-api"]).js_raw
+    return [script for script in scripts if "set_log_level" not in script[:80]]
+
+
+def _read(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Report tables: scores, runs and environments as rows of text, for the page's template."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from physopt.analysis.words import amount, duration, factor, interval
+from physopt.records import RunFolder
+from physopt.records.status import RESULTS
+
+WORST_FACTOR = 50.0
+"""Ratio to the best error at which the heat map has its lightest shade."""
+
+
+def heat_map(
+    scores: pd.DataFrame, ranks: pd.DataFrame, refused: set[tuple[str, str]]
+) -> dict[str, Any]:
+    """Return the map of final errors: a row for each case, a column for each method by mean rank.
+
+    A cell has text, a second line, a tooltip, and a shade from 0 (worst) to 1 (best).
+    """
+    order = [str(method) for method in ranks.index]
+    order += sorted({method for _, method in refused} - set(order))
+    rows = []
+    for case, group in scores.groupby("case", sort=False):
+        cells = group.set_index("method").to_dict("index")
+        best = group["median"].min()
+        rows.append(
+            {
+                "case": case,
+                "metric": group["metric"].iloc[0],
+                "cells": [
+                    _cell(cells.get(method), best, (case, method) in refused) for method in order
+                ],
+            }
+        )
+    means = ["" if m not in ranks.index else f"{ranks.loc[m, 'mean']:.2g}" for m in order]
+    return {"methods": order, "rows": rows, "means": means}
+
+
+def _cell(row: dict[str, Any] | None, best: float, refused: bool) -> dict[str, Any]:
+    if row is None:
+        reason = "refused" if refused else "no run"
+        return {"text": "–", "below": reason, "title": reason, "shade": None}
+    failed = f"{row['failed']} of {row['runs']} failed" if row["failed"] else ""
+    if math.isinf(row["median"]):
+        return {"text": "failed", "below": failed, "title": failed, "shade": None}
+    ratio = row["median"] / best if best > 0 else (1.0 if row["median"] == best else math.inf)
+    shade = max(0.0, 1 - math.log(ratio) / math.log(WORST_FACTOR)) if ratio < math.inf else 0.0
+    return {
+        "text": amount(row["median"]),
+        "below": failed or ("best" if ratio == 1 else f"{factor(ratio)}×"),
+        "title": f"{row['runs']} runs, 95 % {interval(row['low'], row['high']) or 'unknown'}",
+        "shade": round(shade, 3),
+    }
+
+
+def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
+    """Return for each case its target, and a row of texts for each method."""
+    cases = []
+    for case, group in scores.groupby("case", sort=False):
+        first = group.iloc[0]
+        own = " (the problem's own)" if bool(first["own"]) else ""
+        rows = [
+            [
+                row["method"],
+                f"{row['runs']}",
+                f"{row['failed'] or ''}",
+                amount(row["median"]).replace("never", "∞"),
+                interval(row["low"], row["high"]),
+                duration(row["penalised"], axis),
+                interval(row["time_low"], row["time_high"]) if row["reached"] else "",
+                f"{row['reached']} of {row['runs']}",
+            ]
+            for row in group.to_dict("records")
+        ]
+        target = f"{first['metric']} ≤ {amount(first['target'])}{own}"
+        cases.append({"case": case, "metric": first["metric"], "target": target, "rows": rows})
+    return cases
+
+
+def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Return every run of `run_errors` as texts, those without a result first."""
+    runs = runs.assign(completed=runs["status"].isin(RESULTS))
+    runs = runs.sort_values(["completed", "case", "method", "seed"], kind="stable")
+    return [
+        {
+            "problem": row["case"],
+            "method": row["method"],
+            "seed": _whole(row["seed"]),
+            "status": row["status"],
+            "reason": row["reason"],
+            "updates": _whole(row["step"]),
+            "training": _seconds(row["t_train"]),
+            "compilation": _seconds(row["t_compile"]),
+            "error": amount(row["final_error"]).replace("never", "–"),
+            "device": row["device"],
+            "source": row["source_version"] or "–",
+            "finished": row["finished"][:16].replace("T", " "),
+            "run": row["run_id"],
+        }
+        for row in runs.to_dict("records")
+    ]
+
+
+def _whole(value: Any) -> str:
+    return "–" if pd.isna(value) else f"{value:g}" if value < 1e5 else f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3g} s"
+
+
+def environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the environments of the runs: each entry of env.json with its different values."""
+    entries: dict[str, dict[str, int]] = {}
+    for folder in frame["folder"].unique():
+        for name, value in RunFolder(Path(folder)).read("env.json").items():
+            if name != "seed":
+                text = str(value).partition("\n")[0] or "–"
+                counts = entries.setdefault(name, {})
+                counts[text] = counts.get(text, 0) + 1
+    return [(name, _values(counts)) for name, counts in entries.items()]
+
+
+def _values(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    values = ", ".join(f"{text} ({count} runs)" for text, count in most[:5])
+    return values + (f" and {len(most) - 5} more" if len(most) > 5 else "")

@@ -1,0 +1,269 @@
+"""Methods for a spectral-power update: a table with their estimated costs, and the choice of one.
+
+Estimates count floating-point operations and bytes of arrays. They are rough, but the costs that
+are compared differ by powers of n. A new method is a function like those in `directions` and an
+entry of METHODS.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from physopt.numerics.dense_layers import find_dense_products
+from physopt.objective import Linearised, Objective, flatten
+from physopt.optimizers.spectral.directions import Power, Solution, by_columns, by_layers, by_rows
+from physopt.optimizers.spectral.krylov import by_krylov
+from physopt.problem import Batch, Linearizes
+from physopt.rule import Info, Parameters, PlanError, cost
+
+Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
+Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
+Direction = Callable[[Linearised, Power], Solution]
+
+EXACT_OPERATIONS = 1e13
+"""Most operations of an exact update that is chosen automatically; more take minutes."""
+
+KRYLOV_ERROR = 1e-4
+"""Relative error below which the Krylov method counts as exact."""
+
+
+class Size(NamedTuple):
+    """The sizes that the cost of a method depends on."""
+
+    batch: int
+    outputs: int  # |y|
+    unknowns: int  # |x|
+    parameters: int  # P
+    layers: tuple[tuple[int, int, int], ...]  # positions, inputs, outputs of each dense layer
+    explicit: int  # parameters of all other layers
+    linearizes: bool  # the physics gives dy/dx at the cost of a gradient
+    itemsize: int
+    steps: int  # of the Krylov method
+    limit: float  # bytes
+    damping: float = 0.0  # lower bound that is known before the update
+
+    @property
+    def n(self) -> int:
+        """Number of outputs of the batch."""
+        return self.batch * self.outputs
+
+
+def measure(
+    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float, damping: float
+) -> Size:
+    """Read the sizes from shapes, without computing anything."""
+    x = jax.eval_shape(objective.predict, params, batch.inputs)
+    unknowns = jax.eval_shape(flatten, x).shape[1]
+    outputs = jax.eval_shape(flatten, objective.output_shapes(x, batch)).shape[1]
+
+    def predict(params: Parameters, inputs: Any) -> Array:
+        return flatten(objective.predict(params, jax.tree.map(lambda leaf: leaf[None], inputs)))[0]
+
+    dense = find_dense_products(predict, params, batch.inputs)
+    leaves = jax.tree.leaves(params)
+    layers = []
+    for p in dense.products:
+        out = math.prod(p.shape) // max(1, p.positions)
+        layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
+    return Size(
+        len(batch), outputs, unknowns, sum(leaf.size for leaf in leaves), tuple(layers),
+        sum(leaves[i].size for i in dense.explicit), isinstance(objective.problem, Linearizes),
+        jnp.result_type(*leaves).itemsize, min(steps, len(batch) * outputs), limit, damping,
+    )  # fmt: skip
+
+
+def _sweeps(size: Size, network: float, physics: float) -> float:
+    """Operations of pulling `network` and `physics` samples back through either; the physics is
+    assumed to take 100 per unknown and output.
+    """
+    dense = sum(t * i * o for t, i, o in size.layers)
+    return network * 4 * (dense + size.explicit) + physics * 100 * size.unknowns * size.outputs
+
+
+def _decomposition(n: int) -> float:
+    """Operations of a symmetric eigendecomposition [n, n]."""
+    return 10.0 * n**3
+
+
+def _layers(size: Size) -> float:
+    """Operations of the layerwise Gram matrix from its factors."""
+    pairs = sum(min(t * t * (i + o), i * o) for t, i, o in size.layers)
+    return 2.0 * size.n**2 * (pairs + size.explicit)
+
+
+def _factor_bytes(size: Size) -> float:
+    """Bytes of the factors of the layerwise Gram matrix, and of the matrix."""
+    slopes = size.n * sum(t * o for t, _, o in size.layers)
+    return (3 * slopes + size.n * size.explicit) * (size.itemsize + 8) + 40 * size.n**2
+
+
+def _row_bytes(size: Size, pieces: int) -> float:
+    """Bytes of the rows of J, in the run's type and in float64, and of the Gram matrix."""
+    entries = size.n / pieces * size.parameters
+    # In one piece, only blocks of columns are cast at a time.
+    cast = min(entries, 2**25) if pieces == 1 else entries
+    return 2 * (size.itemsize * entries + 8 * cast) + 40 * size.n**2
+
+
+def _pieces(size: Size) -> int:
+    """Return the least number of pieces of the batch whose rows stay within the limit."""
+    divisors = (k for k in range(1, size.batch + 1) if size.batch % k == 0)
+    return next((k for k in divisors if _row_bytes(size, k) <= size.limit), size.batch)
+
+
+def _pulled(size: Size, otherwise: float) -> float:
+    """Samples pulled back through the physics: each once if the physics has its own dy/dx."""
+    return size.batch if size.linearizes else otherwise
+
+
+class Method(NamedTuple):
+    """A way to compute the direction, with estimates of its operations and bytes."""
+
+    name: Name
+    summary: str
+    operations: Callable[[Size], float]
+    bytes: Callable[[Size], float]
+    direction: Callable[[Size], Direction]
+
+
+METHODS = (
+    Method(
+        "layerwise",
+        "J J^T from the inputs and derivatives of dense layers, without J",
+        lambda s: _sweeps(s, s.n, s.n) + _layers(s) + _decomposition(s.n),
+        _factor_bytes,
+        lambda _: by_layers,
+    ),
+    Method(
+        "physics",
+        "J J^T from dense layers, with dy/dx in place of the physics",
+        lambda s: _sweeps(s, s.n, _pulled(s, s.n)) + _layers(s) + _decomposition(s.n),
+        lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize,
+        lambda _: by_layers,
+    ),
+    Method(
+        "rows",
+        "J J^T from the rows of J",
+        lambda s: (
+            _sweeps(s, _pieces(s) * s.n, _pulled(s, _pieces(s) * s.n))
+            + 2.0 * s.n**2 * s.parameters
+            + _decomposition(s.n)
+        ),
+        lambda s: _row_bytes(s, _pieces(s)),
+        lambda s: partial(by_rows, pieces=_pieces(s)),
+    ),
+    Method(
+        "columns",
+        "J^T J from J",
+        lambda s: (
+            _sweeps(s, s.n, _pulled(s, s.n))
+            + 2.0 * s.n * s.parameters**2
+            + _decomposition(s.parameters)
+        ),
+        lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2,
+        lambda _: by_columns,
+    ),
+    Method(
+        "krylov",
+        "an approximation from products with J and its transpose",
+        lambda s: (
+            _sweeps(s, 2 * s.steps * s.batch, _pulled(s, 2 * s.steps * s.batch))
+            + 4.0 * s.steps**2 * s.n
+        ),
+        lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
+        lambda _: by_krylov,
+    ),
+)
+
+
+class Plan(NamedTuple):
+    """The method chosen for a size, and the reason."""
+
+    method: Method
+    size: Size
+    reason: str
+
+    def __str__(self) -> str:
+        s, m = self.size, self.method
+        return (
+            f"{m.name}: {m.summary}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
+            f"P = {s.parameters} parameters, {_estimate(m, s)}, limit {_si(s.limit)}B"
+        )
+
+    def solve(
+        self, objective: Objective, params: Parameters, batch: Batch, power: Power
+    ) -> tuple[Linearised, Solution]:
+        """Linearise the outputs and compute the direction."""
+        system = objective.linearised(params, batch, slope=self._slope)
+        return system, self.method.direction(self.size)(system, power)
+
+    def cost(self) -> Info:
+        """Count what a direction costs."""
+        s, name = self.size, self.method.name
+        products = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(name, s.n)
+        factor = 0 if name == "krylov" else 1
+        if self._slope:  # the physics is only linearised
+            return cost(simulate=s.batch, vjp=_pulled(s, s.n), factor=factor)
+        return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
+
+    @property
+    def _slope(self) -> bool:
+        """Whether dy/dx stands for the physics."""
+        name = self.method.name
+        return name == "physics" or (self.size.linearizes and name != "layerwise")
+
+
+def choose(size: Size, method: Choice) -> Plan:
+    """Choose the cheapest exact method within the limits, or Krylov's if there is none.
+
+    Raises PlanError if the requested method, or every method, needs more memory than the limit.
+    """
+    fitting = [m for m in METHODS if m.bytes(size) <= size.limit]
+    if method != "auto":
+        requested = {m.name: m for m in METHODS}[method]
+        if requested not in fitting:
+            need = f"needs {_si(requested.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
+            raise PlanError(f"method={method} {need}; lower batch_size or raise memory_limit")
+        return Plan(requested, size, "as requested")
+    exact = [
+        m
+        for m in fitting
+        if m.operations(size) <= EXACT_OPERATIONS and (m.name != "krylov" or _converges(size))
+    ]
+    if exact:
+        best = min(exact, key=lambda m: m.operations(size))
+        others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
+        alternatives = f" (others: {', '.join(others)})" if others else ""
+        return Plan(best, size, "the cheapest exact method that fits" + alternatives)
+    if METHODS[-1] in fitting:
+        return Plan(METHODS[-1], size, "no exact method fits into memory and time")
+    raise PlanError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+
+
+def _converges(size: Size) -> bool:
+    """Return whether the Krylov method is known to reach KRYLOV_ERROR.
+
+    With damping d, J J^T + d^2 max(s)^2 has a condition number of at most c = 1 + 1/d^2, and the
+    error falls by a factor of (sqrt(c) + 1) / (sqrt(c) - 1) or more per step. A physics without its
+    own dy/dx would need forward differentiation, which not every physics supports.
+    """
+    if not (size.linearizes and size.damping > 0):
+        return False
+    root = math.sqrt(1 + size.damping**-2)
+    return 2 * ((root - 1) / (root + 1)) ** size.steps <= KRYLOV_ERROR
+
+
+def _estimate(method: Method, size: Size) -> str:
+    return f"about {_si(method.operations(size))}flop and {_si(method.bytes(size))}B"
+
+
+def _si(value: float) -> str:
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.3g} "

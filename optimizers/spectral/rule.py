@@ -1,0 +1,216 @@
+"""The spectral-power rule, of which half-inverse gradients and Gauss-Newton are special cases.
+
+With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy,
+
+    theta <- theta - eta V S^kappa U^T g,
+
+which is gradient descent for kappa = 1. g carries the 1/batch of the mean loss. `methods` and
+`directions` compute this direction without forming V.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from physopt.machine.devices import current_platform, memory_limit
+from physopt.objective import Linearised, Objective
+from physopt.optimizers.schedules import Scheduled
+from physopt.optimizers.spectral.directions import Power, Solution
+from physopt.optimizers.spectral.methods import Choice, Plan, choose, measure
+from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
+from physopt.problem import Batch
+from physopt.rule import Info, Parameters, State
+
+GIGABYTE = 1e9
+
+ROUNDING_ERROR = 1e-3
+"""Relative error of the smallest singular values kept above which the plan warns."""
+
+
+class SpectralState(NamedTuple):
+    """State of a spectral rule between updates."""
+
+    velocity: Parameters  # sum of earlier steps, each weighted by momentum^age; () without momentum
+    damping: jax.Array  # relative to the largest singular value; only an adaptive rule changes it
+    plateau: Any  # of the schedule that follows the loss
+
+
+class Trial(NamedTuple):
+    """A step that may be taken."""
+
+    step: Parameters
+    scale: jax.Array  # step = scale * direction
+    system: Linearised
+    solution: Solution
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralPower(Scheduled):
+    """A step along V S^kappa U^T g, with a free kappa."""
+
+    learning_rate: PositiveFloat = 1.0
+    """eta. g carries 1/batch, so that the full Gauss-Newton step of a squared loss has eta equal
+    to the batch size."""
+
+    kappa: float = -0.5
+    """Power of the singular values."""
+
+    tau: NonNegativeFloat = 1e-5
+    """Singular values s < tau max(s) are dropped."""
+
+    absolute: bool = False
+    """Whether tau is a singular value itself instead of a fraction of the largest."""
+
+    damping: NonNegativeFloat = 0.0
+    """A positive d replaces the cutoff tau by the smooth weights
+    s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
+
+    beta: float = 0.0
+    """Power of the largest singular value that multiplies the step."""
+
+    momentum: UnitFloat = 0.0
+    """Weight of earlier steps, v <- momentum v + step."""
+
+    max_step_norm: PositiveFloat | None = None
+    """Largest norm of a step, before momentum; none sets no bound."""
+
+    method: Choice = "auto"
+    """How the direction is computed: auto chooses by cost and memory. layerwise and physics: a Gram
+    matrix without J; rows and columns: a Gram matrix from J; krylov: iteratively, for many outputs
+    or a large damping; it needs forward differentiation of a physics without its own dy/dx."""
+
+    krylov_steps: PositiveInt = 30
+    """Products with J and with J^T per update with method=krylov."""
+
+    memory_limit: PositiveFloat | None = None
+    """Gigabytes that the matrices of an update may take; none takes 70 % of the memory."""
+
+    gram_dtype: Literal["float64", "float32"] = "float64"
+    """Type of Gram matrices and their decomposition, whatever the run's; float32 suffices for
+    tau >= 1e-2."""
+
+    tunable: ClassVar = {"learning_rate": (1e-2, 1e1), "tau": (1e-7, 1e-1)}
+
+    def refuses(self, objective: Objective) -> str | None:
+        """Refuse batch normalisation, and float64 matrices on a device without float64."""
+        if objective.has_batch_statistics():
+            return (
+                "batch normalisation couples the samples of a batch, so that none has a Jacobian "
+                "of its own; use normalization=group"
+            )
+        if current_platform() == "tpu" and self.gram_dtype == "float64":
+            return "a TPU has no float64; use gram_dtype=float32 with tau or damping >= 1e-2"
+        return None
+
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
+        """Return the method for a batch, the reason, its estimated cost and its rounding error.
+
+        Raises PlanError if no method fits into memory.
+        """
+        return f"{self._plan(objective, params, batch)}{self._rounding(params)}"
+
+    def _rounding(self, params: Parameters) -> str:
+        """Warn if the network's precision does not resolve the smallest singular values kept.
+
+        Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
+        """
+        smallest, dtype = self.damping or self.tau, network_dtype(params)
+        error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
+        if self.absolute or error < ROUNDING_ERROR:
+            return ""
+        return (
+            f". Warning: {dtype} resolves singular values of {smallest:g} of the largest "
+            f"to {100 * min(error, 1):.2g} % only; a larger tau or dtype=float64 helps"
+        )
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return no velocity, and the initial damping."""
+        velocity = optax.tree.zeros_like(params) if self.momentum else ()
+        dtype = network_dtype(params)
+        plateau = self.plateau().init(jnp.ones((), dtype))
+        return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau)
+
+    def update(
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[Parameters, State, Info]:
+        """Return the step and the spectrum it was made from.
+
+        Raises PlanError if no method fits into memory.
+        """
+        plan = self._plan(objective, params, batch)
+        power = Power(
+            self.kappa, self.tau, self.absolute, self._damping(state), self.gram_dtype,
+            self.krylov_steps,
+        )  # fmt: skip
+        system, solution = plan.solve(objective, params, batch, power)
+        # step = -eta(t) max(s)^beta V S^kappa U^T g, shortened to max_step_norm
+        factor = self.factor(batch.progress).astype(system.loss.dtype)
+        factor, plateau = self.plateau().update(factor, state.plateau, value=system.loss)
+        state = state._replace(plateau=plateau)
+        scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution)
+        scale *= self._shortening(scale, solution.direction)
+        step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
+        info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
+        trial = Trial(step, scale, system, solution)
+        step, state, more = self._judge(objective, state, batch, trial)
+        # v <- momentum v + step
+        if self.momentum:
+            step = optax.tree.add_scale(step, self.momentum, state.velocity)
+            state = state._replace(velocity=step)
+        return step, state, _joined(info, more)
+
+    def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
+        limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
+        steps, damping = self.krylov_steps, self._least_damping
+        return choose(measure(objective, params, batch, steps, limit, damping), self.method)
+
+    @property
+    def _least_damping(self) -> float:
+        return self.damping
+
+    def _damping(self, state: SpectralState) -> Any:
+        return self.damping
+
+    def _prefactor(self, solution: Solution) -> jax.Array:
+        largest = solution.spectrum.largest
+        return jnp.where(largest > 0, largest, 1) ** self.beta
+
+    def _shortening(self, scale: jax.Array, direction: Parameters) -> jax.Array:
+        if self.max_step_norm is None:
+            return jnp.ones_like(scale)
+        norm = jnp.abs(scale) * optax.tree.norm(direction)
+        return self.max_step_norm / jnp.maximum(norm, self.max_step_norm)
+
+    def _judge(
+        self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
+    ) -> tuple[Parameters, SpectralState, Info]:
+        """Accept every step."""
+        return trial.step, state, {}
+
+
+def network_dtype(params: Parameters) -> Any:
+    """Return the floating type of the parameters."""
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def _diagnostics(solution: Solution) -> Info:
+    spectrum = solution.spectrum
+    return {
+        "grad_norm": solution.gradient_norm,
+        "cosine": solution.cosine,
+        # Not an integer: those are counts, which are summed over updates.
+        "rank": spectrum.rank.astype(solution.gradient_norm.dtype),
+        "smallest": spectrum.smallest,
+        "largest": spectrum.largest,
+        **{f"quartile_{i + 1}": value for i, value in enumerate(spectrum.quartiles)},
+        **solution.extra,
+    }
+
+
+def _joined(info: Info, more: Info) -> Info:
+    """Merge two infos; entries of both are added."""
+    both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
+    return {**info, **more, **both}

@@ -1,0 +1,290 @@
+"""Half-inverse gradients and Gauss-Newton against NumPy's singular value decomposition of J.
+
+The reference builds J in float64 from the whole objective, with nothing of the library's ways.
+Tolerances. A singular value s is known from a float64 Gram matrix to 2e-16 (max(s) / s)^2; the
+smallest one kept in these tests is 1e-3 max(s), which gives 2e-10 where 1e-6 is asked. A float32
+network rounds J by 6e-8 max(s), hence s by 6e-5 and directions by some times that: 1e-3.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from tiny import Tiny
+
+from physopt.machine.devices import cast
+from physopt.objective import build, flatten
+from physopt.optimizers.spectral import GaussNewton, HalfInverse, SpectralPower
+from physopt.optimizers.spectral.directions import Power, by_layers, by_rows
+from physopt.training.per_sample import PerSample, build_unknowns
+
+BATCH, TAU = 8, 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Curved(Tiny):
+    """y_k = s_k x_k + 0.3 sin(x_(k-1)): a nonlinear physics whose components are coupled."""
+
+    size: int = 4
+
+    def simulate(self, x, batch):
+        return super().simulate(x, batch) + 0.3 * jnp.sin(jnp.roll(x, 1, axis=-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sloped(Curved):
+    """The same physics with a Jacobian of its own."""
+
+    def linearize(self, x, batch):
+        scales = jnp.diag(self.scales(x.dtype))
+        behind = jnp.roll(jnp.eye(self.size, dtype=x.dtype), -1, axis=1)  # x_(k-1) in row k
+        return self.simulate(x, batch), scales + 0.3 * behind * jnp.cos(x)[:, None, :]
+
+
+def case(problem, dtype="float64", batch=BATCH):
+    objective, params = build(problem, "default", seed=0)
+    samples = problem.sample(jax.random.split(jax.random.key(1), batch)).at(0.0)
+    return objective, *cast((params, samples), dtype)
+
+
+def update(rule, objective, params, batch, state=None):
+    state = rule.init(objective, params, jax.random.key(0)) if state is None else state
+    return jax.jit(rule.update)(objective, params, state, batch, jax.random.key(0))
+
+
+def flat(tree):
+    return np.asarray(ravel_pytree(tree)[0], np.float64)
+
+
+def reference(objective, params, batch):
+    """Return J [n, P] and g [n] in float64."""
+    with jax.enable_x64(True):
+        params, batch = cast((params, batch), "float64")
+        vector, unravel = ravel_pytree(params)
+
+        def outputs(vector):
+            return flatten(objective.outputs(unravel(vector), batch)).ravel()
+
+        _, g = objective.output_gradient(objective.outputs(params, batch), batch)
+        return np.asarray(jax.jacrev(outputs)(vector)), np.asarray(flatten(g).ravel())
+
+
+def powered(j, g, kappa, tau=TAU, damping=0.0):
+    """V f(S) U^T g with f the power cut off at tau max(s), or damped."""
+    u, s, vt = np.linalg.svd(j, full_matrices=False)
+    weights = np.where(s >= tau * s[0], s, np.inf) ** kappa
+    if damping:
+        weights = s * (s**2 + (damping * s[0]) ** 2) ** ((kappa - 1) / 2)
+    return vt.T @ (weights * (u.T @ g))
+
+
+def error(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+METHODS = ["layerwise", "physics", "rows", "columns", "krylov"]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("problem", [Curved(), Sloped()], ids=["simulated", "linearized"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_the_direction(problem, method):
+    arguments = case(problem)
+    rule = HalfInverse(tau=TAU, method=method, krylov_steps=100, learning_rate=0.7)
+    updates, _, info = update(rule, *arguments)
+    expected = powered(*reference(*arguments), kappa=-0.5)
+    assert error(flat(updates), -0.7 * expected) < 1e-6
+    if problem == Sloped() and method != "layerwise":
+        assert info["n_vjp"] == BATCH, "the physics is linearised once and never pulled back"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rule", [HalfInverse(tau=TAU), GaussNewton(tau=TAU, adaptive=False)])
+def test_a_float32_network_keeps_the_direction(rule, method):
+    arguments = case(Curved(), "float32")
+    updates, _, _ = update(rule.replace(method=method, krylov_steps=100), *arguments)
+    assert error(flat(updates), -powered(*reference(*arguments), rule.kappa)) < 1e-3
+
+
+@pytest.mark.usefixtures("x64")
+def test_kappa_1_is_the_gradient():
+    objective, params, batch = case(Curved())
+    updates, _, info = update(SpectralPower(kappa=1.0, tau=0.0), objective, params, batch)
+    gradient = flat(jax.grad(objective.value)(params, batch))
+    assert error(-flat(updates), gradient) < 1e-12
+    np.testing.assert_allclose(info["cosine"], 1.0, rtol=1e-10)
+    np.testing.assert_allclose(info["grad_norm"], np.linalg.norm(gradient), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("x64")
+def test_kappa_minus_1_is_least_squares():
+    arguments = case(Curved())
+    updates, _, _ = update(GaussNewton(tau=TAU, adaptive=False), *arguments)
+    j, g = reference(*arguments)
+    # lstsq drops s <= rcond max(s), and its result has the least norm: the pseudo-inverse.
+    assert error(-flat(updates), np.linalg.lstsq(j, g, rcond=TAU)[0]) < 1e-6
+
+
+@pytest.mark.usefixtures("x64")
+def test_options_of_the_spectrum():
+    arguments = case(Curved())
+    j, g = reference(*arguments)
+    s = np.linalg.svd(j, compute_uv=False)
+    rule = HalfInverse(tau=TAU)
+    updates, _, info = update(rule, *arguments)
+    kept = s[s >= TAU * s[0]]
+    assert int(info["rank"]) == len(kept)
+    np.testing.assert_allclose([info["largest"], info["smallest"]], [s[0], kept[-1]], rtol=1e-6)
+    direction, gradient = -flat(updates), j.T @ g
+    cosine = direction @ gradient / np.linalg.norm(direction) / np.linalg.norm(gradient)
+    np.testing.assert_allclose(info["cosine"], cosine, rtol=1e-8)
+
+    damped, _, _ = update(rule.replace(damping=0.05), *arguments)
+    assert error(-flat(damped), powered(j, g, -0.5, damping=0.05)) < 1e-8
+    # Between the 9th and 10th singular value, so that no rounding decides.
+    cutoff = float(np.sqrt(s[8] * s[9]))
+    absolute, _, info = update(rule.replace(tau=cutoff, absolute=True, beta=0.5), *arguments)
+    assert int(info["rank"]) == 9
+    expected = s[0] ** 0.5 * powered(j, g, -0.5, tau=cutoff / s[0])
+    assert error(-flat(absolute), expected) < 1e-8
+
+
+@pytest.mark.usefixtures("x64")
+def test_momentum_bound_and_schedule():
+    objective, params, batch = case(Curved())
+    plain, _, _ = update(HalfInverse(), objective, params, batch)
+    size = np.linalg.norm(flat(plain))
+    bounded = HalfInverse(max_step_norm=float(size) / 4, momentum=0.5)
+    first, state, _ = update(bounded, objective, params, batch)
+    second, _, _ = update(bounded, objective, params, batch, state)
+    assert error(flat(first), flat(plain) / 4) < 1e-12
+    assert error(flat(second), 1.5 * flat(plain) / 4) < 1e-12
+    halfway, _, _ = update(HalfInverse(schedule="cosine"), objective, params, batch.at(0.5))
+    assert error(flat(halfway), flat(plain) / 2) < 1e-7  # progress is float32
+
+
+@pytest.mark.usefixtures("x64")
+def test_pieces_of_rows_change_nothing():
+    objective, params, batch = case(Curved())
+    system = objective.linearised(params, batch, slope=False)
+    power = Power(-0.5, TAU, False, 0.0, "float64", 1)
+    whole, pieces, layers = (
+        flat(jax.jit(partial(way, system, power))().direction)
+        for way in (by_rows, partial(by_rows, pieces=4), by_layers)
+    )
+    assert error(pieces, whole) < 1e-9
+    assert error(layers, whole) < 1e-9
+
+
+def test_gauss_newton_solves_a_linear_problem_in_one_step():
+    problem = Tiny()
+    batch = problem.sample(jax.random.split(jax.random.key(1), BATCH)).at(0.0)
+    objective, x = build_unknowns(problem, jnp.zeros((BATCH, 3)))
+    rule = PerSample(GaussNewton(adaptive=False))
+    updates, _, _ = update(rule, objective, x, batch)
+    solved = objective.predict(jax.tree.map(jnp.add, x, updates), batch.inputs)
+    # Condition 10 in float32.
+    np.testing.assert_allclose(problem.simulate(solved, batch), batch.target, atol=1e-5)
+
+
+def test_adaptive_damping_trusts_a_model_that_is_right():
+    problem = Tiny()
+    batch = problem.sample(jax.random.split(jax.random.key(1), BATCH)).at(0.0)
+    objective, x = build_unknowns(problem, jnp.zeros((BATCH, 3)))
+    rule = PerSample(GaussNewton(adaptive=True, damping=0.2))
+    _, state, info = update(rule, objective, x, batch)
+    # The physics is linear and the loss quadratic: actual and predicted decrease are the same.
+    np.testing.assert_allclose(state.damping, 0.1, rtol=1e-6)
+    assert info["accepted"] == 1.0
+
+
+def test_adaptive_damping_refuses_a_step_that_does_not_help():
+    objective, params, batch = case(Curved(), "float32")
+    rule = GaussNewton(adaptive=True, damping=0.01, learning_rate=1e4)
+    updates, state, info = update(rule, objective, params, batch)
+    assert not flat(updates).any()
+    np.testing.assert_allclose(state.damping, 0.02, rtol=1e-6)
+    assert info["n_simulate"] == 3 * BATCH, "outputs, Gram matrix, and the loss after the step"
+    with pytest.raises(ValueError, match="momentum"):
+        GaussNewton(adaptive=True, momentum=0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class RankOne(Tiny):
+    """Every output is the same sum."""
+
+    def simulate(self, x, batch):
+        return jnp.broadcast_to(jnp.sum(x, axis=-1, keepdims=True), x.shape)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_jacobian_of_rank_one(method):
+    objective, x = build_unknowns(RankOne(), jnp.zeros((1, 3)))
+    batch = RankOne().sample(jax.random.split(jax.random.key(1), 1)).at(0.0)
+    updates, _, info = update(GaussNewton(method=method, adaptive=False), objective, x, batch)
+    # Each x takes a third of what the mean of the targets asks for.
+    np.testing.assert_allclose(flat(updates), np.full(3, jnp.mean(batch.target) / 3), rtol=1e-5)
+    assert info["rank"] == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Dead(Tiny):
+    """A physics that does not respond."""
+
+    def simulate(self, x, batch):
+        return 0 * x
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "rule", [GaussNewton(adaptive=True), HalfInverse(absolute=True, beta=-1, max_step_norm=1.0)]
+)
+def test_a_jacobian_of_zero(rule, method):
+    objective, x = build_unknowns(Dead(), jnp.zeros((1, 3)))
+    batch = Dead().sample(jax.random.split(jax.random.key(1), 1)).at(0.0)
+    updates, _, info = update(rule.replace(method=method), objective, x, batch)
+    assert not flat(updates).any()
+    assert all(np.isfinite(value) for value in info.values())
+
+
+def test_batch_normalisation_is_refused():
+    objective, _ = build(Tiny(normalization="batch"), "default", seed=0)
+    reason = HalfInverse().refuses(objective)
+    assert reason is not None
+    assert "couples" in reason
+    assert HalfInverse().refuses(build(Tiny(normalization="group"), "default", seed=0)[0]) is None
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_krylov_method_is_as_exact_as_the_choice_takes_it_to_be():
+    arguments = case(Sloped(), batch=16)  # n = 64 is more than the 30 steps
+    rule = HalfInverse(damping=0.2)
+    assert rule.plan(*arguments).startswith("krylov")
+    found, exact = (flat(update(rule.replace(method=m), *arguments)[0]) for m in ("auto", "rows"))
+    assert error(found, exact) < 1e-4
+    # Without damping nothing is promised, and the change over the last steps shows it.
+    few = rule.replace(damping=0.0, method="krylov", krylov_steps=8)
+    found, _, info = update(few, *arguments)
+    missing = error(flat(found), flat(update(few.replace(method="rows"), *arguments)[0]))
+    assert missing > 1e-2
+    assert info["krylov_change"] > missing / 10
+
+
+def test_the_plan_is_told():
+    objective, params, batch = case(Sloped(), "float32")
+    text = HalfInverse(memory_limit=1.0).plan(objective, params, batch)
+    assert text.startswith("physics: ")
+    assert "n = 32 outputs (8 x 4)" in text
+    assert "limit 1 GB" in text
+    assert "float32 resolves singular values of 1e-05 of the largest to 1.2 % only" in text
+    assert "Warning" not in str(HalfInverse(tau=1e-3).plan(objective, params, batch))
