@@ -1,4 +1,4 @@
-"""Estimate: what the records tell about planned runs: which are done, how long the others take."""
+"""Estimate: the state of planned runs and the time that they take, from the records."""
 
 import dataclasses
 import statistics

@@ -237,7 +237,7 @@ def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
     selected = wanted or own or top.names.get(kind)
     if not selected:
         known = ", ".join(names(kind))
-        raise OptionError(object, kind, "", f"say which {kind}; known: {known}")
+        raise OptionError(object, kind, "", f"name a {kind}; known: {known}")
     return list(dict.fromkeys(selected))
 
 
