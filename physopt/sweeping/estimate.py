@@ -80,7 +80,7 @@ def planned_rows(
             row.earlier = True
         rows.append(row)
     earlier = earlier_runs({row.folder.parent: None for row in rows})
-    for row in rows:
+    for row in rows if earlier else ():
         row.expected = expected_seconds(row.config, row.kind, earlier)
     return rows
 
