@@ -1,4 +1,4 @@
-"""Analysis: from records to curves, scores and reports. It reads records, never physics.
+"""Analysis: curves, scores and reports from the records of runs. It runs no physics.
 
 from physopt import analysis
 
@@ -7,68 +7,56 @@ analysis.curves(frame)                         # loss against training time, a F
 analysis.time_to_target(frame)                 # a DataFrame
 analysis.plot_profile(analysis.performance_profile(frame))
 
-Everything takes a frame and returns a frame or a matplotlib Figure. What a score leaves out or
-counts in a special way stands in words in `result.attrs["notes"]`.
+Scores and plots take a frame, or a `Comparison`: a frame with the options of its scores, whose
+prepared tables several scores share. They return a frame or a matplotlib Figure; the sentences in
+`result.attrs["notes"]` say what a score leaves out or treats specially.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Not deferred like the others: importing the module `load` later would hide the function.
+# Not deferred like the others: a later import of the module `load` would replace the function.
 from physopt.analysis.load import load
 
 if TYPE_CHECKING:
-    from physopt.analysis.comparison import compare, plot_comparison
+    from physopt.analysis.comparison import Comparison
     from physopt.analysis.fairness import comparable
     from physopt.analysis.plots import curves, feasibility_map, plot_ecdf, plot_profile
     from physopt.analysis.profiles import ecdf, performance_profile
     from physopt.analysis.report import write_report
     from physopt.analysis.resampling import resample
-    from physopt.analysis.scaling import batch_scaling, device_scaling, speedup
-    from physopt.analysis.scaling_plots import plot_scaling, plot_speedup
+    from physopt.analysis.scaling import (
+        batch_scaling,
+        device_scaling,
+        plot_scaling,
+        plot_speedup,
+        speedup,
+    )
     from physopt.analysis.scores import final_errors, ranks, score_table, time_to_target
     from physopt.analysis.targets import hitting_times, shared_targets
     from physopt.analysis.tests_of_difference import paired_tests
+    from physopt.analysis.two_folders import compare, plot_comparison
 
 __all__ = [
-    "batch_scaling",
-    "comparable",
-    "compare",
-    "curves",
-    "device_scaling",
-    "ecdf",
-    "feasibility_map",
-    "final_errors",
-    "hitting_times",
-    "load",
-    "paired_tests",
-    "performance_profile",
-    "plot_comparison",
-    "plot_ecdf",
-    "plot_profile",
-    "plot_scaling",
-    "plot_speedup",
-    "ranks",
-    "resample",
-    "score_table",
-    "shared_targets",
-    "speedup",
-    "time_to_target",
-    "write_report",
-]
+    "Comparison", "batch_scaling", "comparable", "compare", "curves", "device_scaling", "ecdf",
+    "feasibility_map", "final_errors", "hitting_times", "load", "paired_tests",
+    "performance_profile", "plot_comparison", "plot_ecdf", "plot_profile", "plot_scaling",
+    "plot_speedup", "ranks", "resample", "score_table", "shared_targets", "speedup",
+    "time_to_target", "write_report",
+]  # fmt: skip
 
 _NAMES = {
-    "comparison": ("compare", "plot_comparison"),
+    "comparison": ("Comparison",),
     "fairness": ("comparable",),
     "plots": ("curves", "feasibility_map", "plot_ecdf", "plot_profile"),
     "profiles": ("ecdf", "performance_profile"),
     "report": ("write_report",),
     "resampling": ("resample",),
-    "scaling": ("batch_scaling", "device_scaling", "speedup"),
-    "scaling_plots": ("plot_scaling", "plot_speedup"),
+    "scaling": ("batch_scaling", "device_scaling", "plot_scaling", "plot_speedup", "speedup"),
     "scores": ("final_errors", "ranks", "score_table", "time_to_target"),
     "targets": ("hitting_times", "shared_targets"),
     "tests_of_difference": ("paired_tests",),
+    "two_folders": ("compare", "plot_comparison"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

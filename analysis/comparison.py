@@ -1,183 +1,75 @@
-"""Comparison: two runs, or two folders of runs, with the difference and its interval."""
+"""Comparison: the runs to compare and how to measure their progress, prepared once."""
 
 from collections.abc import Collection
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Any, TypeAlias, Union
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from physopt.analysis.costs import COSTS, cost_label
+from physopt.analysis.errors import run_errors
 from physopt.analysis.fairness import comparable
-from physopt.analysis.resampling import resample
-from physopt.analysis.scores import run_errors
-from physopt.analysis.statistics import quantile, ratio_interval
-from physopt.analysis.style import COLOURS, figure_note, plain_log_ticks, styled
-from physopt.analysis.targets import hitting_times
-from physopt.options import OptionError
+from physopt.analysis.targets import PENALTY, hitting_times
 
 
-def compare(
-    frame: pd.DataFrame,
-    axis: str = "seconds",
-    *,
-    compile_time: bool = False,
-    allow: Collection[str] = (),
-) -> pd.DataFrame:
-    """Return what two folders differ in: a frame of `load(A, B)` into one row per quantity.
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs and the options of their scores.
 
-    Columns case, first, second (methods), quantity, a, b, ratio, low, high, runs. The quantities of
-    each case that both have: final error, cost of the hardest target that all runs of both reached,
-    updates a second. a and b are geometric means over runs, ratio is b / a with its 95 % bootstrap
-    interval, over pairs of seeds where all are shared; NaN for an interval of one run each. Where a
-    folder holds one method of a case it is compared whatever its name, else methods of one name.
-
-    Raises OptionError where the frame is not of two folders that have a problem in common, and as
-    `comparable` does.
+    Every score, plot and report takes a Comparison, or a frame of `load` and these options. Scores
+    of one Comparison share its prepared tables.
     """
-    both = _two(frame, allow)
-    rows = []
-    for case, first, second in _pairs(both):
-        a, b = (
-            side[(side["case"] == case) & (side["method"] == method)]
-            for side, method in zip(both, (first, second), strict=True)
+
+    frame: pd.DataFrame
+    """Evaluations as of `load`."""
+
+    axis: str = "seconds"
+    """Cost that progress is measured against: a key of `costs.COSTS`."""
+
+    _: KW_ONLY
+
+    compile_time: bool = False
+    """Add compilation to the seconds."""
+
+    allow: Collection[str] = ()
+    """Rules of `comparable` to waive, by name."""
+
+    per_decade: int = 5
+    """Targets per decade of error, see `shared_targets`."""
+
+    penalty: float = PENALTY
+    """A missed target counts as this many times the largest cost of any run on the case."""
+
+    @classmethod
+    def of(cls, runs: "Runs", **options: Any) -> "Comparison":
+        """Return runs as a Comparison, with those of the options that are not None."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if isinstance(runs, pd.DataFrame):
+            return cls(runs, **given)
+        return replace(runs, **given) if given else runs
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The evaluations that scores use; raises OptionError as `comparable` does."""
+        return comparable(self.frame, self.allow)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the scores leave out or treat specially, as sentences."""
+        return self.runs.attrs["notes"]
+
+    @cached_property
+    def hits(self) -> pd.DataFrame:
+        """One row per run and target, as of `hitting_times`."""
+        return hitting_times(
+            self.runs, self.axis, compile_time=self.compile_time, per_decade=self.per_decade
         )
-        for quantity, (left, right) in _quantities(a, b, axis, compile_time).items():
-            told = {"case": case, "first": first, "second": second, "quantity": quantity}
-            rows.append({**told, **_difference(left, right)})
-    columns = ["case", "first", "second", "quantity", "a", "b", "ratio", "low", "high", "runs"]
-    result = pd.DataFrame(rows, columns=columns)
-    result.attrs["notes"] = list(dict.fromkeys(n for side in both for n in side.attrs["notes"]))
-    return result
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """One row per run with its final error, as of `run_errors`."""
+        return run_errors(self.runs)
 
 
-def _two(frame: pd.DataFrame, allow: Collection[str]) -> list[pd.DataFrame]:
-    sources = list(frame["source"].unique())
-    if len(sources) != 2:
-        reason = f"compare takes two folders with different runs, not {len(sources)}"
-        raise OptionError(object, "folder", "", reason)
-    kept = [comparable(frame[frame["source"] == source], allow) for source in sources]
-    if "devices" not in allow:
-        # Each side may be of one device and the two of different ones.
-        comparable(pd.concat(kept).assign(tuning_trials=0.0))
-    return kept
-
-
-def _pairs(both: list[pd.DataFrame]) -> list[tuple[str, str, str]]:
-    methods = [side.groupby("case", sort=False)["method"].unique() for side in both]
-    pairs = []
-    for case in [case for case in methods[0].index if case in methods[1].index]:
-        first, second = methods[0][case], methods[1][case]
-        if len(first) == len(second) == 1:
-            pairs.append((str(case), str(first[0]), str(second[0])))
-        else:
-            pairs += [(str(case), str(m), str(m)) for m in first if m in second]
-    if not pairs:
-        there = " and ".join(", ".join(side.index) or "nothing finished" for side in methods)
-        reason = f"they have no problem and method in common: {there}"
-        raise OptionError(object, "folder", "", reason)
-    return pairs
-
-
-def _quantities(
-    a: pd.DataFrame, b: pd.DataFrame, axis: str, compile_time: bool
-) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Return each quantity of both sides as a series over (seed, folder)."""
-    found = {}
-    keys = ["seed", "folder"]
-    errors = [run_errors(side) for side in (a, b)]
-    name = f"final {errors[0]['metric'].iloc[0]}"
-    found[name] = tuple(side.set_index(keys)["final_error"] for side in errors)
-    hits = hitting_times(pd.concat([a, b]), axis, compile_time=compile_time)
-    everyone = hits.groupby("target")["time"].max()
-    reached = everyone[np.isfinite(everyone) & (everyone > 0)]
-    if len(reached):
-        target = reached.index.min()
-        times = hits[hits["target"] == target].set_index(keys)["time"]
-        own = [times[times.index.isin(side.set_index(keys).index)] for side in (a, b)]
-        found[f"{COSTS[axis].words} to {target:.3g} ({COSTS[axis].unit})"] = tuple(own)
-    rates = [side.groupby(keys)[["step", "t_train"]].max() for side in (a, b)]
-    if all((side["t_train"] > 0).all() and (side["step"] > 0).all() for side in rates):
-        found["updates a second"] = tuple(side["step"] / side["t_train"] for side in rates)
-    return found
-
-
-def _difference(a: pd.Series, b: pd.Series) -> dict[str, object]:
-    """Return geometric means, their ratio and its interval; medians where a run failed."""
-    runs = f"{len(a)}, {len(b)}"
-    values = np.concatenate([a, b])
-    if not (np.isfinite(values) & (values > 0)).all():
-        left, right = (float(quantile(side, 0.5)) for side in (a, b))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = float(np.divide(right, left))
-        return {"a": left, "b": right, "ratio": ratio, "low": np.nan, "high": np.nan, "runs": runs}
-    by_seed = [side.droplevel("folder").sort_index() for side in (a, b)]
-    paired = by_seed[0].index.equals(by_seed[1].index) and by_seed[0].index.is_unique
-    ratio, low, high = ratio_interval(*by_seed, paired=paired)
-    left, right = (float(np.exp(np.log(side).mean())) for side in (a, b))
-    runs = f"{len(a)} pairs" if paired and len(a) > 1 else runs
-    return {"a": left, "b": right, "ratio": ratio, "low": low, "high": high, "runs": runs}
-
-
-@styled
-def plot_comparison(
-    frame: pd.DataFrame,
-    axis: str = "seconds",
-    *,
-    compile_time: bool = False,
-    allow: Collection[str] = (),
-) -> Figure:
-    """Draw two folders side by side: for each pair of methods the curves, and the ratios b / a."""
-    table = compare(frame, axis, compile_time=compile_time, allow=allow)
-    sources = list(frame["source"].unique())
-    pairs = list(table.groupby(["case", "first", "second"], sort=False))
-    figure = Figure(figsize=(9.5, 2.7 * len(pairs) + 0.5), layout="constrained")
-    axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=(3, 2))
-    for ((case, first, second), rows), (left, right) in zip(pairs, axes, strict=True):
-        ends = []
-        for name, source, method, look in zip(
-            "AB", sources, (first, second), zip(COLOURS, ("-", "--"), strict=False), strict=True
-        ):
-            chosen = frame[
-                (frame["source"] == source) & (frame["case"] == case) & (frame["method"] == method)
-            ]
-            curve = resample(chosen, axis, compile_time=compile_time)
-            _curve(left, curve, f"{name}: {method}", *look)
-            ends.append(curve["cost"].max())
-        left.set_xscale("log" if max(ends) > 10 * min(ends) else "linear")
-        left.set(title=case, xlabel=cost_label(axis, compile_time), yscale="log")
-        left.legend()
-        plain_log_ticks(left)
-        _ratios(right, rows)
-    told = "; ".join(f"{name} = {source}" for name, source in zip("AB", sources, strict=True))
-    told += ". Lines: medians over seeds; bands: quartiles; bars: 95 % bootstrap intervals."
-    figure_note(figure, told)
-    return figure
-
-
-def _curve(panel: Axes, curve: pd.DataFrame, name: str, colour: str, dashes: str) -> None:
-    drawn = curve[np.isfinite(curve["median"])]
-    panel.plot(drawn["cost"], drawn["median"], color=colour, ls=dashes, label=name)
-    high = drawn["high"].where(np.isfinite(drawn["high"]), drawn["median"])
-    panel.fill_between(drawn["cost"], drawn["low"], high, color=colour, alpha=0.15, lw=0)
-    if len(drawn):
-        panel.set_ylabel(f"{drawn['metric'].iloc[0]}, test set")
-
-
-def _ratios(panel: Axes, rows: pd.DataFrame) -> None:
-    for place, row in enumerate(rows.itertuples()):
-        if not np.isfinite(row.ratio) or row.ratio <= 0:
-            panel.text(0.5, place, f"ratio {row.ratio:g}", transform=panel.get_yaxis_transform(),
-                       ha="center", va="center", fontsize=8)  # fmt: skip
-            continue
-        panel.plot(row.ratio, place, "o", color="black", ms=5)
-        if np.isfinite(row.low):
-            panel.plot([row.low, row.high], [place, place], color="black", lw=1.8)
-    panel.axvline(1, color="0.6", lw=0.9, zorder=0)
-    panel.set_xscale("log")
-    low, high = panel.get_xlim()
-    panel.set_xlim(min(low, 0.5), max(high, 2))
-    panel.set_yticks(range(len(rows)), rows["quantity"])
-    panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_xlabel("B / A")
-    plain_log_ticks(panel)
+Runs: TypeAlias = Union[pd.DataFrame, Comparison]  # noqa: UP007
+"""What scores take: a frame of `load`, or a Comparison."""

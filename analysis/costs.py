@@ -1,4 +1,4 @@
-"""Costs: what progress is measured against. Training seconds, updates, or physics calls."""
+"""Costs: the axes of progress: training seconds, updates, or physics calls."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from physopt.options import OptionError, suggest
 
 
 class Cost(NamedTuple):
-    """How a cost is called: on an axis, in a sentence, and behind a number."""
+    """Names of a cost: as an axis label, in a sentence, and as a unit."""
 
     label: str
     words: str
@@ -24,15 +24,16 @@ COSTS = {
 
 
 def cost(frame: pd.DataFrame, axis: str, compile_time: bool = False) -> pd.Series:
-    """Return what each evaluation had cost its run so far.
+    """Return the cost of each run up to each of its evaluations.
 
-    With `compile_time`, seconds include compilation. A compilation that a cache has shortened
-    counts as the longest cold one of the same problem, rule and device.
+    With `compile_time`, seconds include compilation. A compilation shortened by a cache counts as
+    the longest cold one of the same problem, rule and device.
 
-    Raises OptionError for an unknown axis, and where compilation is asked for of which every
-    measurement came from a cache.
+    Raises OptionError for an unknown axis, and with `compile_time` if every measured compilation of
+    a method came from a cache.
     """
-    check_axis(axis)
+    if axis not in COSTS:
+        raise OptionError(object, "axis", axis, suggest(axis, COSTS))
     if axis == "updates":
         return frame["step"]
     if axis == "calls":
@@ -40,14 +41,8 @@ def cost(frame: pd.DataFrame, axis: str, compile_time: bool = False) -> pd.Serie
     return frame["t_train"] + _cold_compile(frame) if compile_time else frame["t_train"]
 
 
-def check_axis(axis: str) -> None:
-    """Raise OptionError for an unknown axis."""
-    if axis not in COSTS:
-        raise OptionError(object, "axis", axis, suggest(axis, COSTS))
-
-
 def cost_label(axis: str, compile_time: bool = False) -> str:
-    """Return the label of an axis, which says whether compilation is counted."""
+    """Return the label of an axis, including whether compilation is counted."""
     if axis != "seconds":
         return COSTS[axis].label
     return f"training time (s), compilation {'included' if compile_time else 'not included'}"
@@ -64,5 +59,5 @@ def _cold_compile(frame: pd.DataFrame) -> pd.Series:
         method = frame.loc[unknown, "method"].iloc[0]
         reason = f"every compilation of {method} came from a cache: there is no cold one to count"
         raise OptionError(object, "compile", "true", reason)
-    # The first row was written before anything was compiled.
+    # The first row is written before any compilation.
     return frame["t_compile"].where(~cached | (frame["t_compile"] == 0), cold)

@@ -1,4 +1,4 @@
-"""Fairness: which runs may be compared with one another, and what has to be said beside."""
+"""Fairness: which runs may be compared, and the notes that a comparison needs."""
 
 from collections.abc import Collection, Iterable
 
@@ -6,6 +6,7 @@ import pandas as pd
 
 from physopt.analysis.load import UNKNOWN, runs_of
 from physopt.options import OptionError, suggest
+from physopt.records.status import STATUSES
 
 ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",
@@ -13,28 +14,29 @@ ALLOWANCES = {
     "tuning": "compare rules whose options were tuned with unequal numbers of trials",
 }
 TUNING_SEEDS = 1_000_000
-"""Seeds from here on are those of tuning, which reports nothing."""
+"""Smallest seed of tuning trials, which are not reported."""
 
-UNFINISHED = ("running", "interrupted", "damaged")
-FAILED = ("diverged", "oom", "timeout", "error")
+_STOPPED = (name for name, status in STATUSES.items() if not (status.finished or status.failed))
+UNFINISHED = ("running", *_STOPPED, "damaged")
 
 
 def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame:
-    """Return the runs that scores may be computed from; `attrs["notes"]` says what was done.
+    """Return the runs that scores may be computed from; `attrs["notes"]` lists the exclusions.
 
-    Left out, and said: runs that are not finished or damaged, runs that a rule refused, trials of
-    tuning, and of runs with the same settings and seed all but the newest. Timings of different
-    kinds of devices are never pooled: with "devices" allowed, each kind makes a method of its own.
+    Left out, with a note: unfinished and damaged runs, runs that a rule refused, tuning trials, and
+    of runs with the same settings and seed all but the newest. Timings on different kinds of
+    devices are never pooled: with "devices" allowed, each kind makes a method of its own.
 
     Raises OptionError if kinds of devices are mixed, if runs of one method were made with different
     versions of jax, jaxlib, flax or optax, or if the rules of one problem were tuned with unequal
-    numbers of trials, unless `allow` holds "devices", "versions" or "tuning".
+    numbers of trials, unless `allow` contains "devices", "versions" or "tuning".
     """
     for word in allow:
         if word not in ALLOWANCES:
             raise OptionError(object, "allow", word, suggest(word, ALLOWANCES))
     notes = [*frame.attrs.get("notes", ()), *_unfinished_notes(frame)]
-    frame = _apart(frame, "devices" in allow, notes)
+    check_devices(frame, "devices" in allow, notes)
+    frame = apart(frame)
     kept = _newest(frame[~frame["status"].isin([*UNFINISHED, "skipped"])].copy(), notes)
     kept = _reporting(kept, notes)
     _check_versions(kept, "versions" in allow, notes)
@@ -50,32 +52,31 @@ def _unfinished_notes(frame: pd.DataFrame) -> list[str]:
     left_out = runs[runs["status"].isin(UNFINISHED)]
     if len(left_out):
         counts = left_out["status"].value_counts()
-        told = ", ".join(f"{count} {status}" for status, count in counts.items())
-        notes.append(f"Left out because they are not finished: {told}.")
+        listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+        notes.append(f"Left out because they are not finished: {listed}.")
     skipped = runs[runs["status"] == "skipped"].drop_duplicates(["case", "method"])
     if len(skipped):
-        told = _listed(zip(skipped["method"], skipped["case"], strict=True))
-        notes.append(f"Refused by the rule, and counted as not solved: {told}.")
+        listed = _listed(zip(skipped["method"], skipped["case"], strict=True))
+        notes.append(f"Refused by the rule and counted as not solved: {listed}.")
     return notes
 
 
-def _apart(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> pd.DataFrame:
-    """Keep kinds of devices apart."""
+def check_devices(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
+    """Raise OptionError if runs used several kinds of devices; if that is allowed, add a note."""
     devices = _devices(frame)
     if len(devices) < 2:
-        return frame
+        return
     if not allowed:
         reason = (
-            f"these runs were timed on different devices ({', '.join(devices)}); choose those of "
-            "one, or say allow=devices to show each as a method of its own"
+            f"these runs were timed on different devices ({', '.join(devices)}); select those of "
+            "one, or give allow=devices to show each as a method of its own"
         )
         raise OptionError(object, "allow", "", reason)
     notes.append(f"Several devices, each shown as a method of its own: {', '.join(devices)}.")
-    return apart(frame)
 
 
 def apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make each kind of device a method of its own, where there are several."""
+    """Make each kind of device a method of its own if there are several."""
     if len(_devices(frame)) < 2:
         return frame
     on_device = frame["method"] + " on " + frame["device"]
@@ -98,17 +99,17 @@ def _newest(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def _reporting(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Leave out the trials of tuning where there are other runs beside them."""
+    """Leave out tuning trials if there are other runs."""
     trial = frame["seed"] >= TUNING_SEEDS
     if trial.all() or not trial.any():
         return frame
     count = frame.loc[trial, "folder"].nunique()
-    notes.append(f"Left out as trials of tuning (seeds from {TUNING_SEEDS} on): {count}.")
+    notes.append(f"Left out as trials of tuning (seeds from {TUNING_SEEDS}): {count}.")
     return frame[~trial]
 
 
 def _check_versions(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
-    """Refuse to pool runs of one method that different versions of libraries made."""
+    """Raise OptionError if runs of one method were made with different versions of libraries."""
     runs = runs_of(frame)
     runs = runs[runs["versions"] != UNKNOWN]
     counts = runs.groupby(["method", "case"], sort=False)["versions"].nunique()
@@ -118,7 +119,7 @@ def _check_versions(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> Non
     versions = runs.set_index(["method", "case"]).loc[mixed, "versions"].unique()
     reason = f"runs of {_listed(mixed)} were made with different versions ({'; '.join(versions)})"
     if not allowed:
-        choice = "choose those of one, or give allow=versions to pool them"
+        choice = "select those of one, or give allow=versions to pool them"
         raise OptionError(object, "allow", "", f"{reason}; {choice}")
     notes.append(f"Different versions are pooled: {reason}.")
 
@@ -130,14 +131,14 @@ def _check_tuning(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
     if unequal.empty:
         return
     case, (low, high) = unequal.index[0], unequal.iloc[0]
-    told = f"on {case} from {low:g} to {high:g} trials a rule"
+    range_text = f"on {case} from {low:g} to {high:g} trials per rule"
     if not allowed:
         reason = (
-            f"the rules were not tuned alike, {told}; tune each with the same number of trials, or "
-            "say allow=tuning to compare them nevertheless"
+            f"the rules were tuned unequally, {range_text}; tune each with the same number of "
+            "trials, or give allow=tuning to compare them nevertheless"
         )
         raise OptionError(object, "allow", "", reason)
-    notes.append(f"Unequal tuning, {told}: who was tuned more is favoured.")
+    notes.append(f"Unequal tuning, {range_text}: this favours rules with more trials.")
 
 
 def _budget_notes(frame: pd.DataFrame) -> list[str]:
@@ -148,14 +149,14 @@ def _budget_notes(frame: pd.DataFrame) -> list[str]:
     uneven = [str(case) for case in runs["case"].unique() if uneven[case] > 1]
     if uneven:
         notes.append(
-            f"Runs had different budgets on {', '.join(uneven)}: final errors are those of unequal "
-            "efforts, times to targets are not."
+            f"Runs had different budgets on {', '.join(uneven)}: this affects final errors, not "
+            "times to targets."
         )
     return notes
 
 
 def refused(frame: pd.DataFrame) -> set[tuple[str, str]]:
-    """Return the (case, method) pairs in which the rule refused the problem."""
+    """Return the (case, method) pairs for which the rule refused the problem."""
     skipped = frame[frame["status"] == "skipped"]
     return set(zip(skipped["case"], skipped["method"], strict=True))
 
@@ -171,6 +172,6 @@ def _missing_notes(frame: pd.DataFrame, known: set[tuple[str, str]]) -> list[str
 
 
 def _listed(pairs: Iterable[tuple[str, str]], most: int = 6) -> str:
-    """Write pairs of method and case; a long list is cut, and says so."""
-    told = [f"{method} on {case}" for method, case in pairs]
-    return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
+    """Format pairs of method and case, at most `most` and the number of others."""
+    texts = [f"{method} on {case}" for method, case in pairs]
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,21 +1,21 @@
 """Load: the records of runs as one table.
 
-One row per evaluation, with what is known of its run in every row. A run without evaluations
-(damaged, refused, failed at once) has one row in which all that is measured is missing, so that no
-run is lost. Columns, beside those of curve.jsonl:
+One row per evaluation, with the settings and the status of its run in every row. A run without
+evaluations (damaged, refused, failed at once) has one row without measurements, so that no run is
+lost. Columns, beside those of curve.jsonl:
 
-    folder, source       the run's folder, and which of the folders asked for it was found below
+    folder, source       the run's folder, and the loaded folder that contains it
     problem, rule        names; case and method are these with the options in which runs differ,
-                         but for the value of a setting that all rules on a problem have in common
+                         without the value of a setting that is common to all rules on a problem
     seed batch_size train_size heldout_size log_every network dtype start    settings
     budget_steps, budget_seconds                                        steps= and seconds=
-    device               kind of device, with the number of them where it is not one
-    versions             of jax, jaxlib, flax and optax, "unknown" where the records lack one
-    source_version       short hash of the code that ran, "" where it is not recorded
-    status, reason       as in status.json; "damaged" where the records cannot be read
-    target_metric, target_value        what the problem counts as solved
+    device               kind of device, with their number if there are several
+    versions             of jax, jaxlib, flax and optax, "unknown" if the records lack one
+    source_version       short hash of the code that ran, "" if it is not recorded
+    status, reason       as in status.json; "damaged" if the records cannot be read
+    target_metric, target_value        metric and value at which the problem counts as solved
     tuning_trials        trials spent on tuning the options, 0 for none
-    finished             when the status was written, text in ISO 8601
+    finished             time of the status in ISO 8601
     problem.*, rule.*    all options
 """
 
@@ -29,16 +29,10 @@ import pandas as pd
 from physopt.options import OptionError
 from physopt.records.environment import LIBRARIES
 from physopt.records.folder import RunFolder
-from physopt.records.status import FINISHED
-
-STATUSES = (
-    *("ok", "target", "budget", "diverged", "oom", "timeout", "error"),
-    *("skipped", "interrupted", "running"),
-)
-"""Statuses that physopt writes; another one makes a record damaged."""
+from physopt.records.status import FINISHED, STATUSES
 
 UNKNOWN = "unknown"
-"""The device or the versions of a run whose records do not hold them."""
+"""The device or the versions of a run whose records lack them."""
 
 RECORD_FILES = ("config.json", "curve.jsonl", "status.json")
 _SETTINGS = (
@@ -55,7 +49,7 @@ _CURVE_NUMBERS = (
 def load(*folders: Path | str) -> pd.DataFrame:
     """Return the records of all runs at or below some folders, one row per evaluation.
 
-    Raises OptionError, a ValueError, where a folder does not exist.
+    Raises OptionError, a ValueError, if a folder does not exist.
     """
     runs, evaluations = [], []
     seen: set[Path] = set()
@@ -73,11 +67,11 @@ def load(*folders: Path | str) -> pd.DataFrame:
 
 
 def run_folders(root: Path) -> Iterator[Path]:
-    """Yield the folders at or below a folder that hold a file of a run, in order."""
+    """Yield the folders at or below a folder that contain a file of a run, in order."""
     for path, below, files in os.walk(root):
         below.sort()
         if any(name in files for name in RECORD_FILES):
-            below.clear()  # what lies below are checkpoints
+            below.clear()  # only checkpoints lie below
             yield Path(path)
 
 
@@ -87,7 +81,7 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
-    """Return what is known of a run, and the numbers of its curve."""
+    """Return the settings and the status of a run, and the numbers of its curve."""
     folder = RunFolder(path)
     config, environment, status = (
         folder.read("config.json"),
@@ -95,7 +89,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
         folder.status(),
     )
     raw = folder.curve()
-    told = {**(raw[0] if raw else {}), **environment, **config}
+    known = {**(raw[0] if raw else {}), **environment, **config}
     run: dict[str, Any] = {"folder": str(path), "run_id": path.name}
     for kind, parent in (("problem", path.parent.parent), ("rule", path.parent)):
         options = config.get(kind)
@@ -103,7 +97,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
         names = (options.pop("name", None), raw[0].get(kind) if raw else None, parent.name)
         run[kind] = short_name(next(name for name in names if name and isinstance(name, str)))
         run.update({f"{kind}.{name}": _plain(value) for name, value in options.items()})
-    run.update({name: _plain(told.get(name)) for name in _SETTINGS})
+    run.update({name: _plain(known.get(name)) for name in _SETTINGS})
     run.update({f"budget_{name}": _number(config.get(name)) for name in ("steps", "seconds")})
     metric, value = _target(config.get("target"))
     run.update(target_metric=metric, target_value=value)
@@ -123,18 +117,18 @@ def _versions(environment: dict[str, Any]) -> str:
 
 
 def short_name(name: str) -> str:
-    """Return what a reader calls a class: `folder/file.py:Class` is Class."""
+    """Return the name of a class without its file: Class of `folder/file.py:Class`."""
     return name.rpartition(":")[2]
 
 
 def _status(config: dict[str, Any], status: dict[str, Any], rows: list[Any]) -> tuple[str, str]:
-    """Return status and reason, as recorded where the records bear it out."""
+    """Return the recorded status and reason; "damaged" if the records contradict them."""
     word, reason = status.get("status"), str(status.get("reason") or "")
     if not config:
         return "damaged", "config.json cannot be read"
     if word is None:
         return "damaged", "status.json cannot be read"
-    if word not in STATUSES:
+    if word not in (*STATUSES, "running"):
         return "damaged", f"unknown status {word}"
     if word in FINISHED and word != "skipped" and not rows:
         return "damaged", "curve.jsonl cannot be read"
@@ -148,7 +142,7 @@ def _target(target: Any) -> tuple[str | None, float | None]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that a cell can hold: lists and tables become text."""
+    """Return a value for a cell: lists and tables become text."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -162,12 +156,12 @@ def _number(value: Any) -> float | None:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
-    """Return the numbers of a line of a curve; the texts in it are known from the run."""
-    told = ("seed", "batch_size", "device_count", "run")
+    """Return the numbers of a line of a curve, without those that are settings of the run."""
+    settings = ("seed", "batch_size", "device_count", "run")
     return {
         name: _number(value)
         for name, value in row.items()
-        if name not in told and not isinstance(value, str | list | dict)
+        if name not in settings and not isinstance(value, str | list | dict)
     }
 
 
@@ -194,7 +188,7 @@ def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.
 
 
 def device_name(kind: Any, count: Any) -> str:
-    """Return how devices are called: their kind, and their number where it is not one."""
+    """Return the name of devices: their kind, and their number if there are several."""
     kind = kind if isinstance(kind, str) else UNKNOWN
     return kind if pd.isna(count) or count == 1 else f"{kind} x{count:g}"
 
@@ -204,33 +198,32 @@ def _labels(
 ) -> pd.Series:
     """Name runs by `name` and by the options in which runs of one group differ.
 
-    Rules that all ran with one common value of a setting keep their plain names there: others tell
-    theirs.
+    A setting is left out of the name if it has the value that all rules have in common.
     """
     labels = table[name].astype(object).copy()
     options = [column for column in table.columns if column.startswith(f"{name}.")]
-    sound = table[table["status"] != "damaged"]
-    for key, group in sound.groupby(within, sort=False):
+    readable = table[table["status"] != "damaged"]
+    for key, group in readable.groupby(within, sort=False):
         differing = [
             column for column in (*settings, *options) if group[column].astype(str).nunique() > 1
         ]
-        beside = sound[sound[within[0]] == key[0]] if len(within) > 1 else group
-        usual = {c: _common(beside, name, c) for c in differing if c in settings}
+        of_case = readable[readable[within[0]] == key[0]] if len(within) > 1 else group
+        common = {c: _common(of_case, name, c) for c in differing if c in settings}
         for index, run in group.iterrows() if differing else ():
-            told = {c: _spelled(run[c]) for c in differing if usual.get(c) != _spelled(run[c])}
-            spelled = (f"{c.rpartition('.')[2]}={value}" for c, value in told.items())
-            labels[index] = " ".join([str(run[name]), *spelled])
+            texts = {c: _text(run[c]) for c in differing if common.get(c) != _text(run[c])}
+            options_text = (f"{c.rpartition('.')[2]}={value}" for c, value in texts.items())
+            labels[index] = " ".join([str(run[name]), *options_text])
     return labels.astype(str)
 
 
 def _common(table: pd.DataFrame, name: str, column: str) -> str | None:
-    """Return the one value of a setting that all of several rules ran with, if there is one."""
-    values = [{_spelled(v) for v in g[column].unique()} for _, g in table.groupby(name)]
+    """Return the only value of a setting with which all of several rules ran, if there is one."""
+    values = [{_text(v) for v in g[column].unique()} for _, g in table.groupby(name)]
     common = set.intersection(*values) if len(values) > 1 else set()
     return common.pop() if len(common) == 1 else None
 
 
-def _spelled(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "none"
     if isinstance(value, bool | str):

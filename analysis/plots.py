@@ -1,11 +1,14 @@
 """Plots: loss curves, profiles and maps as matplotlib figures."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
+from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.fairness import apart
 from physopt.analysis.load import runs_of
@@ -18,6 +21,7 @@ from physopt.analysis.style import (
     shared_legend,
     styled,
 )
+from physopt.records.units import bytes_text
 
 ENDS = {
     "diverged": ("X", "diverged"),
@@ -28,38 +32,39 @@ ENDS = {
     "running": (">", "still running"),
     "damaged": ("d", "damaged records"),
 }
-"""Marks of runs that did not come to their end, and their names in the legend."""
+"""Markers of runs that did not complete, and their names in the legend."""
 
 
 @styled
 def curves(
-    frame: pd.DataFrame,
-    axis: str = "seconds",
+    runs: Runs,
+    axis: str | None = None,
     *,
     metric: str | None = None,
-    compile_time: bool = False,
     low: float = 0.25,
     high: float = 0.75,
     logarithmic: tuple[bool | None, bool] = (None, True),
     columns: int = 3,
+    **options: Any,
 ) -> Figure:
     """Draw a metric against training time, updates or physics calls: a panel for each case.
 
-    Lines are medians over seeds, bands the quantiles `low` to `high` (see `resample`). Runs that
-    diverged, ran out of memory or otherwise failed are marked where they ended, or named in the
-    panel where they have no point. `logarithmic` is for (cost, metric); None lets a panel choose by
-    whether its methods spent much the same.
+    Lines are medians over seeds, bands the quantiles `low` to `high` (see `resample`). A marker
+    shows where a run failed; a run without a point is named in the panel. `logarithmic` is for
+    (cost, metric); None makes the cost axis of a panel logarithmic if its methods differ widely in
+    cost. `options` are those of `Comparison`.
     """
-    options = {"metric": metric, "compile_time": compile_time}
-    table = resample(frame, axis, low=low, high=high, **options)
-    ends = endpoints(frame, axis, **options)
+    comparison = Comparison.of(runs, axis=axis, **options)
+    frame = comparison.frame
+    table = resample(comparison, metric=metric, low=low, high=high)
+    ends = endpoints(comparison, metric=metric)
     cases = list(frame["case"].unique())
     styles = method_styles(apart(frame)["method"])
     figure, axes = case_axes(cases, columns=columns)
     for case, panel in zip(cases, axes.flat, strict=False):
         _lines(panel, table[table["case"] == case], styles)
         panel.set_title(case)
-        panel.set_xlabel(COSTS[axis].label)
+        panel.set_xlabel(COSTS[comparison.axis].label)
         of_case = table[table["case"] == case]
         along = _uneven(of_case) if logarithmic[0] is None else logarithmic[0]
         panel.set_xscale("log" if along else "linear")
@@ -71,12 +76,13 @@ def curves(
     shared_legend(figure, axes.flat, f"median; band: {quantile_name(low, high)}")
     counts = runs_of(frame).groupby(["case", "method"]).size()
     seeds = " to ".join(str(count) for count in sorted({counts.min(), counts.max()}))
-    figure_note(figure, f"{seeds} runs a method and panel; x: {cost_label(axis, compile_time)}.")
+    label = cost_label(comparison.axis, comparison.compile_time)
+    figure_note(figure, f"{seeds} runs per method and panel; x: {label}.")
     return figure
 
 
 def _uneven(table: pd.DataFrame) -> bool:
-    """Say whether the methods of a case spent such unlike amounts that a linear axis hides some."""
+    """Return whether the methods of a case differ so much in cost that a linear axis hides some."""
     ends = table.groupby("method")["cost"].max()
     return len(ends) > 1 and bool(ends.max() > 10 * ends.min())
 
@@ -86,7 +92,7 @@ def _lines(panel: Axes, table: pd.DataFrame, styles: dict) -> None:
         drawn = line[np.isfinite(line["median"])]
         look = {**styles[method], "marker": ""}
         panel.plot(drawn["cost"], drawn["median"], label=method, **look)
-        # Where runs have failed, the upper quantile lies beyond any axis.
+        # The upper quantile is infinite once enough runs have failed.
         top = np.where(np.isfinite(drawn["high"]), drawn["high"], line["low"].max() * 1e3)
         panel.fill_between(drawn["cost"], drawn["low"], top, color=look["color"], alpha=0.15, lw=0)
     if len(table):
@@ -94,17 +100,17 @@ def _lines(panel: Axes, table: pd.DataFrame, styles: dict) -> None:
         finite = table[["low", "median", "high"]].to_numpy()
         finite = finite[np.isfinite(finite) & (finite > 0)]
         if len(finite):
-            # What diverges must not press the others together.
+            # A diverging method must not set the scale for the others.
             start = table.groupby("method")["median"].first()
             top = min(finite.max(), 3 * start[np.isfinite(start)].max())
             panel.set_ylim(finite.min() / 1.3, top * 1.3)
 
 
 def _ends(panel: Axes, ends: pd.DataFrame, least: float, styles: dict) -> None:
-    """Mark where runs ended before their time; name those that have no point.
+    """Mark where runs ended early; name those that have no point.
 
-    What lies above the panel, or left of the least cost that a logarithmic axis can show, is marked
-    on the edge.
+    An end above the panel, or left of the smallest cost of a logarithmic axis, is marked on the
+    edge.
     """
     for (method, status), group in ends.dropna(subset=["value"]).groupby(["method", "status"]):
         mark, name = ENDS[status]
@@ -114,25 +120,25 @@ def _ends(panel: Axes, ends: pd.DataFrame, least: float, styles: dict) -> None:
                    color=styles[method]["color"], markeredgecolor="white")  # fmt: skip
         panel.plot([], [], marker=mark, ls="", ms=7, color="0.3", label=name)
     lost = ends[ends["value"].isna()]
-    told = [
+    lines = [
         f"{method}: {len(group)} {'refused' if status == 'skipped' else status}"
         for (method, status), group in lost.groupby(["method", "status"])
     ]
-    if told:
-        panel.text(0.98, 0.97, "no point:\n" + "\n".join(told), transform=panel.transAxes,
+    if lines:
+        panel.text(0.98, 0.97, "no point:\n" + "\n".join(lines), transform=panel.transAxes,
                    ha="right", va="top", fontsize=7, color="0.3")  # fmt: skip
 
 
 def _own_target(panel: Axes, frame: pd.DataFrame, metric: str | None) -> None:
-    told = frame.dropna(subset=["target_value"])
-    if len(told) and metric is None:
-        value = float(told["target_value"].iloc[0])
+    targets = frame["target_value"].dropna()
+    if len(targets) and metric is None:
+        value = float(targets.iloc[0])
         panel.axhline(value, color="0.45", lw=0.9, ls=(0, (1, 2)), label="solved")
 
 
 @styled
 def plot_profile(table: pd.DataFrame, axis: str = "seconds") -> Figure:
-    """Draw a table of `performance_profile`: share of targets against the factor to the best."""
+    """Draw a table of `performance_profile`: share of targets against the factor to the fastest."""
     figure = Figure(figsize=(6.2, 3.4), layout="constrained")
     panel = figure.subplots()
     styles = method_styles(table["method"])
@@ -151,7 +157,7 @@ def plot_profile(table: pd.DataFrame, axis: str = "seconds") -> Figure:
 
 @styled
 def plot_ecdf(table: pd.DataFrame, axis: str = "seconds", columns: int = 3) -> Figure:
-    """Draw a table of `ecdf`: share of (run, target) pairs reached by a time, a panel a case."""
+    """Draw a table of `ecdf`: share of (run, target) pairs reached by a time, a panel per case."""
     cases = list(table["case"].unique())
     figure, axes = case_axes(cases, columns=columns)
     styles = method_styles(table["method"])
@@ -161,6 +167,7 @@ def plot_ecdf(table: pd.DataFrame, axis: str = "seconds", columns: int = 3) -> F
             panel.step(line["time"], line["fraction"], where="post", label=method, **look)
         panel.set(ylim=(0, 1.02), title=case, xlabel=COSTS[axis].label)
         panel.set_xscale("symlog", linthresh=_smallest(table[table["case"] == case]["time"]))
+        panel.set_xlim(left=0)
         panel.set_ylabel("share of (run, target)")
     shared_legend(figure, axes.flat)
     return figure
@@ -176,8 +183,8 @@ def feasibility_map(table: pd.DataFrame, columns: int = 3, *, limit: float | Non
     """Draw which (size, batch) pairs fit into memory: a panel for each problem, mode and device.
 
     Columns of the table: problem, size, batch, mode (of the gradient), device, bytes, fits. A cell
-    holds the bytes needed, in GiB; one that does not fit is dark and crossed out. limit: the bytes
-    that there were to fit into, told below.
+    shows the memory needed, in GiB; one that does not fit is dark and crossed out. limit: the
+    memory available, in bytes, stated below the figure.
     """
     panels = list(table.groupby(["problem", "mode", "device"], sort=False))
     names = [" · ".join(map(str, key)) for key, _ in panels]
@@ -201,6 +208,6 @@ def feasibility_map(table: pd.DataFrame, columns: int = 3, *, limit: float | Non
         panel.set_yticks(range(len(fits.index)), [f"{v:g}" for v in fits.index])
         panel.set(title=name, xlabel="batch size (samples)", ylabel="size (lattice sites an edge)")
         panel.grid(visible=False)
-    within = "" if limit is None else f" into {limit / 2**30:.3g} GiB"
+    within = "" if limit is None else f" into {bytes_text(limit)}"
     figure_note(figure, f"Memory needed, in GiB. Light: fits{within}; dark and crossed: does not.")
     return figure

@@ -1,12 +1,16 @@
 """Resampling: the curves of several seeds on one common axis, and their quantiles."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import cost
-from physopt.analysis.fairness import FAILED, UNFINISHED, apart
+from physopt.analysis.fairness import UNFINISHED, apart
 from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column, values_of
+from physopt.records.status import FAILED, RESULTS
 
 QUANTILE_NAMES = {
     (0.25, 0.75): "quartiles",
@@ -15,30 +19,31 @@ QUANTILE_NAMES = {
 
 
 def quantile_name(low: float, high: float) -> str:
-    """Return how the band between two quantiles is called."""
+    """Return the name of the band between two quantiles."""
     return QUANTILE_NAMES.get((low, high), f"{100 * low:g} to {100 * high:g} % of runs")
 
 
 def resample(
-    frame: pd.DataFrame,
-    axis: str = "seconds",
+    runs: Runs,
+    axis: str | None = None,
     *,
     metric: str | None = None,
-    compile_time: bool = False,
     low: float = 0.25,
     high: float = 0.75,
     points: int = 160,
+    **options: Any,
 ) -> pd.DataFrame:
     """Return quantiles over seeds on an axis that all methods of a case share.
 
-    Columns case, method, metric, cost, low, median, high, runs. The metric is that of the problem's
-    target, on the test set, unless named. Between evaluations a curve is interpolated, its
-    logarithm where all values are positive. A run that came to its end keeps its last value; one
-    that failed counts as infinite from then on, so that a median over mostly failed runs ends; one
-    that is not finished counts for as long as it lasts. Methods on different devices stay apart.
+    Columns case, method, metric, cost, low, median, high, runs. The metric is by default that of
+    the problem's target, on the test set. Between evaluations a curve is interpolated, its
+    logarithm if all values are positive. A completed run keeps its last value; a failed one is
+    infinite from its failure on, so a median over mostly failed runs ends; an unfinished one
+    contributes up to its last evaluation. All runs of the frame are drawn, each device of a method
+    as a method of its own. `options` are those of `Comparison`.
     """
-    frame = apart(frame)
-    frame = frame.assign(cost=cost(frame, axis, compile_time))
+    comparison = Comparison.of(runs, axis=axis, **options)
+    frame = _with_cost(comparison)
     kept = ["case", "method", "folder", "status", "cost"]
     tables = []
     for case, of_case in frame.groupby("case", sort=False):
@@ -65,8 +70,14 @@ def resample(
     return result
 
 
+def _with_cost(comparison: Comparison) -> pd.DataFrame:
+    """Return all runs, each device of a method as a method of its own, with the column cost."""
+    frame = apart(comparison.frame)
+    return frame.assign(cost=cost(frame, comparison.axis, comparison.compile_time))
+
+
 def _grid(frame: pd.DataFrame, points: int) -> np.ndarray:
-    """Return costs that serve a linear and a logarithmic axis, and hold the end of each method."""
+    """Return costs for a linear and a logarithmic axis, including the end of each method."""
     ends = frame.groupby("method")["cost"].max().to_numpy()
     positive = frame.loc[frame["cost"] > 0, "cost"]
     parts = [np.linspace(0, ends.max(), points // 2), ends]
@@ -88,29 +99,24 @@ def _on_grid(run: pd.DataFrame, grid: np.ndarray, logarithmic: bool) -> np.ndarr
 
 
 def endpoints(
-    frame: pd.DataFrame,
-    axis: str = "seconds",
-    *,
-    metric: str | None = None,
-    compile_time: bool = False,
+    runs: Runs, axis: str | None = None, *, metric: str | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Return where runs ended that did not end well: one row per run.
+    """Return where failed, refused and unfinished runs ended: one row per run.
 
-    Columns case, method, seed, status, reason, folder, cost, value: what it had spent, and its last
-    finite value. Both are missing where there is none: a run that was refused or failed at once.
+    Columns case, method, seed, status, reason, folder, cost, value: the total cost and the last
+    finite value. Both are missing if there is none: a run that was refused or failed at once.
+    `options` are those of `Comparison`.
     """
-    frame = apart(frame)
-    frame = frame.assign(cost=cost(frame, axis, compile_time))
+    frame = _with_cost(Comparison.of(runs, axis=axis, **options))
     kept = ["case", "method", "seed", "status", "reason", "folder", "cost"]
-    bad = frame[frame["status"].isin([*FAILED, *UNFINISHED, "skipped"])]
+    bad = frame[~frame["status"].isin(RESULTS)]
     rows = []
     for case, of_case in bad.groupby("case", sort=False):
         name = metric or metric_column(frame[frame["case"] == case])
         of_case = of_case[kept].assign(value=values_of(of_case, name))
         for _, run in of_case.groupby("folder", sort=False):
             usable = run["value"].dropna()
-            told = run.iloc[0].to_dict()
-            known = {"cost": run["cost"].max(), "value": usable.iloc[-1]} if len(usable) else {}
-            rows.append({**told, "cost": np.nan, "value": np.nan, **known})
+            end = (run["cost"].max(), usable.iloc[-1]) if len(usable) else (np.nan, np.nan)
+            rows.append({**run.iloc[0].to_dict(), **dict(zip(("cost", "value"), end, strict=True))})
     columns = ["case", "method", "seed", "status", "reason", "folder", "cost", "value"]
     return pd.DataFrame(rows, columns=columns).astype({"cost": float, "value": float})

@@ -1,6 +1,7 @@
-"""Statistics: quantiles that know infinity, bootstrap intervals, paired tests, Holm, ranks.
+"""Statistics: quantiles with infinity, bootstrap intervals, paired tests, Holm.
 
-Infinity stands for what never came: a target not reached, the error of a run that failed at once.
+Infinity stands for an event that never occurred: a target not reached, the error of a run that
+failed at once.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ SEED = 20109
 def quantile(values: ArrayLike, q: float, axis: int = 0) -> np.ndarray:
     """Return a quantile by linear interpolation, in which infinity stays infinity.
 
-    NaN stands for a value that is absent and is passed over; NaN comes back where all are absent.
+    NaN is a missing value and is ignored; the result is NaN if all values are missing.
     """
-    ordered = np.sort(np.moveaxis(np.asarray(values, float), axis, 0), axis=0)  # NaN comes last
+    ordered = np.sort(np.moveaxis(np.asarray(values, float), axis, 0), axis=0)  # NaN last
     count = np.sum(~np.isnan(ordered), axis=0)
     position = q * np.maximum(count - 1, 0)
     below = np.floor(position).astype(int)
@@ -34,8 +35,8 @@ def quantile(values: ArrayLike, q: float, axis: int = 0) -> np.ndarray:
 def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Return (median, low, high) with a percentile bootstrap interval.
 
-    The places in the order are resampled, not the values, and the ends are rounded outwards to
-    values that occurred: so infinity may be among them. One value has no interval: NaN.
+    Positions in the sorted values are resampled instead of values, and the ends are rounded
+    outwards to observed values, so infinity is allowed. One value has no interval: NaN.
     """
     ordered = np.sort(np.asarray(values, float))
     if len(ordered) == 0:
@@ -65,7 +66,7 @@ def ratio_interval(
 ) -> tuple[float, float, float]:
     """Return second / first of the geometric means, with a percentile bootstrap interval.
 
-    Paired values are resampled in pairs. All values have to be positive and finite. One value on a
+    Paired values are resampled in pairs. All values must be positive and finite. One value on a
     side has no interval: NaN.
     """
     a, b = np.log(np.asarray(first, float)), np.log(np.asarray(second, float))
@@ -96,13 +97,13 @@ def _interval(data: Sequence[np.ndarray], statistic, level: float) -> tuple[np.n
 def wilcoxon(differences: ArrayLike) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test.
 
-    Infinite differences rank highest. Without a pair that differs the p-value is 1.
+    Infinite differences rank highest. The p-value is 1 if no pair differs.
     """
     differences = np.asarray(differences, float)
     differences = differences[~np.isnan(differences)]
     if not np.any(differences):
         return 1.0
-    # The test reads signs and the order of sizes; it does not take infinity itself.
+    # The test depends on signs and the order of magnitudes alone, and rejects infinity.
     finite = np.abs(differences[np.isfinite(differences)])
     largest = 2 * finite.max() if finite.size and finite.max() > 0 else 1.0
     _, pvalue = stats.wilcoxon(np.clip(differences, -largest, largest))
@@ -110,8 +111,8 @@ def wilcoxon(differences: ArrayLike) -> float:
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:
-    """Return p-values corrected for their number: the k-th smallest of m times m - k + 1, kept
-    from falling and from passing 1.
+    """Return p-values corrected for multiple tests: the k-th smallest of m times m - k + 1, made
+    monotonic and at most 1.
 
     Source: S. Holm, Scand. J. Statist. 6, 65 (1979).
     """
@@ -121,8 +122,3 @@ def holm(pvalues: ArrayLike) -> np.ndarray:
     corrected = np.empty_like(pvalues)
     corrected[order] = np.minimum(1, np.maximum.accumulate(pvalues[order] * factors))
     return corrected
-
-
-def rank(values: ArrayLike) -> np.ndarray:
-    """Return ranks from 1 for the smallest; equal values, infinities too, share their mean rank."""
-    return stats.rankdata(np.asarray(values, float))

@@ -1,4 +1,4 @@
-"""Style: how figures look. Readable in grey, safe for the colour-blind, fit for print."""
+"""Style: the look of figures. Readable in grey, safe for the colour-blind, suited for print."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -16,8 +16,8 @@ COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222"),
     *("#882255", "#999933", "#8c510a", "#8073ac"),
 )
-"""The palette of Okabe and Ito without its yellow, which white paper swallows; two of Tol's, two of
-Brewer's."""
+"""The palette of Okabe and Ito without its yellow, which is too light on white; two colours of
+Tol's and two of Brewer's."""
 
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h")
@@ -46,7 +46,7 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in this style, and leave matplotlib's settings as they were."""
+    """Make a function draw in this style, without changing matplotlib's global settings."""
 
     @functools.wraps(draw)
     def drawing(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,9 +57,9 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each method a colour, a dash pattern and a marker of its own, in alphabetical order.
+    """Assign each method a colour, a dash pattern and a marker, in alphabetical order.
 
-    The three have different periods, so that 44 methods differ in colour or dashes.
+    The three have different periods: 44 methods differ in colour or dashes.
     """
     looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
     names = ("color", "ls", "marker")
@@ -74,7 +74,7 @@ def case_axes(
 ) -> tuple[Figure, np.ndarray]:
     """Make a figure with a column of axes for each case; `columns` folds one row into several.
 
-    Returns the figure and axes [rows, columns], those that are not needed switched off.
+    Returns the figure and axes [rows, columns]; axes without a case are switched off.
     """
     count = max(1, len(list(cases)))
     if columns is not None and rows == 1:
@@ -89,19 +89,20 @@ def case_axes(
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes], title: str | None = None) -> Legend:
-    """Put one legend for all axes beside them; what bears one name is shown once."""
-    found = {}
-    for one in axes:
-        handles, names = one.get_legend_handles_labels()
-        found.update(zip(names, handles, strict=True))
-    legend = figure.legend(found.values(), found.keys(), loc="outside right upper", title=title)
+    """Place one legend for all axes beside them; equal names appear once."""
+    entries = {}
+    for panel in axes:
+        handles, names = panel.get_legend_handles_labels()
+        entries.update(zip(names, handles, strict=True))
+    legend = figure.legend(entries.values(), entries.keys(), loc="outside right upper", title=title)
     legend.set_alignment("left")
     return legend
 
 
 def plain_log_ticks(axes: Axes) -> None:
-    """Write numbers on a logarithmic axis of less than a decade as they are: 6, not 6 x 10^0."""
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+    """Label a logarithmic axis of less than a decade with plain numbers: 6, not 6 x 10^0."""
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        low, high = sorted(limits)
         if axis.get_scale() == "log" and 0 < high < 10 * low:
             for which in (axis.set_major_formatter, axis.set_minor_formatter):
                 which(FuncFormatter(lambda value, _: f"{value:.3g}"))
@@ -109,5 +110,5 @@ def plain_log_ticks(axes: Axes) -> None:
 
 
 def figure_note(figure: Figure, text: str) -> None:
-    """Write what a reader has to know below a figure."""
+    """Write a note below a figure."""
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color="0.35", wrap=True)

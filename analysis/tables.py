@@ -5,15 +5,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from physopt.analysis.comparison import Comparison
 from physopt.analysis.costs import COSTS, cost_label
-from physopt.analysis.words import amount, factor, interval
+from physopt.analysis.profiles import performance_profile
+from physopt.analysis.scores import ranks, score_table
+from physopt.analysis.tests_of_difference import paired_tests
+from physopt.analysis.words import amount, factor, interval, overall, score_cells
 
 
-def print_scores(
-    scores: pd.DataFrame, ranks: pd.DataFrame, sentences: list[str], axis: str, compile_time: bool
-) -> None:
-    """Print a table of `score_table`, the mean ranks, what they say, and the notes."""
+def print_scores(comparison: Comparison) -> None:
+    """Print the scores of each case, the mean ranks, sentences over all cases, and the notes."""
     console = _console()
+    axis, scores, ranked = comparison.axis, score_table(comparison), ranks(comparison)
     for case, group in scores.groupby("case", sort=False):
         target = group["target"].iloc[0]
         own = " (its own)" if bool(group["own"].iloc[0]) else ""
@@ -25,31 +28,20 @@ def print_scores(
         for title in titles:
             table.add_column(escape(str(title)), justify="right")
         for row in group.to_dict("records"):
-            table.add_row(*(escape(text) for text in _score_row(row)))
+            reached = f"{row['reached']}/{row['runs']}"
+            table.add_row(*map(escape, score_cells(row)), reached)
         console.print(table)
-    if len(ranks) > 1:
-        told = ", ".join(f"{method} {mean:.2g}" for method, mean in ranks["mean"].items())
-        console.print(f"\nmean rank by final error: {escape(told)}")
-    for sentence in sentences:
+    if len(ranked) > 1:
+        means = ", ".join(f"{method} {mean:.2g}" for method, mean in ranked["mean"].items())
+        console.print(f"\nmean rank by final error: {escape(means)}")
+    for sentence in overall(ranked, performance_profile(comparison), paired_tests(comparison)):
         console.print(escape(sentence))
     console.print(
-        f"\nMedian final error, and mean over seeds of {escape(cost_label(axis, compile_time))}. "
+        "\nMedian final error, and mean over seeds of "
+        f"{escape(cost_label(axis, comparison.compile_time))}. "
         "A run that misses the target counts twice the largest budget spent on the problem."
     )
-    print_notes(console, scores)
-
-
-def _score_row(row: dict) -> list[str]:
-    return [
-        row["method"],
-        str(row["runs"]),
-        str(row["failed"] or ""),
-        amount(row["median"]).replace("never", "∞"),
-        interval(row["low"], row["high"]),
-        amount(row["penalised"]),
-        interval(row["time_low"], row["time_high"]) if row["reached"] else "",
-        f"{row['reached']}/{row['runs']}",
-    ]
+    _print_notes(console, scores)
 
 
 def print_comparison(table: pd.DataFrame, sources: list[str]) -> None:
@@ -70,13 +62,13 @@ def print_comparison(table: pd.DataFrame, sources: list[str]) -> None:
         console.print(shown)
     console.print(
         "\nGeometric means over runs, their ratio and its bootstrap interval over seeds; medians "
-        "and no interval where a run failed, no interval for one run."
+        "and no interval if a run failed, no interval for one run."
     )
-    print_notes(console, table)
+    _print_notes(console, table)
 
 
-def print_notes(console: Console, table: pd.DataFrame) -> None:
-    """Print the notes of a table, each on a line."""
+def _print_notes(console: Console, table: pd.DataFrame) -> None:
+    """Print the notes of a table, one per line."""
     for note in table.attrs.get("notes", ()):
         console.print(f"note: {escape(note)}")
 

@@ -1,5 +1,6 @@
-"""Targets that all methods share on a problem, and when each run reached them."""
+"""Targets that all methods share on a problem, and the cost at which each run reached them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,50 +9,53 @@ import pandas as pd
 from physopt.analysis.costs import cost
 
 DECADES = 12.0
-"""Targets reach at most this many decades below the start: what is beyond is rounding."""
+"""Targets extend at most this many decades below the start: anything smaller is rounding error."""
 
 FEWEST = 8
-"""Where the range gives fewer targets, they are set more densely."""
+"""The grid is refined until the case has this many targets."""
+
+PENALTY = 2.0
+"""Cost of a missed target, in units of the largest cost of any run on the case."""
 
 
 def metric_column(frame: pd.DataFrame) -> str:
-    """Return the column that says how well a case is solved, on the test set.
+    """Return the column that measures how well a case is solved, on the test set.
 
-    It is the metric of the problem's own target, and the test loss where the problem names none.
+    It is the metric of the problem's own target; the test loss if the problem has none.
     """
-    told = frame["target_metric"].dropna()
-    return "test_loss" if told.empty or told.iloc[0] == "loss" else str(told.iloc[0])
+    metrics = frame["target_metric"].dropna()
+    return "test_loss" if metrics.empty or metrics.iloc[0] == "loss" else str(metrics.iloc[0])
 
 
 def values_of(frame: pd.DataFrame, metric: str) -> pd.Series:
-    """Return the values of a metric, all missing where no run came to measure it."""
+    """Return the values of a metric, all missing if no run recorded it."""
     return frame[metric] if metric in frame else pd.Series(np.nan, frame.index)
 
 
 def shared_targets(frame: pd.DataFrame, per_decade: int = 5) -> pd.DataFrame:
     """Return the targets of each case: columns case, metric, target, own.
 
-    They lie at 10^(k / per_decade), k whole, below the smallest error that any run starts from,
-    down to the smallest that any run reaches; so they depend on the case and not on who is
-    compared, but for their end. A narrow range is divided 2, 4, ... times as densely. The problem's
-    own target is among them (`own`), reached or not.
+    They lie at 10^(k / per_decade), k integer, between the smallest initial error of any run and
+    the smallest error that any run reaches. The grid depends on the case alone, only its lower end
+    on the runs. A narrow range has 2, 4, ... times as many targets per decade. The problem's own
+    target (`own`) is always included.
     """
-    found = []
+    rows = []
     for case, group in frame.groupby("case", sort=False):
         metric = metric_column(group)
         values = _grid(group, metric, per_decade)
-        told = group["target_value"].dropna()
-        own = float(told.iloc[0]) if len(told) else np.nan
+        own_targets = group["target_value"].dropna()
+        own = float(own_targets.iloc[0]) if len(own_targets) else np.nan
         values = values if np.isnan(own) else np.union1d(values, [own])
-        found += [
+        rows += [
             {"case": case, "metric": metric, "target": value, "own": value == own}
             for value in values[::-1]
         ]
-    return pd.DataFrame(found, columns=["case", "metric", "target", "own"])
+    return pd.DataFrame(rows, columns=["case", "metric", "target", "own"])
 
 
 def _grid(frame: pd.DataFrame, metric: str, per_decade: int) -> np.ndarray:
-    """Return round targets between the best value reached and the smallest initial one."""
+    """Return round targets between the smallest value reached and the smallest initial one."""
     value = values_of(frame, metric)
     value = value.where(value > 0)
     start = value[frame["step"] == 0].min()
@@ -62,7 +66,7 @@ def _grid(frame: pd.DataFrame, metric: str, per_decade: int) -> np.ndarray:
     while True:
         first, last = np.ceil(per_decade * np.log10(best)), per_decade * np.log10(start)
         targets = 10.0 ** (np.arange(first, last) / per_decade)
-        # Rounding may put a target on the wrong side of an end.
+        # Rounding can move a target past an end of the range.
         targets = targets[(targets >= best) & (targets < start)]
         if len(targets) >= FEWEST or per_decade >= 320:
             return targets
@@ -76,28 +80,28 @@ def hitting_times(
     compile_time: bool = False,
     per_decade: int = 5,
 ) -> pd.DataFrame:
-    """Return what each run had spent when it first reached each target; infinity where it did not.
+    """Return the cost at which each run first reached each target; infinity if it never did.
 
     One row per run and target: case, method, seed, folder, metric, target, own, time, spent. `time`
-    is that of the first evaluation at or below the target on the test set; `spent` is all that the
-    run spent. A run is judged as it went: one that reached a target and diverged later reached it.
+    is the cost at the first evaluation at or below the target on the test set, `spent` the total
+    cost of the run. A run that reached a target and diverged later has reached it.
     """
     targets = shared_targets(frame, per_decade)
     spent = cost(frame, axis, compile_time)
     tables = []
     for case, of_case in targets.groupby("case", sort=False):
-        chosen = frame["case"] == case
+        rows = frame["case"] == case
         metric = of_case["metric"].iloc[0]
         columns = ["method", "seed", "folder"]
-        group = frame.loc[chosen, columns].assign(
-            cost=spent[chosen], value=values_of(frame[chosen], metric)
+        group = frame.loc[rows, columns].assign(
+            cost=spent[rows], value=values_of(frame[rows], metric)
         )
         for folder, run in group.groupby("folder", sort=False):
             costs = run["cost"].to_numpy(float)
             times = first_reached(run["value"].to_numpy(float), costs, of_case["target"])
-            told = {name: run[name].iloc[0] for name in ("method", "seed")}
+            keys = {name: run[name].iloc[0] for name in ("method", "seed")}
             most = np.nan_to_num(np.nanmax(costs, initial=0.0))
-            tables.append({"folder": folder, **told, "time": times, "spent": most, "of": of_case})
+            tables.append({"folder": folder, **keys, "time": times, "spent": most, "of": of_case})
     columns = [*targets.columns, "method", "seed", "folder", "time", "spent"]
     result = _joined(tables, columns) if tables else pd.DataFrame(columns=columns)
     result = result.astype({"time": float, "spent": float})
@@ -106,7 +110,7 @@ def hitting_times(
 
 
 def _joined(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Put the targets of each run below one another."""
+    """Concatenate the targets of all runs."""
     result = pd.concat([table["of"] for table in tables], ignore_index=True)
     lengths = [len(table["of"]) for table in tables]
     for name in ("method", "seed", "folder", "spent"):
@@ -116,8 +120,26 @@ def _joined(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
 
 
 def first_reached(values: np.ndarray, costs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return the cost at which a sequence of values first comes to each target; else infinity."""
+    """Return the cost at the first value at or below each target; infinity if there is none."""
     smallest = np.minimum.accumulate(np.where(np.isnan(values), np.inf, values))
-    # Searching a falling sequence from its end: how many evaluations are still above the target.
+    # The running minimum falls, so a search in it counts the evaluations above each target.
     above = np.searchsorted(-smallest, -np.asarray(targets, float), side="left")
     return np.append(costs, np.inf)[above]
+
+
+def counted_times(hits: pd.DataFrame, penalty: float = PENALTY) -> pd.Series:
+    """Return the times of `hitting_times`, a miss as `penalty` times the case's largest cost."""
+    miss = penalty * hits.groupby("case")["spent"].transform("max")
+    return hits["time"].where(np.isfinite(hits["time"]), miss)
+
+
+def penalised_times(
+    hits: pd.DataFrame, penalty: float = PENALTY, by: Sequence[str] = ("case", "method", "target")
+) -> pd.Series:
+    """Return the mean of `counted_times` over the runs of each group.
+
+    Infinite if no run of the group reached its target.
+    """
+    keys = [hits[name] for name in by]
+    reached = np.isfinite(hits["time"]).groupby(keys).any()
+    return counted_times(hits, penalty).groupby(keys).mean().where(reached, np.inf)

@@ -1,36 +1,32 @@
-"""Tests of difference: is one method better than another, or is it chance?"""
+"""Tests of difference: is one method better than another beyond chance?"""
 
-from collections.abc import Collection
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from physopt.analysis.fairness import comparable
-from physopt.analysis.scores import run_errors
+from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.statistics import holm, wilcoxon
 
 OVERALL = "all cases"
 
 
-def paired_tests(
-    frame: pd.DataFrame, reference: str | None = None, *, allow: Collection[str] = ()
-) -> pd.DataFrame:
-    """Return tests of the final errors of each two methods, paired by seed.
+def paired_tests(runs: Runs, reference: str | None = None, **options: Any) -> pd.DataFrame:
+    """Return tests of the final errors of each pair of methods, paired by seed.
 
     One row per case and pair: case, first, second, pairs, ratio, pvalue, corrected. ratio is the
-    median of second / first over the pairs, above 1 where the first is better; pvalue is that of
+    median of second / first over the seeds, above 1 if the first is better; pvalue is that of
     Wilcoxon's signed-rank test of log ratios, corrected after Holm for all rows of the table. With
-    n pairs no p-value falls below 2^(1-n): five seeds cannot show 5 %, six can.
+    n pairs no p-value is below 2^(1-n): five seeds cannot reach 5 %, six can.
     The rows of the case "all cases" pair the cases by their median log ratio (Demsar, JMLR 7, 1,
-    2006). With `reference`, only its pairs.
+    2006). With `reference`, only the pairs that include it. `options` are those of `Comparison`.
 
     Raises OptionError as `comparable` does.
     """
-    kept = comparable(frame, allow)
-    errors = run_errors(kept)
+    comparison = Comparison.of(runs, **options)
     rows, overall = [], {}
-    for case, group in errors.groupby("case", sort=False):
+    for case, group in comparison.errors.groupby("case", sort=False):
         unique = group.drop_duplicates(["seed", "method"])
         table = unique.pivot(index="seed", columns="method", values="final_error")
         for first, second in combinations(sorted(table.columns), 2):
@@ -49,12 +45,12 @@ def paired_tests(
     columns = ["case", "first", "second", "pairs", "ratio", "pvalue"]
     result = pd.DataFrame(rows, columns=columns)
     result["corrected"] = holm(result["pvalue"])
-    result.attrs = dict(kept.attrs)
+    result.attrs = dict(comparison.runs.attrs)
     return result
 
 
 def _log_ratios(first: pd.Series, second: pd.Series) -> np.ndarray:
-    """Return log(second / first) of the seeds that both have; two failures are a tie."""
+    """Return log(second / first) over the seeds of both; two failures are a tie."""
     both = pd.concat([first, second], axis=1).dropna().to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(both[:, 1]) - np.log(both[:, 0])

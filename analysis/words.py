@@ -1,7 +1,8 @@
-"""Words: scores as sentences. Who wins where, by how much, and how sure that is."""
+"""Words: scores as sentences. Which method is best where, by how much, with which certainty."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,11 @@ from physopt.analysis.costs import COSTS
 from physopt.analysis.tests_of_difference import OVERALL
 
 LEVEL = 0.05
-"""A corrected p-value below this counts as sure."""
+"""A corrected p-value below this is significant."""
 
 
 def amount(value: float) -> str:
-    """Write a number in three digits; infinity is "never", what is missing a dash."""
+    """Format a number with three digits; infinity as "never", a missing value as a dash."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -26,27 +27,40 @@ def amount(value: float) -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Write a table in Markdown."""
+    """Format a table in Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 def duration(value: float, axis: str) -> str:
-    """Write a cost with its unit."""
+    """Format a cost with its unit."""
     text = amount(value)
     return text if text in ("–", "never") else f"{text} {COSTS[axis].unit}"
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval; empty where there is none."""
+    """Format an interval; an empty text if there is none."""
     if math.isnan(low):
         return ""
     return f"[{amount(low)}, {amount(high).replace('never', '∞')}]"
 
 
 def factor(value: float) -> str:
-    """Write a ratio."""
+    """Format a ratio."""
     return "∞" if math.isinf(value) else amount(value)
+
+
+def score_cells(row: dict[str, Any]) -> list[str]:
+    """Format a row of `score_table`: method, runs, failed, error, 95 %, time to target, 95 %."""
+    return [
+        row["method"],
+        str(row["runs"]),
+        str(row["failed"] or ""),
+        amount(row["median"]).replace("never", "∞"),
+        interval(row["low"], row["high"]),
+        amount(row["penalised"]),
+        interval(row["time_low"], row["time_high"]) if row["reached"] else "",
+    ]
 
 
 def findings(scores: pd.DataFrame, tests: pd.DataFrame, axis: str) -> dict[str, list[str]]:
@@ -65,41 +79,37 @@ def _error_sentences(case: str, group: pd.DataFrame, tests: pd.DataFrame) -> lis
     first = group.iloc[0]
     name = f"{first['metric']} {amount(first['median'])}"
     if math.isinf(first["median"]):
-        return ["No method came to a finite error in most of its runs."]
-    told = f"{name} {interval(first['low'], first['high'])}".rstrip()
+        return ["No method reached a finite error in most of its runs."]
+    error = f"{name} {interval(first['low'], first['high'])}".rstrip()
     if len(group) == 1:
-        return [f"{first['method']} ends at {told}."]
+        return [f"{first['method']} ends at {error}."]
     second = group.iloc[1]
     if math.isinf(second["median"]):
-        return [f"{first['method']} ends lowest, at {told}; all others mostly failed."]
+        return [f"{first['method']} ends lowest, at {error}; all others failed in most runs."]
     ratio = second["median"] / first["median"] if first["median"] > 0 else math.inf
-    sure = _certainty(case, first, second, tests)
+    certainty = _certainty(case, first, second, tests)
     if ratio < 1.005:
-        return [f"{first['method']} and {second['method']} end alike, at {told}: {sure}."]
+        return [f"{first['method']} and {second['method']} end equal, at {error}: {certainty}."]
     return [
-        f"{first['method']} ends lowest, at {told}, {factor(ratio)} times below "
-        f"{second['method']}: {sure}."
+        f"{first['method']} ends lowest, at {error}, {factor(ratio)} times below "
+        f"{second['method']}: {certainty}."
     ]
 
 
 def _certainty(case: str, first: pd.Series, second: pd.Series, tests: pd.DataFrame) -> str:
-    """Say how sure the order of two methods is."""
+    """Return how certain the order of two methods is."""
     names = {first["method"], second["method"]}
-    chosen = tests[
-        (tests["case"] == case) & tests["first"].isin(names) & tests["second"].isin(names)
-    ]
-    p, pairs = chosen[["corrected", "pairs"]].iloc[0] if len(chosen) else (1.0, 0)
+    rows = tests[(tests["case"] == case) & tests["first"].isin(names) & tests["second"].isin(names)]
+    p, pairs = rows[["corrected", "pairs"]].iloc[0] if len(rows) else (1.0, 0)
     if p < LEVEL:
-        return f"sure, p = {p:.2g} over {pairs:g} seeds after correction for {len(tests)} tests"
+        count = f"{pairs:g} seeds after correction for {len(tests)} tests"
+        return f"significant, p = {p:.2g} over {count}"
     if math.isnan(first["high"]) or math.isnan(second["low"]):
-        return "one run each says nothing about chance"
-    apart = first["high"] < second["low"]
-    few = f"{pairs:g} paired seeds do not make it sure (corrected p = {p:.2g})"
-    return (
-        f"likely, the intervals are apart, but {few}"
-        if apart
-        else f"open, intervals overlap, {few}"
-    )
+        return "with one run each, chance is not excluded"
+    weak = f"not significant over {pairs:g} paired seeds (corrected p = {p:.2g})"
+    if first["high"] < second["low"]:
+        return f"likely, the intervals do not overlap, but {weak}"
+    return f"undecided, the intervals overlap, {weak}"
 
 
 def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
@@ -113,24 +123,26 @@ def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
     spent = f"{duration(first['penalised'], axis)} of {COSTS[axis].words}"
     if axis != "seconds":
         spent = duration(first["penalised"], axis)
-    told = f"{first['method']} comes first to {target}, in {spent}"
+    winner = f"{first['method']} reaches {target} first, in {spent}"
     others = group.iloc[1:]
     others = others[np.isfinite(others["penalised"])]
     if others.empty:
-        return [f"{told}; {'no other reached it' if len(group) > 1 else 'alone'}."]
+        return [
+            f"{winner}; {'no other reached it' if len(group) > 1 else 'it is the only method'}."
+        ]
     second = others.iloc[0]
     if first["penalised"] <= 0:
-        return [f"{told}."]
+        return [f"{winner}."]
     ratio = second["penalised"] / first["penalised"]
     missed = len(group) - 1 - len(others)
     rest = f"; {missed} never reached it" if missed else ""
-    return [f"{told}, {factor(ratio)} times sooner than {second['method']}{rest}."]
+    return [f"{winner}, {factor(ratio)} times sooner than {second['method']}{rest}."]
 
 
 def _failure_sentences(group: pd.DataFrame) -> list[str]:
     failed = group[group["failed"] > 0]
-    told = [f"{row['method']} {row['failed']} of {row['runs']}" for _, row in failed.iterrows()]
-    return [f"Failed runs: {', '.join(told)}."] if told else []
+    counts = [f"{row['method']} {row['failed']} of {row['runs']}" for _, row in failed.iterrows()]
+    return [f"Failed runs: {', '.join(counts)}."] if counts else []
 
 
 def overall(ranks: pd.DataFrame, profile: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
@@ -142,12 +154,10 @@ def overall(ranks: pd.DataFrame, profile: pd.DataFrame, tests: pd.DataFrame) -> 
     on = f"{cases} problems" if cases > 1 else "this problem"
     first, second = f"{ranks['mean'].iloc[0]:.2g}", f"{ranks['mean'].iloc[1]:.2g}"
     if first == second:
-        told = f"{best} and {next_best} share the best mean rank by final error, {first}"
+        order = f"{best} and {next_best} share the best mean rank by final error, {first}"
     else:
-        told = (
-            f"{best} has the best mean rank by final error, {first}, before {next_best}, {second}"
-        )
-    sentences = [f"Over {on} {told} (of {len(ranks)} methods)."]
+        order = f"{best} has the best mean rank by final error, {first}; next {next_best}, {second}"
+    sentences = [f"Over {on} {order} (of {len(ranks)} methods)."]
     reached = profile.groupby("method")["fraction"].max().sort_values(ascending=False)
     soonest = profile[profile["ratio"] <= 1].groupby("method")["fraction"].max()
     if len(soonest) and soonest.max() > 0:
@@ -167,7 +177,7 @@ def overall(ranks: pd.DataFrame, profile: pd.DataFrame, tests: pd.DataFrame) -> 
         )
     if cases > 1 and across.empty:
         sentences.append(
-            "No difference between two methods is sure across all problems (Wilcoxon over "
+            "No difference between two methods is significant across all problems (Wilcoxon over "
             "problems, Holm's correction)."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""The update rules that physopt knows by name. A new one is a file beside this and a line here."""
+"""The update rules that physopt knows by name. A new one is a file here and a line in RULES."""
 
 RULES = {
     "adam": "physopt.optimizers.first_order:Adam",
@@ -12,12 +12,12 @@ RULES = {
     "lbfgs": "physopt.optimizers.first_order:LBFGS",
     "optax": "physopt.optimizers.first_order:AnyOptax",
     "sip": "physopt.optimizers.sip:SIP",
-    "hig": "physopt.optimizers.spectral:HalfInverse",
-    "gauss_newton": "physopt.optimizers.gauss_newton:GaussNewton",
+    "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
+    "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
 }
-"""Name -> "module:Class"; a class is imported when it is asked for."""
+"""Name -> "module:Class"; a class is imported when it is first used."""

@@ -1,30 +1,44 @@
-"""Objective: a problem and a network as one function of the parameters. What a rule sees.
+"""Objective: a problem and a network as one function of the parameters, and its derivatives.
 
-    parameters theta --predict--> x --simulate--> y --loss--> L = mean over the batch
+    parameters theta --network--> x --physics--> y --loss--> L = mean over the batch
 
-It is a pytree. Its data is the network's state that is not a parameter (batch statistics); problem
-and network graph are static, so that jit compiles one program for one problem.
+This is all that an update rule sees of a problem: each function and its derivative.
+
+    network  predict(theta, inputs) -> x            pullback(theta, batch, dL/dx) -> dL/dtheta
+    physics  problem.simulate(x, batch) -> y        linearize(x, batch) -> y, A = dy/dx
+                                                    invert(x, batch) -> x nearer to the target
+    loss     losses(x, batch), mean_loss(x, batch)  output_gradient(y, batch) -> L, dL/dy
+    all      value(theta, batch) -> L               jax.grad(objective.value)
+             outputs(theta, batch) -> y             linearised(theta, batch) -> J = dy/dtheta
+
+An objective is a pytree. Its data is the network's state that is not a parameter (batch
+statistics); problem and network graph are static, so that jit compiles one program per problem.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 from jax.sharding import Mesh
 
 from physopt.machine.mesh import spread
-from physopt.numerics.gram import jacobian, layerwise_gram
+from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.keys import key_of
-from physopt.numerics.linalg import damped_solve
+from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters
 
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
-"""Fractions of the damped Gauss-Newton step that the generic inverse step tries; 0 stays."""
+"""Step lengths tried by the generic inverse step, as fractions of the damped Gauss-Newton step."""
+
+BLOCK_BYTES = 2**28
+"""Bytes of rows of J that are differentiated at a time."""
 
 
 @partial(
@@ -34,7 +48,7 @@ LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
 )
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """L(theta) = mean_i l(simulate(network(c_i; theta)), y_i*) and its pieces."""
+    """L(theta) = mean_i l(simulate(network(c_i; theta)), y_i*), its parts and their derivatives."""
 
     problem: Problem
     graphdef: Any  # the network without its arrays
@@ -42,90 +56,127 @@ class Objective:
     parameter_count: int = 0  # P; with network=none that of one sample
     mesh: Mesh | None = None  # the devices over which a batch is spread
 
+    # --- functions of the parameters
+
     def predict(self, params: Parameters, inputs: Tree, *, train: bool = True) -> Tree:
-        """Evaluate the network, inputs [batch, ...] -> x [batch, ...]."""
+        """Evaluate the network: inputs [batch, ...] -> x [batch, ...]."""
         model = nnx.merge(self.graphdef, params, self.rest, copy=True)
         if not train:
             model.eval()
         return model(inputs)
-
-    def mean_loss(self, x: Tree, batch: Batch) -> jax.Array:
-        """Return the mean loss over the batch at given unknowns x."""
-        return jnp.mean(self.losses(x, batch))
-
-    def losses(self, x: Tree, batch: Batch) -> jax.Array:
-        """Return the loss of each sample at given unknowns x, [batch]."""
-        return spread(
-            lambda x, batch: self.problem.loss(self.problem.simulate(x, batch), batch),
-            self.mesh, x, batch,
-        )  # fmt: skip
-
-    def value(self, params: Parameters, batch: Batch) -> jax.Array:
-        """Return the objective L(theta) on a batch."""
-        return self.mean_loss(self.predict(params, batch.inputs), batch)
 
     def outputs(self, params: Parameters, batch: Batch) -> Tree:
         """Return the observations y(theta), leaves [batch, ...]."""
         x = self.predict(params, batch.inputs)
         return spread(self.problem.simulate, self.mesh, x, batch)
 
-    def output_gradient(self, y: Tree, batch: Batch) -> tuple[jax.Array, Tree]:
-        """Return L and dL/dy, leaves like y; both carry the 1/batch of the mean."""
-        return jax.value_and_grad(lambda y: jnp.mean(self.problem.loss(y, batch)))(y)
+    def value(self, params: Parameters, batch: Batch) -> Array:
+        """Return the objective L(theta) on a batch."""
+        return self.mean_loss(self.predict(params, batch.inputs), batch)
 
     def pullback(self, params: Parameters, batch: Batch, cotangent: Tree) -> Parameters:
-        """Pull a cotangent in x back through the network: dL/dx -> dL/dtheta."""
+        """Pull a cotangent of x back through the network: dL/dx -> dL/dtheta."""
         _, vjp = jax.vjp(lambda p: self.predict(p, batch.inputs), params)
         return vjp(cotangent)[0]
 
-    def linearize(self, x: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def linearised(
+        self, params: Parameters, batch: Batch, slope: bool | None = None
+    ) -> "Linearised":
+        """Linearise the outputs in the parameters: y(theta + v) ~ y + J v.
+
+        With `slope`, J = A dx/dtheta with the A = dy/dx of `linearize`, so that the physics is
+        linearised once and never pulled back again. None: if the problem has its own `linearize`.
+        """
+        samples, outputs, y = batch, self.outputs, None
+        if isinstance(self.problem, Linearizes) if slope is None else slope:
+            x = self.predict(params, batch.inputs)
+            flat, slopes = self.linearize(x, batch)
+            y = unflatten(flat, self.output_shapes(x, batch))
+            samples, outputs = (batch.inputs, slopes), self._slope_times_x
+        value, vjp = jax.vjp(lambda p: outputs(p, samples), params)
+        y = value if y is None else y
+        loss, gradient = self.output_gradient(y, batch)
+        return Linearised(
+            y, loss, flatten(gradient).ravel(), params, samples, outputs,
+            lambda c: vjp(unflatten(c, value))[0],
+        )  # fmt: skip
+
+    def _slope_times_x(self, params: Parameters, samples: tuple[Tree, Array]) -> Array:
+        """Return A x(theta) [batch, |y|] for samples (inputs, A)."""
+        inputs, slopes = samples
+        x = flatten(self.predict(params, inputs))
+        return jnp.einsum("bmk,bk->bm", slopes, x, precision=HIGHEST)
+
+    # --- functions of x and y
+
+    def losses(self, x: Tree, batch: Batch) -> Array:
+        """Return the loss of each sample at given unknowns x, [batch]."""
+        return spread(
+            lambda x, batch: self.problem.loss(self.problem.simulate(x, batch), batch),
+            self.mesh, x, batch,
+        )  # fmt: skip
+
+    def mean_loss(self, x: Tree, batch: Batch) -> Array:
+        """Return the mean loss over the batch at given unknowns x."""
+        return jnp.mean(self.losses(x, batch))
+
+    def output_shapes(self, x: Tree, batch: Batch) -> Tree:
+        """Return shapes and types of y at unknowns x, without simulating."""
+        return jax.eval_shape(self.problem.simulate, x, batch)
+
+    def output_gradient(self, y: Tree, batch: Batch) -> tuple[Array, Tree]:
+        """Return L and dL/dy, leaves like y; both carry the 1/batch of the mean."""
+        return jax.value_and_grad(lambda y: jnp.mean(self.problem.loss(y, batch)))(y)
+
+    def output_curvature(self, y: Tree, batch: Batch, change: Array) -> Array:
+        """Return v^T (d^2 L/dy^2) v for a change v of the outputs, [n]."""
+
+        def gradient(y: Tree) -> Tree:
+            return self.output_gradient(y, batch)[1]
+
+        _, product = jax.jvp(gradient, (y,), (unflatten(change, y),))
+        return change @ flatten(product).ravel()
+
+    def linearize(self, x: Tree, batch: Batch) -> tuple[Array, Array]:
         """Return y [batch, |y|] and A = dy/dx [batch, |y|, |x|], both flattened per sample.
 
-        The problem's own Jacobian where it has one; otherwise one vjp of the whole batch per
+        A is the problem's own if it has one; otherwise it costs one vjp of the whole batch per
         component of y, because samples are independent.
         """
         return spread(self._linearize, self.mesh, x, batch)
 
-    def _linearize(self, x: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def _linearize(self, x: Tree, batch: Batch) -> tuple[Array, Array]:
         if isinstance(self.problem, Linearizes):
             y, slope = self.problem.linearize(x, batch)
             y = flatten(y)
             return y, slope.reshape(*y.shape, -1)
         y, vjp = jax.vjp(lambda x: self.problem.simulate(x, batch), x)
-        unravel = _unflatten(y)
         flat = flatten(y)
         rows = jnp.eye(flat.shape[1], dtype=flat.dtype)
 
-        def row(cotangent: jax.Array) -> jax.Array:
-            (gradient,) = vjp(unravel(jnp.broadcast_to(cotangent, flat.shape)))
+        def row(cotangent: Array) -> Array:
+            (gradient,) = vjp(unflatten(jnp.broadcast_to(cotangent, flat.shape), y))
             return flatten(gradient)
 
         return flat, jax.vmap(row, out_axes=1)(rows)
 
     def invert(self, x: Tree, batch: Batch, damping: float = 1e-2) -> Tree:
-        """Return P^-1(y* | x), x after one step of the problem's inverse solver.
+        """Return P^-1(y* | x): x after one step of the problem's inverse solver.
 
-        A problem without one gets the damped Gauss-Newton step on its loss,
+        Without one, the damped Gauss-Newton step on the loss,
         x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
-        to the best of LENGTHS, since where the physics bends the linear model holds nearby only.
-        It is dl/dy and not y - y*, because a loss may ignore part of y (a global phase of a wave
-        function).
+        to the best of LENGTHS, because the linear model holds nearby only. It uses dl/dy and not
+        y - y*, because a loss may ignore part of y (a global phase of a wave function).
         """
         if isinstance(self.problem, Inverts):
             return spread(self.problem.invert, self.mesh, x, batch)
-        y, slope = self.linearize(x, batch)
-        _, gradient = self.output_gradient(_unflatten(self._observations(x, batch))(y), batch)
+        flat, slope = self.linearize(x, batch)
+        _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
         step = damped_solve(slope, len(batch) * flatten(gradient), damping)
         losses = partial(self.losses, batch=batch)
-        return shortened(x, _unflatten(x)(-step), losses, LENGTHS)
+        return shortened(x, unflatten(-step, x), losses, LENGTHS)
 
-    def jacobian_rows(self, params: Parameters, batch: Batch) -> jax.Array:
-        """Return J = dy/dtheta of every sample, [batch, |y|, P]."""
-        return jacobian(self._sample_outputs, params, batch)
-
-    def gram(self, params: Parameters, batch: Batch, dtype: Any = None) -> jax.Array:
-        """Return G = J J^T of all outputs of the batch, [batch |y|, batch |y|], without J."""
-        return layerwise_gram(self._sample_outputs, params, batch, dtype=dtype)
+    # --- batch normalisation
 
     def refresh(self, params: Parameters, batch: Batch) -> "Objective":
         """Return the objective with batch statistics measured on `batch`, for evaluation."""
@@ -134,19 +185,57 @@ class Objective:
         return dataclasses.replace(self, rest=nnx.split(model, nnx.Param, ...)[2])
 
     def has_batch_statistics(self) -> bool:
-        """Say whether batch normalisation couples the samples."""
+        """Return whether batch normalisation couples the samples."""
         variables = jax.tree.leaves(self.rest, is_leaf=lambda v: isinstance(v, nnx.Variable))
         return any(isinstance(variable, nnx.BatchStat) for variable in variables)
 
-    def _sample_outputs(self, params: Parameters, sample: Batch) -> jax.Array:
-        """Return y of one sample, flat: [|y|]. The batch axis is kept inside: a group norm without
-        one would normalise over the wrong axes without a word.
-        """
-        one = jax.tree.map(lambda leaf: leaf[None], sample)
-        return flatten(self.outputs(params, one))[0]
 
-    def _observations(self, x: Tree, batch: Batch) -> Tree:
-        return jax.eval_shape(self.problem.simulate, x, batch)
+class Linearised(NamedTuple):
+    """The outputs at given parameters, and their derivative J = dy/dtheta [n, P], n = batch |y|."""
+
+    y: Tree  # leaves [batch, ...]
+    loss: Array  # L
+    gradient: Array  # dL/dy [n], with the 1/batch of the mean
+    params: Parameters
+    samples: Any  # leaves [batch, ...]
+    outputs: Callable[[Parameters, Any], Tree]  # (params, samples) -> y, up to a constant
+    pull: Callable[[Array], Parameters]  # c [n] -> J^T c
+
+    def forward(self) -> Callable[[Parameters], Array]:
+        """Return the function v -> J v [n], linearised once. Needs forward differentiation."""
+
+        def values(params: Parameters) -> Array:
+            return flatten(self.outputs(params, self.samples)).ravel()
+
+        return jax.linearize(values, self.params)[1]
+
+    def rows(self, samples: Any = None) -> Array:
+        """Return J [n, P], or those of its rows that belong to `samples`."""
+        samples = self.samples if samples is None else samples
+        j = jacobian(self._sample_outputs, self.params, samples, block=self._block())
+        return j.reshape(-1, j.shape[-1])
+
+    def gram(self, dtype: Any = None, *, layerwise: bool = True) -> Array:
+        """Return J J^T [n, n] in `dtype`, float64 by default: layer by layer, or from the rows."""
+        arguments = self._sample_outputs, self.params, self.samples
+        if layerwise:
+            return layerwise_gram(*arguments, dtype=dtype)
+        return explicit_gram(*arguments, dtype=dtype, block=self._block())
+
+    def _sample_outputs(self, params: Parameters, sample: Any) -> Array:
+        """Return y of one sample, [|y|]. The network sees a batch of one: a group norm without a
+        batch axis would silently normalise over the wrong axes.
+        """
+        alone = jax.tree.map(lambda leaf: leaf[None], sample)
+        return flatten(self.outputs(params, alone))[0]
+
+    def _block(self) -> int | None:
+        """Return the number of samples that are differentiated at a time, None for all."""
+        entries = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        batch = jax.tree.leaves(self.samples)[0].shape[0]
+        bytes_per_sample = entries * self.gradient.dtype.itemsize * self.gradient.size // batch
+        block = max(1, BLOCK_BYTES // max(1, bytes_per_sample))
+        return block if block < batch else None
 
 
 def build(
@@ -162,22 +251,14 @@ def build(
     return Objective(problem, graphdef, rest, count, mesh), params
 
 
-def flatten(tree: Tree) -> jax.Array:
+def flatten(tree: Tree) -> Array:
     """Join the leaves [batch, ...] of a pytree into one array [batch, size]."""
     leaves = jax.tree.leaves(tree)
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
-def _unflatten(like: Tree):
-    """Return the inverse of `flatten` for trees shaped like `like`."""
-    leaves, structure = jax.tree.flatten(like)
-    sizes = [leaf.size // leaf.shape[0] for leaf in leaves]
-
-    def unflatten(flat: jax.Array) -> Tree:
-        parts, start = [], 0
-        for leaf, size in zip(leaves, sizes, strict=True):
-            parts.append(flat[:, start : start + size].reshape(-1, *leaf.shape[1:]))
-            start += size
-        return jax.tree.unflatten(structure, parts)
-
-    return unflatten
+def unflatten(flat: Array, like: Tree) -> Tree:
+    """Undo `flatten` for a tree of shapes like `like`: a rearrangement's transpose inverts it."""
+    shape = jax.eval_shape(flatten, like)
+    (tree,) = jax.linear_transpose(flatten, like)(flat.reshape(shape.shape).astype(shape.dtype))
+    return tree

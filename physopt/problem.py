@@ -54,7 +54,7 @@ class Problem(Options, ABC):
     """The interface of a physics. A subclass is a frozen dataclass; its fields are its options.
 
     `target` names a metric and the value below which the problem counts as solved. `defaults` are
-    settings of a run that suit this physics (batch_size, steps, ...), for whoever sets none.
+    settings of a run that suit this physics (batch_size, steps, ...), unless the user sets them.
 
     `test_sets` name further test sets, drawn by `test_set` and reported apart, as test_NAME_loss
     and METRIC_NAME. `tiny` are options that make it small enough for a test of a second.

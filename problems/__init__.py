@@ -1,4 +1,4 @@
-"""The problems that physopt knows by name. A new one is a file beside this one and a line here."""
+"""Registry of problems by name. A new one is a file in this folder and a line here."""
 
 PROBLEMS = {
     "ldft2d": "physopt.problems.ldft.named:LDFT2D",
@@ -15,4 +15,4 @@ PROBLEMS = {
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",
 }
-"""Name -> "module:Class"; a class is imported when it is asked for."""
+"""Name -> "module:Class"; a class is imported on first use."""

@@ -1,4 +1,4 @@
-"""The exponential: the smallest problem whose gradients hide most of its solutions."""
+"""The exponential: the smallest problem whose gradients vanish for most of its solutions."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -17,7 +17,7 @@ from physopt.problem import Batch, Problem
 class Exponential(Problem):
     """Invert y = e^x for x drawn from U[-12, 0].
 
-    x, y and y* [batch, 1]. Loss 1/2 (y - y*)^2: its gradient (e^x - y*) e^x all but vanishes below
+    x, y and y* [batch, 1]. Loss 1/2 (y - y*)^2: its gradient (e^x - y*) e^x nearly vanishes below
     x = -3, so that gradients train the upper end only. x_error is |x - true x|.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, figure 2.
@@ -25,13 +25,13 @@ class Exponential(Problem):
 
     inverse: Literal["newton", "sign"] = "newton"
     """Inverse step. newton: along -gradient by |gradient / second derivative|, damped and limited;
-    sign: by 1 towards the true x, which it must know (the source's figure)."""
+    sign: by 1 towards the true x, which must be known (the source's figure)."""
 
     damping: NonNegativeFloat = 0.0
-    """Newton's step: added to the second derivative."""
+    """Damping of the Newton step, added to the second derivative."""
 
     largest_step: PositiveFloat = 1.0
-    """Newton's step: its limit; the second derivative vanishes at e^x = y*/2."""
+    """Bound on the Newton step; the second derivative vanishes at e^x = y*/2."""
 
     hidden: tuple[PositiveInt, ...] = (16, 64, 16)
     """Widths of the network's hidden layers."""
@@ -55,9 +55,9 @@ class Exponential(Problem):
         return jnp.exp(x)
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return x after the step that `inverse` names: [batch, 1].
+        """Return x after one step of the selected inverse: [batch, 1].
 
-        Newton's is -sign(g) min(|g| / (|h| + damping), largest_step), with the gradient
+        Newton's step is -sign(g) min(|g| / (|h| + damping), largest_step), with the gradient
         g = (e^x - y*) e^x and the second derivative h = (2 e^x - y*) e^x.
         """
         if self.inverse == "sign":

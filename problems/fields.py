@@ -30,7 +30,7 @@ def random_field(
 def laplacian(field: jax.Array) -> jax.Array:
     """Return the five-point Laplacian of fields [..., n, n] with spacing 1, zero outside the grid.
 
-    The value outside is that of the first cells beyond the grid, not of the cells' common face.
+    The zero applies to the centres of the first cells beyond the grid, not to the cell faces.
     """
     padded = jnp.pad(field, [(0, 0)] * (field.ndim - 2) + [(1, 1), (1, 1)])
     vertical = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]
@@ -42,8 +42,8 @@ def inverse_laplacian(source: jax.Array) -> jax.Array:
     """Solve laplacian(field) = source exactly: [..., n, n] -> [..., n, n].
 
     Sines sin(pi j k / (n + 1)) are the eigenvectors along each axis, with eigenvalues
-    -4 sin^2(pi j / (2 (n + 1))). The transform is a product with a dense matrix: at n = 64 that is
-    two to three times as fast as a fast Fourier transform of the odd extension.
+    -4 sin^2(pi j / (2 (n + 1))). The transform is a product with a dense matrix, which at
+    n = 64 is two to three times as fast as a fast Fourier transform of the odd extension.
     """
     n = source.shape[-1]
     index = np.arange(1, n + 1)

@@ -23,12 +23,12 @@ class Heat(UNetOptions, Problem):
     """Find the initial temperature: y = exp(time * laplacian) x on a periodic grid.
 
     x, y and y* [batch, n, n] are temperatures before and after, with unit spacing. In Fourier space
-    y = exp(-(2 pi |k|)^2 time) x, k in cycles per cell: fine structure is lost, by factors down to
-    e^-158. True x are sums of 4 to 10 boxes. Loss 1/2 sum (y - y*)^2; x_l1 = sum |x - true x| over
-    the cells; x_error = |x - true x| / |true x|.
+    y = exp(-(2 pi |k|)^2 time) x, k in cycles per cell: fine structure is damped, by factors
+    down to e^-158. True x are sums of 4 to 10 boxes. Loss 1/2 sum (y - y*)^2; x_l1 = sum
+    |x - true x| over the cells; x_error = |x - true x| / |true x|.
 
-    The inverse step amplifies a Fourier mode of y* - y if it can be signal of a temperature of
-    order 1, and damps it if it can only be noise; see `invert`.
+    The inverse step amplifies a Fourier mode of y* - y that can be the signal of a temperature of
+    order 1, and damps one that can only be noise; see `invert`.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, section 4.3.
     """
@@ -37,7 +37,7 @@ class Heat(UNetOptions, Problem):
     """Cells along each side."""
 
     time: PositiveFloat = 8.0
-    """Between x and y, times the diffusivity, in cells squared: y is smooth over
+    """Time between x and y, times the diffusivity, in cells squared: y is smooth over
     sqrt(2 time) cells."""
 
     target: ClassVar = ("x_error", 0.35)
@@ -55,24 +55,25 @@ class Heat(UNetOptions, Problem):
         return Standardized(self.unet(1, 1, rngs))
 
     def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the source's network, whose U-net is shown temperatures as they are."""
+        """Make the source's network, whose U-net receives unscaled temperatures."""
         return Standardized(self.unet(1, 1, rngs), scaled=False)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Let heat diffuse: [batch, n, n] -> [batch, n, n]."""
+        """Return the temperatures after diffusion: [batch, n, n] -> [batch, n, n]."""
         return self._diffuse(x)
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return x + the part of the initial temperature that y* - y tells: [batch, n, n].
+        """Return x plus the initial temperature inferred from y* - y: [batch, n, n].
 
-        A is the Fourier transform of D = y* - y, and E = n exp(-(2 pi |k|)^2 time) what a signal
-        would have. The noise sigma is 1e-6 |D|, but at least the rounding of y*, 2 eps |y*|, which
-        the source leaves out: without it a second step would amplify that rounding without limit.
+        A is the Fourier transform of D = y* - y, and E = n exp(-(2 pi |k|)^2 time) the expected
+        amplitude of a signal. The noise sigma is 1e-6 |D|, but at least the rounding error of y*,
+        2 eps |y*|, which the source omits: without it a second step would amplify that error
+        without bound.
         p = S / (S + N) from S = exp(-|A|^2 / 2 E^2) and N = exp(-|A|^2 / 2 sigma^2) is the
         probability of signal, and A is multiplied by exp(action (2 pi |k|)^2 time), action =
         2 p - 1, or 0 for 0.5 < p < 0.68.
 
-        The exponents reach 158, and sigma lies at the rounding of float32: computed in float64.
+        It is computed in float64: the exponents reach 158, and sigma is at the rounding of float32.
         """
         with jax.enable_x64(True):
             wide, wanted = (lax.convert_element_type(a, np.float64) for a in (x, batch.target))
@@ -93,7 +94,7 @@ class Heat(UNetOptions, Problem):
         return self.time * (2 * np.pi * np.fft.fftfreq(self.size)) ** 2
 
     def _diffuse(self, field: jax.Array) -> jax.Array:
-        """Apply the propagator, a circulant matrix along either axis.
+        """Apply the propagator, a circulant matrix along each axis.
 
         At n = 64 two matrix products are faster than two fast Fourier transforms.
         """
@@ -102,7 +103,7 @@ class Heat(UNetOptions, Problem):
         return two_sided(response[(index[:, None] - index) % self.size], field)
 
     def _signal(self, difference: jax.Array, noise: jax.Array) -> jax.Array:
-        """Return the initial temperature whose signal is in a difference of later ones."""
+        """Return the initial temperature inferred from a difference of later ones."""
         exponent = jnp.asarray(self._exponents()[:, None] + self._exponents())
         amplitude = jnp.fft.fft2(difference)
         power = amplitude.real**2 + amplitude.imag**2
@@ -120,7 +121,7 @@ def _norm(field: jax.Array) -> jax.Array:
 
 
 def _likelihood(power: jax.Array, deviation: jax.Array) -> jax.Array:
-    """Return exp(-power / 2 deviation^2); 1 where both vanish, which is where y equals y*."""
+    """Return exp(-power / 2 deviation^2); 1 where both vanish, that is, where y equals y*."""
     variance = jnp.broadcast_to(2 * deviation**2, power.shape)
     exponent = power / jnp.where(variance > 0, variance, 1)
     return jnp.where(variance > 0, jnp.exp(-exponent), jnp.where(power > 0, 0.0, 1.0))
@@ -130,8 +131,9 @@ def random_boxes(key: jax.Array, size: int) -> jax.Array:
     """Draw a sum of boxes of constant temperature, 4 to 10 of them: [n, n].
 
     Centres are uniform in the middle 80 % of the domain, half sides uniform up to 10 cells of 64,
-    temperatures uniform in [0, 1]; a box that would stick out is moved inwards. An edge is about a
-    cell wide: max over the axes of (|distance| - half side) = d gives clip(0.5 - sqrt(2) d, 0, 1).
+    temperatures uniform in [0, 1]; a box that would cross the border is moved inwards. An edge is
+    about a cell wide: the value is clip(0.5 - sqrt(2) d, 0, 1) with d the maximum over the axes of
+    |distance| - half side.
     """
     number, centres, sides, strengths = jax.random.split(key, 4)
     count = jax.random.randint(number, (), 4, MOST_BOXES + 1)
@@ -146,11 +148,11 @@ def random_boxes(key: jax.Array, size: int) -> jax.Array:
 
 
 class Standardized(nnx.Module):
-    """A network between fields [batch, n, n], in units of its input's mean and deviation.
+    """Network between fields [batch, n, n], normalised by its input's mean and standard deviation.
 
-    Diffusion is linear and conserves the mean: that of x is known, and x scales with y, which a
-    group-normalised network could hardly tell, because it loses the amplitude of its input.
-    scaled=False keeps the mean alone.
+    Diffusion is linear and conserves the mean, so the mean of x is known and x scales with y. A
+    group-normalised network cannot learn that scaling, since it loses the amplitude of its input.
+    scaled=False restores only the mean.
     """
 
     def __init__(self, network: nnx.Module, *, scaled: bool = True):

@@ -1,4 +1,4 @@
-"""Nonlinear oscillators: steer two coupled masses back to where they started."""
+"""Nonlinear oscillators: steer two coupled masses back to their initial state."""
 
 import dataclasses
 from typing import ClassVar
@@ -22,17 +22,17 @@ class Oscillators(Problem):
     q0'' = -q0 + (q1 - q0)^3,  q1'' = -q1 - (q1 - q0)^3 + 3 u(t),  t in [0, 12]. The unknown
     x [batch, steps] is u, constant within a step of the fourth-order Runge-Kutta scheme; y and y*
     [batch, 4] are (q0, q1, q0', q1') at the end and at the beginning, which is drawn from
-    U[0, 1]^4: the masses are to return. Loss 1/2 |y - y*|^2; squared_error is |y - y*|^2, the loss
-    of the source. The published text has another coupling and sign; this is its program's system.
+    U[0, 1]^4. Loss 1/2 |y - y*|^2; squared_error is |y - y*|^2, the loss of the source. The
+    coupling and its sign are those of the source's program and differ from the published text.
 
     Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131, section 3.1.
     """
 
     steps: PositiveInt = 96
-    """Steps of the integrator, each with a control of its own."""
+    """Steps of the integrator, each with its own control."""
 
     time_step: PositiveFloat = 0.125
-    """Length of a step; a free mass swings with the period 2 pi."""
+    """Length of a step; a free mass oscillates with period 2 pi."""
 
     hidden: tuple[PositiveInt, ...] = (20, 20, 20)
     """Widths of the network's hidden layers."""
@@ -42,7 +42,7 @@ class Oscillators(Problem):
     defaults: ClassVar = {"batch_size": 32, "steps": 2000, "log_every": 50}
 
     def sample(self, keys: jax.Array) -> Batch:
-        """Draw initial states [batch, 4], which are the wanted final ones too."""
+        """Draw initial states [batch, 4], which are also the targets."""
         state = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
         return Batch(inputs=state, target=state, extra=state)
 

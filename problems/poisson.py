@@ -19,9 +19,9 @@ class Poisson(UNetOptions, Problem):
 
     x [batch, n, n] is the source, y and y* [batch, n, n] potentials, with unit spacing. True
     sources are smooth random fields with unit standard deviation; potentials have one of about 14
-    at n = 64. Loss 1/2 sum (y - y*)^2. x_l1 = sum |x - true source| over the cells, the measure of
-    the source; x_error = |x - true source| / |true source|. The loss sees fine structure of x by
-    factors of up to 10^6 less than coarse structure; the inverse step sees both alike.
+    at n = 64. Loss 1/2 sum (y - y*)^2. x_l1 = sum |x - true source| over the cells, the metric of
+    the paper; x_error = |x - true source| / |true source|. The loss weights fine structure of x up
+    to 10^6 times less than coarse structure; the inverse step weights both equally.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, section 4.2.
     """

@@ -19,8 +19,8 @@ class Poisson8(Problem):
     """Find the potential of a charge density: y = laplacian(x), zero outside the grid.
 
     x [batch, n, n] is the potential, y and y* [batch, n, n] densities, with unit spacing. True
-    potentials are smooth random fields with unit standard deviation. Loss 1/2 sum (y - y*)^2, as a
-    mean over the batch, where the source has the sum; x_l1 = sum |x - true potential|.
+    potentials are smooth random fields with unit standard deviation. Loss 1/2 sum (y - y*)^2,
+    averaged over the batch, where the source sums; x_l1 = sum |x - true potential|.
 
     Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131, section 3.2.
     """

@@ -1,4 +1,4 @@
-"""Quantum dipole: drive a particle in a box from its ground state to a wanted superposition."""
+"""Quantum dipole: drive a particle in a box from its ground state to a target superposition."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar
@@ -23,25 +23,25 @@ class QuantumDipole(Problem):
     """A particle in a box of length 2 under a time-dependent dipole field u(t).
 
     i dpsi/dt = (-d^2/ds^2 + u(t) s) psi, psi = 0 at the walls s = 0 and s = 2, on `points` inner
-    points, by Crank-Nicolson steps. psi begins in the ground state e_1; the wanted state is
+    points, by Crank-Nicolson steps. psi starts in the ground state e_1; the target state is
     c_2 e_2 + c_3 e_3 with a uniformly random direction (c_2, c_3). The unknown x [batch, steps] is
     u, constant within a step; y [batch, 2 points] holds the real and imaginary part of the final
-    psi, point by point. Loss and infidelity are 1 - |<psi*, psi>|^2, which no global phase changes,
-    as |psi - <psi*, psi> psi*|^2;
+    psi, point by point. Loss and infidelity are 1 - |<psi*, psi>|^2, invariant under a global
+    phase, evaluated as |psi - <psi*, psi> psi*|^2;
     low_energy_loss = (|<e_2, psi>| - |<e_2, psi*>|)^2, high_energy_loss the same with e_3.
-    Half-way, at 0.5, only one of the two states is reached.
+    At an infidelity of 0.5 only one of the two states is reached.
 
     Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131, section 3.3.
     """
 
     points: Annotated[int, Bounds(3)] = 14
-    """Points between the walls."""
+    """Grid points between the walls."""
 
     steps: PositiveInt = 384
-    """Time steps, each with a control of its own."""
+    """Time steps, each with its own control."""
 
     time_step: PositiveFloat = 0.05
-    """Length of a step; the ground state turns its phase once in 2.55."""
+    """Length of a step; the phase of the ground state has period 2.55."""
 
     hidden: tuple[PositiveInt, ...] = (20, 20, 20)
     """Widths of the network's hidden layers."""
@@ -52,7 +52,7 @@ class QuantumDipole(Problem):
 
     @property
     def spacing(self) -> float:
-        """Distance of two points."""
+        """Distance of neighbouring points."""
         return LENGTH / (self.points + 1)
 
     def eigenstate(self, number: int) -> np.ndarray:
@@ -62,7 +62,7 @@ class QuantumDipole(Problem):
         return state / np.linalg.norm(state)
 
     def sample(self, keys: jax.Array) -> Batch:
-        """Draw wanted states [batch, 2 points], input and target alike."""
+        """Draw target states [batch, 2 points], which are also the inputs."""
         normal = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
         weights = normal / jnp.linalg.norm(normal, axis=-1, keepdims=True)
         pair = np.stack([self.eigenstate(2), self.eigenstate(3)])
@@ -71,7 +71,7 @@ class QuantumDipole(Problem):
         return Batch(inputs=target, target=target)
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make a dense tanh network, wanted state [batch, 2 points] -> control [batch, steps]."""
+        """Make a dense tanh network, target state [batch, 2 points] -> control [batch, steps]."""
         sizes = (2 * self.points, *self.hidden, self.steps)
         return initialize(Dense(sizes, rngs, activation="tanh"), rngs, "glorot")
 
@@ -88,13 +88,13 @@ class QuantumDipole(Problem):
         return as_real(final)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Return y and dy/dx [batch, 2 points, steps] for one more sweep, computed in float64.
+        """Return y and dy/dx [batch, 2 points, steps] from one backward sweep, in float64.
 
         With R_k = (1 + i dt/2 H_k)^-1 a step is psi_(k+1) = (2 R_k - 1) psi_k, and its derivative
-        by u_k is -i dt/2 R_k s (psi_k + psi_(k+1)). The product M_k of all later steps follows
-        backwards, M_k R_k = (R_k M_k^T)^T since H is symmetric, M_(k-1) = 2 M_k R_k - M_k. Rounding
-        of 384 steps in float32 would disturb the small singular values of dy/dx that half-inverse
-        gradients amplify; a TPU, which has no float64, has to live with it.
+        with respect to u_k is -i dt/2 R_k s (psi_k + psi_(k+1)). The product M_k of all later steps
+        is computed backwards, M_k R_k = (R_k M_k^T)^T since H is symmetric, M_(k-1) = 2 M_k R_k -
+        M_k. Rounding errors of 384 steps in float32 would perturb the small singular values of
+        dy/dx that half-inverse gradients amplify; a TPU, which has no float64, uses float32.
         """
         wide = "float32" if current_platform() == "tpu" else "float64"
         return evaluated_in(self._linearize)(wide, x.dtype, x)
@@ -139,15 +139,15 @@ class QuantumDipole(Problem):
         return jnp.broadcast_to(jnp.asarray(self.eigenstate(1), dtype), (len(x), self.points))
 
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
-        """Return 1 - |<psi*, psi>|^2, the squared norm of what psi has beside psi*.
+        """Return 1 - |<psi*, psi>|^2 as the squared norm of the part of psi orthogonal to psi*.
 
-        The difference of 1 and a number near 1 would be rounding below 1e-7, and its derivative has
-        a large part along psi, which unitary motion cannot change.
+        The difference of 1 and a number near 1 would be rounding error below 1e-7, and its
+        derivative has a large component along psi, which unitary evolution cannot change.
         """
         psi, wanted = as_complex(y), as_complex(batch.target)
         overlap = jnp.sum(jnp.conj(wanted) * psi, axis=-1, keepdims=True)
-        beside = psi - overlap * wanted
-        return jnp.sum(beside.real**2 + beside.imag**2, axis=-1)
+        orthogonal = psi - overlap * wanted
+        return jnp.sum(orthogonal.real**2 + orthogonal.imag**2, axis=-1)
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return the infidelity and the errors of the two levels' amplitudes."""

@@ -1,4 +1,4 @@
-"""Sine and line: a problem with as bad a scaling and as skew a basis as is asked for."""
+"""Sine and line: a problem with adjustable scaling and rotation of its components."""
 
 import dataclasses
 from typing import ClassVar
@@ -22,17 +22,18 @@ class Sine(Problem):
 
     x, y and y* [batch, 2], y* uniform in [-1, 1]^2. Loss 1/2 |y - y*|^2. The second component is
     xi^2 times as steep as the first, and phi mixes the two. Solutions repeat along z_1;
-    x_distance is the distance to the nearest. At large xi a smaller loss may go with a larger
-    x_distance. The published formula has 1/xi outside the sine; this is its program's.
+    x_distance is the distance to the nearest. At large xi a smaller loss may come with a larger
+    x_distance. The formula is that of the source's program; the published one has 1/xi outside the
+    sine.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, section 4.1.
     """
 
     xi: PositiveFloat = 32.0
-    """Ratio of scales: 1 is well conditioned."""
+    """Ratio of scales; 1 is well conditioned."""
 
     phi: float = 45.0
-    """Rotation in degrees: at 0 the components of x are independent."""
+    """Rotation in degrees; at 0 the components of x are independent."""
 
     frequency: PositiveFloat = 10.0
     """Scale of both components."""
@@ -74,7 +75,7 @@ class Sine(Problem):
 
         The Hessian of the loss is diagonal in z: its eigenvectors are the rows of R. A component
         with gradient g and eigenvalue s moves by -sign(g) |g/s| where s > sqrt(|s_1 s_2|), and by
-        -sign(g) min(|g/s|, 0.2/|g|) elsewhere: by first order it changes the loss by 0.2 at most.
+        -sign(g) min(|g/s|, 0.2/|g|) elsewhere, a change of the loss by at most 0.2 to first order.
         """
         phase, slopes = self._phase(x), jnp.asarray(self.slopes, x.dtype)
         sine, cosine = jnp.sin(phase[:, 0]), jnp.cos(phase[:, 0])
@@ -92,7 +93,7 @@ class Sine(Problem):
         """Return the distance to the nearest solution."""
         phase = self._phase(x)
         angle = jnp.arcsin(batch.target[:, 0])
-        # Either branch of the arcsine repeats every 2 pi; the remainder is signed.
+        # Each branch of the arcsine repeats with period 2 pi; the remainder is signed.
         branches = jnp.stack([phase[:, 0] - angle, phase[:, 0] - np.pi + angle])
         turns = jnp.round(branches / (2 * np.pi))
         nearest = jnp.min(jnp.abs(branches - 2 * np.pi * turns), axis=0)
@@ -111,5 +112,5 @@ def _product(vectors: jax.Array, matrix: np.ndarray) -> jax.Array:
 
 
 def _ratio(a: jax.Array | float, b: jax.Array) -> jax.Array:
-    """Return a/b, infinity where b vanishes."""
+    """Return a/b, or infinity where b vanishes."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.inf)

@@ -1,4 +1,4 @@
-"""Toy: fit two curves, one of which the physics scales down."""
+"""Toy: fit two curves, one of which is scaled down by the physics."""
 
 import dataclasses
 from typing import ClassVar
@@ -26,7 +26,7 @@ class Toy(Problem):
     """
 
     gamma: PositiveFloat = 0.01
-    """Scale of the second component: 1 is well conditioned."""
+    """Scale of the second component; 1 is well conditioned."""
 
     hidden: tuple[PositiveInt, ...] = (7,)
     """Widths of the network's hidden layers."""
@@ -53,7 +53,7 @@ class Toy(Problem):
         return x * jnp.asarray(self.scales, x.dtype)
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Solve exactly."""
+        """Return the exact solution."""
         return batch.target / jnp.asarray(self.scales, x.dtype)
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:

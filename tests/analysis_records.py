@@ -1,4 +1,4 @@
-"""Records made up for tests of the analysis, written as a run writes them."""
+"""Synthetic records for tests of the analysis, in the format of a run."""
 
 import json
 
@@ -8,7 +8,7 @@ def write_run(
     batch_size=4, device_kind="cpu", target=("error", 0.1), options=None, name=None,
     tuning_trials=None, steps=None, finished="2026-01-01T00:00:00+00:00", log_every=10,
 ):  # fmt: skip
-    """Write a run whose metric `error` and losses take these values, one evaluation a second.
+    """Write a run whose metric `error` and losses have these values, one evaluation per second.
 
     An update simulates and pulls back each sample of the batch once.
     """

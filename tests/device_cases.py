@@ -14,9 +14,8 @@ from physopt.machine import devices
 from physopt.machine.mesh import mesh_of
 from physopt.optimizers.evolution import OpenES
 from physopt.optimizers.first_order import Adam
-from physopt.optimizers.gauss_newton import GaussNewton
 from physopt.optimizers.sip import SIP
-from physopt.optimizers.spectral import HalfInverse
+from physopt.optimizers.spectral import GaussNewton, HalfInverse
 from physopt.options import OptionError
 from physopt.problems.ldft.named import LDFT2D
 from physopt.problems.oscillators import Oscillators

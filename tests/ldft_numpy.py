@@ -1,7 +1,7 @@
-"""Lattice density functional theory in plain NumPy, float64: the oracle of the tests.
+"""Lattice density functional theory in plain NumPy, float64: the reference of the tests.
 
-Written from the equations alone and in the plainest way, one matrix and one humidity after another,
-so that it shares no code and no idea of speed with the simulator.
+A direct implementation of the equations, one matrix and one humidity at a time, independent of the
+simulator's code and optimisations.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def relax(rho, eta, humidity, temperature=298.0, ratio=1.5, critical=647.0, tole
 
 
 def isotherm(eta, humidities, desorption=False, **physics):
-    """Uptake of one matrix: humidities in turn, each from the density of the one before."""
+    """Uptake of one matrix: humidities in sequence, each from the density of the previous one."""
     eta = np.asarray(eta, float)
     total = eta.sum()
     points = list(humidities)

@@ -129,7 +129,7 @@ def test_a_wheel_holds_every_module_once(tmp_path):
     subprocess.run([*build, str(tmp_path / "source")], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     everything = zipfile.ZipFile(wheel).namelist()
-    assert "physopt/analysis/page/page.js" in everything
+    assert "physopt/analysis/report/page/page.js" in everything
     assert not [n for n in everything if "example_results" in n or "notebooks" in n]
     packed = [n for n in everything if n.endswith(".py")]
     expected = {name.replace(".", "/") for name, _, _ in ALL}

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from tiny import Tiny
 
 from physopt.config.run_config import network_names
-from physopt.objective import build, flatten
+from physopt.numerics.gram import jacobian
+from physopt.objective import build, flatten, unflatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,16 @@ def case(problem, batch=4):
     return objective, params, samples
 
 
+def jacobian_rows(objective, params, batch):
+    """J = dy/dtheta [batch, |y|, P], sample by sample and through the physics."""
+
+    def outputs(params, sample):
+        alone = jax.tree.map(lambda leaf: leaf[None], sample)
+        return flatten(objective.outputs(params, alone))[0]
+
+    return jacobian(outputs, params, batch)
+
+
 @pytest.fixture(autouse=True)
 def float64():
     with jax.enable_x64(True):
@@ -61,7 +73,7 @@ def test_the_pieces_make_up_the_gradient(problem):
     x = objective.predict(params, batch.inputs)
     by_pieces = objective.pullback(params, batch, jax.grad(objective.mean_loss)(x, batch))
     loss, output_gradient = objective.output_gradient(objective.outputs(params, batch), batch)
-    rows = objective.jacobian_rows(params, batch)
+    rows = jacobian_rows(objective, params, batch)
     by_rows = jnp.einsum("bmp,bm->p", rows, flatten(output_gradient))
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
     # Sums of some hundred float64 products of order one.
@@ -80,11 +92,32 @@ def test_loss_is_the_mean_over_the_batch_of_half_the_squares():
     np.testing.assert_allclose(gradient, (y - np.asarray(batch.target)) / 4, rtol=1e-14)
 
 
-def test_gram_is_the_product_of_the_rows():
+@pytest.mark.parametrize("slope", [False, True], ids=["physics", "slope"])
+def test_the_forms_of_the_jacobian_agree(slope):
     objective, params, batch = case(Pair())
-    rows = objective.jacobian_rows(params, batch)
+    rows = jacobian_rows(objective, params, batch)
     rows = rows.reshape(-1, rows.shape[-1])
-    np.testing.assert_allclose(objective.gram(params, batch), rows @ rows.T, atol=1e-12)
+    system = objective.linearised(params, batch, slope=slope)
+    np.testing.assert_allclose(system.gram(), rows @ rows.T, atol=1e-12)
+    np.testing.assert_allclose(system.gram(layerwise=False), rows @ rows.T, atol=1e-12)
+    np.testing.assert_allclose(system.rows(), rows, atol=1e-12)
+    vector, unravel = ravel_pytree(jax.tree.map(jnp.sin, params))
+    np.testing.assert_allclose(system.forward()(unravel(vector)), rows @ vector, atol=1e-12)
+    c = jnp.sin(jnp.arange(float(len(rows))))
+    np.testing.assert_allclose(ravel_pytree(system.pull(c))[0], c @ rows, atol=1e-12)
+    np.testing.assert_allclose(flatten(system.y), flatten(objective.outputs(params, batch)))
+
+
+def test_the_curvature_of_half_the_squares_is_the_identity():
+    objective, params, batch = case(Pair())
+    change = jnp.sin(jnp.arange(4.0 * len(batch)))
+    curvature = objective.output_curvature(objective.outputs(params, batch), batch, change)
+    np.testing.assert_allclose(curvature, change @ change / len(batch), rtol=1e-14)
+
+
+def test_unflatten_undoes_flatten():
+    tree = {"a": jnp.arange(12.0).reshape(2, 3, 2), "b": jnp.arange(2.0)}
+    jax.tree.map(np.testing.assert_array_equal, unflatten(flatten(tree), tree), tree)
 
 
 @pytest.mark.parametrize("problem", [Tiny(), Pair()])

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Add your own rule
 #
-# A rule is a file with a class. This one takes steps of one length in every parameter, whatever
-# the gradient's size, which helps where a loss is badly scaled.
+# A rule is a class in a file. This one takes steps of equal length in every parameter, independent
+# of the gradient's magnitude, which helps with badly scaled losses.
 
 # %%
 # %matplotlib inline
@@ -27,7 +27,7 @@ from physopt.options import PositiveFloat
 
 @dataclass(frozen=True)
 class SignedDescent(UpdateRule):
-    """Steps of one length in every parameter: theta <- theta - eta sign(dL/dtheta)."""
+    """Steps of equal length in every parameter: theta <- theta - eta sign(dL/dtheta)."""
 
     learning_rate: PositiveFloat = 1e-3
     tunable = {"learning_rate": (1e-5, 1e-1)}
@@ -42,8 +42,8 @@ class SignedDescent(UpdateRule):
 ''')
 
 # %% [markdown]
-# `python -m physopt check signed_descent.py:SignedDescent` tests what every rule promises. Here
-# it meets Adam, on the same batches from the same initial parameters, two seeds each.
+# `python -m physopt check signed_descent.py:SignedDescent` tests the requirements of a rule. Here
+# it is compared with Adam, on the same batches from the same initial parameters, two seeds each.
 
 # %%
 budget = {"steps": 300, "log_every": 30, "batch_size": 64, "out": folder / "results"}
@@ -56,10 +56,10 @@ frame = analysis.load(folder / "results")
 analysis.curves(frame, "updates")
 
 # %% [markdown]
-# Is one better? Two seeds cannot make it sure; the interval of the ratio says what they do say.
+# Is one better? Two seeds cannot show significance; the interval of the ratio shows the spread.
 
 # %%
-ours = frame.assign(source=frame["rule"])  # two sides to compare: the two rules
+ours = frame.assign(source=frame["rule"])  # compare the two rules as if they were two folders
 analysis.compare(ours, "updates")[["quantity", "a", "b", "ratio", "low", "high", "runs"]]
 
 # %% [markdown]

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Designs of porous materials
 #
-# A network learns to answer a water sorption isotherm with a porous matrix that has it. Its loss
-# goes through a lattice density functional theory simulator.
+# A network learns to design a porous matrix with a given water sorption isotherm. Its loss is
+# evaluated through a lattice density functional theory simulator.
 
 # %%
 # %matplotlib inline
@@ -22,16 +22,16 @@ folder = Path(frame["folder"].iloc[0])
 frame[["step", "t_train", "area_percent", "area_percent_relaxed", "porosity"]].iloc[[0, -1]]
 
 # %% [markdown]
-# What the run of Adam drew when it ended: four targets of the test set, the matrix designed for
-# each, the water in it, and the isotherms wanted and achieved.
+# The figure that the run of Adam drew at its end: four targets of the test set, the matrix designed
+# for each, the water in it, and the target and achieved isotherms.
 
 # %%
 Image(str(folder / "figure.png"), width=640)
 
 # %% [markdown]
-# The area error is the mean distance of the two curves, in per cent, from the converged simulator
-# on the matrix made binary. The baselines are what one has without training: the nearest of N
-# simulated matrices.
+# The area error is the mean distance between the two curves, in per cent, of the converged
+# simulator on the binarised matrix. The baselines need no training: the nearest of N simulated
+# matrices.
 
 # %%
 baselines = json.loads((folder / "baselines.json").read_text())
@@ -43,8 +43,8 @@ for name, values in baselines.items():
 figure
 
 # %% [markdown]
-# The simulator answers any matrix, [batch, n, n] with 1 for pore and 0 for solid. Four of one
-# porosity, whose pores are ever finer, hold their water ever more tightly:
+# The simulator accepts any matrix, [batch, n, n] with 1 for pore and 0 for solid. Four matrices of
+# the same porosity: the narrower the pores, the lower the humidity at which they fill.
 
 # %%
 size, widths = 12, (1, 2, 3, 6)
@@ -62,7 +62,7 @@ panel.legend(title="slit pores")
 figure
 
 # %% [markdown]
-# A trained network's designs for targets of your own, from a run that still has its checkpoints:
+# Designs of a trained network for your own targets, from a run with its checkpoints:
 #
 # ```python
 # physopt.load(folder).predict(inputs)

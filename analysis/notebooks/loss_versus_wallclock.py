@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Loss against wall-clock time
 #
-# Which rule brings an error down first, and does the answer change when compilation counts, or
-# when progress is measured in updates or in physics calls? The runs here are small ones that come
-# with the source: five problems, four rules at their default options, three seeds. Put your own
-# folder in their place.
+# Which rule reduces the error fastest, and does the answer change if compilation is included, or if
+# progress is measured in updates or in physics calls? The small runs used here come with the
+# source: five problems, four rules with their default options, three seeds. Replace them with your
+# own folder.
 
 # %%
 # %matplotlib inline
@@ -19,35 +19,34 @@ frame = analysis.load(examples / "rules")
 frame[["case", "method", "seed", "step", "t_train", "test_loss", "status"]].tail()
 
 # %% [markdown]
-# One row per evaluation. A line is the median over seeds, a band the quartiles. Runs that
-# diverged are marked where they ended. Where the rules need very unlike times, the axis is
-# logarithmic.
+# The frame has one row per evaluation. A line is the median over seeds, a band the quartiles. A
+# marker shows where a run diverged. The axis is logarithmic if the rules differ widely in time.
 
 # %%
 analysis.curves(frame)
 
 # %% [markdown]
-# The time that compilation takes is left out above, because it is paid once, however long the
-# run. For runs as short as these it is most of what one waits for:
+# Compilation is not included above, because its time does not depend on the length of a run. For
+# runs as short as these it is most of the total time:
 
 # %%
 analysis.curves(frame, compile_time=True)
 
 # %% [markdown]
-# Updates of different rules cost differently: a Gauss-Newton update is dear, but goes far.
+# Updates of different rules differ in cost: a Gauss-Newton update is expensive but effective.
 
 # %%
 analysis.curves(frame, "updates")
 
 # %% [markdown]
-# A physics call is one sample simulated, pulled back through the physics or solved inversely.
-# Against these, rules compare on any machine alike.
+# A physics call is one sample simulated, pulled back through the physics or solved inversely. This
+# cost does not depend on the machine.
 
 # %%
 analysis.curves(frame, "calls")
 
 # %% [markdown]
-# The frame is in long form, so seaborn draws any other picture from it in a line.
+# The frame is in long form, so seaborn draws other plots from it in one line.
 
 # %%
 one = frame[frame["case"] == "oscillators"]
@@ -56,7 +55,7 @@ grid.set(yscale="log")
 grid.figure
 
 # %% [markdown]
-# Larger batches: more samples a second, and the time to a common target.
+# Larger batches: throughput in samples per second, and the time to a common target.
 
 # %%
 batches = analysis.load(examples / "batch_sizes")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Scores of optimisers
 #
-# A curve shows one problem. To say which rule is better over many problems takes targets that all
-# share, a rule for runs that miss them, and an idea of how much is chance.
+# A curve shows one problem. Ranking rules over many problems requires shared targets, a convention
+# for runs that miss them, and an estimate of the chance variation.
 
 # %%
 # %matplotlib inline
@@ -17,7 +17,7 @@ examples = Path(analysis.__file__).resolve().parent / "example_results"
 frame = analysis.load(examples / "rules")
 
 # %% [markdown]
-# **Targets.** Several per decade between where all start and the best that anyone reached, the
+# **Targets.** Several per decade between the initial error and the lowest error of any run, the
 # same for every rule.
 
 # %%
@@ -25,16 +25,16 @@ analysis.shared_targets(frame).groupby("case")["target"].agg(["count", "max", "m
 
 # %% [markdown]
 # **Time to target.** A run that misses a target counts as twice the largest budget spent on the
-# problem; a rule none of whose runs reached it needs for ever, which is infinity, not zero. `low`
-# and `high` are a 95 % bootstrap interval over seeds.
+# problem; the time of a rule without a run that reached it is infinite. `low` and `high` are a 95 %
+# bootstrap interval over seeds.
 
 # %%
 times = analysis.time_to_target(frame)
 times[times["case"] == "oscillators"].groupby("method").tail(2)
 
 # %% [markdown]
-# **The table**: final error, and time to one target for each problem. The command line prints it
-# with `python -m physopt score FOLDER`.
+# **Score table**: final error, and time to one target for each problem. `python -m physopt score
+# FOLDER` prints it.
 
 # %%
 table = analysis.score_table(frame)
@@ -44,8 +44,8 @@ table[["case", "method", "runs", "failed", "median", "low", "high", "target", "p
 table.attrs["notes"]
 
 # %% [markdown]
-# **Performance profile** (Dolan and Moré): for how many targets is a rule within a factor of the
-# fastest? At the left edge, how often it is the fastest; at the right, how much it reaches at
+# **Performance profile** (Dolan and Moré): the share of targets that a rule reaches within a factor
+# of the fastest rule. Left edge: how often it is the fastest; right edge: the share it reaches at
 # all.
 
 # %%
@@ -55,15 +55,14 @@ analysis.plot_profile(analysis.performance_profile(frame))
 analysis.plot_ecdf(analysis.ecdf(frame))
 
 # %% [markdown]
-# **How many times sooner** than Adam, by target. On the upper edge Adam never came there.
+# **Speedup** over Adam, by target. Markers on the upper edge: Adam never reached the target.
 
 # %%
 analysis.plot_speedup(analysis.speedup(frame, "adam"), "adam")
 
 # %% [markdown]
-# **Ranks**, and **tests** paired by seed. Three seeds cannot make a difference sure: the smallest
-# p-value that three pairs allow is 1/4. Six allow 1/32, before correction for the number of
-# tests.
+# **Ranks**, and **tests** paired by seed. Three seeds cannot show significance: the smallest
+# p-value of three pairs is 1/4, that of six 1/32, before the correction for multiple tests.
 
 # %%
 analysis.ranks(frame)

@@ -12,17 +12,18 @@ from physopt.options import OptionError, Options, from_text
 
 @dataclass(frozen=True)
 class ScoreOptions(Options):
-    """How runs are scored."""
+    """Options of the scores."""
 
     axis: Literal["seconds", "updates", "calls"] = "seconds"
-    """What progress is measured against: training seconds, updates, or physics calls."""
+    """Cost that progress is measured against: training seconds, updates, or physics calls."""
 
     compile: bool = False
-    """Count compilation among the seconds."""
+    """Add compilation to the seconds."""
 
     allow: tuple[str, ...] = ()
-    """Unfairness to let pass, and to say: devices (runs on different devices, each shown as a
-    method of its own), tuning (options tuned with unequal numbers of trials)."""
+    """Unequal conditions to allow and report: devices (runs on different devices, each shown as a
+    method of its own), versions (runs of one method made with different versions of libraries),
+    tuning (options tuned with unequal numbers of trials)."""
 
     debug: bool = False
     """Show the traceback of an error."""
@@ -30,15 +31,15 @@ class ScoreOptions(Options):
 
 @dataclass(frozen=True)
 class ReportOptions(ScoreOptions):
-    """How runs are scored, and where the report goes."""
+    """Options of the scores, and the file of the report."""
 
     out: Path | None = None
-    """File to write; none makes report.html in the first folder."""
+    """File to write; none writes report.html to the first folder."""
 
 
 @dataclass(frozen=True)
 class CompareOptions(ScoreOptions):
-    """How runs are scored, and where the figure goes."""
+    """Options of the scores, and the file of the figure."""
 
     out: Path = Path("comparison.png")
     """Figure to write."""
@@ -46,18 +47,9 @@ class CompareOptions(ScoreOptions):
 
 def _score(words: list[str]) -> int:
     folders, options = _read(words, ScoreOptions, "score")
-    from physopt import analysis
     from physopt.analysis import tables
-    from physopt.analysis import words as sentences
 
-    frame = _load(folders)
-    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
-    scores = analysis.score_table(frame, **how)
-    ranks = analysis.ranks(frame, options.allow)
-    tests = analysis.paired_tests(frame, allow=options.allow)
-    profile = analysis.performance_profile(frame, **how)
-    said = sentences.overall(ranks, profile, tests)
-    tables.print_scores(scores, ranks, said, options.axis, options.compile)
+    tables.print_scores(_comparison(folders, options))
     return 0
 
 
@@ -65,10 +57,8 @@ def _report(words: list[str]) -> int:
     folders, options = _read(words, ReportOptions, "report")
     from physopt import analysis
 
-    frame = _load(folders)
     out = options.out or Path(folders[0]) / "report.html"
-    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
-    size = analysis.write_report(frame, out, **how)
+    size = analysis.write_report(_comparison(folders, options), out)
     print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
     return 0
 
@@ -78,10 +68,9 @@ def _compare(words: list[str]) -> int:
     from physopt import analysis
     from physopt.analysis import tables
 
-    frame = _load(folders)
-    how = {"axis": options.axis, "compile_time": options.compile, "allow": options.allow}
-    tables.print_comparison(analysis.compare(frame, **how), folders)
-    analysis.plot_comparison(frame, **how).savefig(options.out)
+    comparison = _comparison(folders, options)
+    tables.print_comparison(analysis.compare(comparison), folders)
+    analysis.plot_comparison(comparison).savefig(options.out)
     print(f"wrote  {options.out}")
     return 0
 
@@ -97,13 +86,16 @@ def _read(words: list[str], cls: type, command: str, count: int | None = None):
     return folders, from_text(cls, flat_arguments(given))
 
 
-def _load(folders: list[str]):
+def _comparison(folders: list[str], options: ScoreOptions):
+    """Load the runs below some folders, with the options of their scores."""
     from physopt import analysis
 
     frame = analysis.load(*folders)
     if frame.empty:
-        raise OptionError(object, "folder", " ".join(folders), "holds no runs")
-    return frame
+        raise OptionError(object, "folder", " ".join(folders), "contains no runs")
+    return analysis.Comparison(
+        frame, options.axis, compile_time=options.compile, allow=options.allow
+    )
 
 
 def _help(usage: str, text: str, cls: type, command: str):
@@ -119,8 +111,8 @@ SCORE = Command(
     _help(
         _SCORE_USAGE,
         """
-        Score all runs below FOLDER (default: runs/results): final error, and time to a target that
-        all methods of a problem share, with intervals over seeds, ranks and paired tests.
+        Score all runs below FOLDER (default: runs/results): final error and time to a target shared
+        by all methods of a problem, with intervals over seeds, ranks and paired tests.
 
         python -m physopt score
         python -m physopt score runs/results/ldft2d axis=calls
@@ -139,8 +131,8 @@ REPORT = Command(
     _help(
         _REPORT_USAGE,
         """
-        Write one HTML file about all runs below FOLDER (default: runs/results): what the scores
-        say, interactive curves, profiles, designs, and a table of every run. It needs no network.
+        Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
+        interactive curves, profiles, designs, and a table of every run. It opens without a network.
 
         python -m physopt report
         python -m physopt report runs/results out=study.html
@@ -153,13 +145,13 @@ REPORT = Command(
 _COMPARE_USAGE = "compare A B [key=value ...]"
 COMPARE = Command(
     _COMPARE_USAGE,
-    "set two runs or two folders of runs side by side",
+    "compare two runs or two folders of runs",
     _compare,
     _help(
         _COMPARE_USAGE,
         """
         Compare two runs, or two folders of runs, problem by problem: final error, time to a common
-        target and speed, the ratio B / A and its interval over seeds. Draws the curves as well.
+        target and speed, the ratio B / A and its interval over seeds. Draws the curves too.
 
         python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
         python -m physopt compare before after out=change.png

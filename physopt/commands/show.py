@@ -92,8 +92,8 @@ def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     steps = {"start": curve[0], "end": curve[-1]}
-    told = ("validation_loss", column)
-    evaluated = [row for row in curve if all(row.get(name) is not None for name in told)]
+    required = ("validation_loss", column)
+    evaluated = [row for row in curve if all(row.get(name) is not None for name in required)]
     if evaluated:
         steps["best"] = min(evaluated, key=lambda row: row[column])
     for label, row in steps.items():

@@ -1,1 +1,1 @@
-"""Machine: devices, memory, kept programs and processes; where a program runs."""
+"""Machine: devices, memory, compiled programs and processes."""

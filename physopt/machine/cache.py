@@ -1,8 +1,8 @@
-"""Compiled programs kept on disk, so that a second run of the same shapes begins sooner.
+"""Cache of compiled programs on disk, so that a second run of the same shapes starts faster.
 
-This is JAX's persistent compilation cache with a folder and bounds of its own. A folder that is set
-in JAX's way (JAX_COMPILATION_CACHE_DIR) is left as it is, and JAX_ENABLE_COMPILATION_CACHE=false
-keeps nothing. Only the owner should be able to write there: what it holds is run.
+This is JAX's persistent compilation cache with its own folder and bounds. A folder set with
+JAX_COMPILATION_CACHE_DIR takes precedence, and JAX_ENABLE_COMPILATION_CACHE=false disables the
+cache. Only the owner should have write access to the folder: its contents are executed.
 """
 
 import contextlib
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 LARGEST_BYTES = 2 * 10**9
-"""Above this the programs unused for longest are dropped."""
+"""Above this size the least recently used programs are deleted."""
 
 SHORTEST_SECONDS = 0.01
-"""Programs that compile faster are not kept: to read them would take as long. A run compiles dozens
-of small ones, for a network's initial parameters above all, which take a second together."""
+"""Programs that compile faster are not stored, since reading them takes as long. A run compiles
+dozens of small programs, mainly for a network's initial parameters: a second in total."""
 
 _EVENTS = "/jax/compilation_cache/cache_"
 
 
 def cache_folder() -> Path:
-    """Return the folder of kept programs."""
+    """Return the folder of the cache."""
     if given := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -31,23 +31,23 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def keeping_programs() -> Iterator[None]:
-    """Keep what is compiled inside; JAX's own settings return afterwards."""
+    """Context that stores compiled programs, and restores JAX's settings on exit."""
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
     if jax.config.values["jax_compilation_cache_dir"]:
         yield
         return
-    wanted = {
+    settings = {
         "jax_compilation_cache_dir": str(cache_folder()),
         "jax_compilation_cache_max_size": LARGEST_BYTES,
         "jax_persistent_cache_min_compile_time_secs": SHORTEST_SECONDS,
     }
-    before = {name: jax.config.values[name] for name in wanted}
+    before = {name: jax.config.values[name] for name in settings}
     try:
-        for name, value in wanted.items():
+        for name, value in settings.items():
             jax.config.update(name, value)
-        compilation_cache.reset_cache()  # JAX decides once, at its first compilation
+        compilation_cache.reset_cache()  # JAX reads the settings once, at the first compilation
         yield
     finally:
         for name, value in before.items():
@@ -56,25 +56,25 @@ def keeping_programs() -> Iterator[None]:
 
 
 class Seen:
-    """Programs that were found in the folder, and programs that were compiled."""
+    """Counts of programs read from the cache (hits) and compiled (misses)."""
 
     def __init__(self) -> None:
         self.hits, self.misses = 0, 0
 
     @property
     def all_kept(self) -> bool:
-        """Whether nothing worth keeping had to be compiled."""
+        """Whether no program above the time limit had to be compiled."""
         return self.hits > 0 and self.misses == 0
 
     def __call__(self, event: str, **_: Any) -> None:
-        """Take an event of JAX's monitoring."""
+        """Count an event of JAX's monitoring."""
         self.hits += event == f"{_EVENTS}hits"
         self.misses += event == f"{_EVENTS}misses"
 
 
 @contextlib.contextmanager
 def watching() -> Iterator[Seen]:
-    """Count the programs that are found and compiled inside."""
+    """Context that counts cache hits and compilations."""
     import jax
 
     seen = Seen()
@@ -87,9 +87,9 @@ def watching() -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def with_own_lines(wanted: bool = True) -> Iterator[None]:
-    """Find only programs inside that were compiled from the very source lines that ask for them.
+    """Context in which the cache matches only programs compiled from the same source lines.
 
-    A kept program tells the lines of whoever compiled it first, which may have moved since.
+    A cached program contains the source lines of its first compilation, which may have moved.
     """
     import jax
 
@@ -103,7 +103,7 @@ def with_own_lines(wanted: bool = True) -> Iterator[None]:
 
 
 def kept_bytes() -> int:
-    """Return how much the folder holds."""
+    """Return the size of the cache in bytes."""
     folder = cache_folder()
     files = folder.iterdir() if folder.is_dir() else ()
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,9 +1,9 @@
-"""Parallel: the batch of one run spread over several devices.
+"""Mesh: the batch of one run, sharded over several devices.
 
-Parameters, the rule's state and keys are on every device, samples on one each. XLA divides the
-network and the linear algebra by itself. The physics is divided explicitly: samples never see one
-another, yet a solver that pools those of a batch (which of them is to go on?) would make all
-devices talk in each of its steps.
+Parameters, the rule's state and keys are replicated, samples are sharded. XLA partitions the
+network and the linear algebra automatically. The physics is partitioned explicitly: samples are
+independent, but a solver that pools the samples of a batch, for example to select those that have
+not converged, would otherwise communicate between devices in each of its steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ _SAMPLES = PartitionSpec(_BATCH)
 
 
 def mesh_of(devices: Sequence[Any], batch_size: int) -> Mesh | None:
-    """Return the mesh over which a batch is spread, none for a single device.
+    """Return the mesh over which a batch is sharded, None for a single device.
 
-    Raises OptionError where the devices cannot have equal parts of the batch.
+    Raises OptionError if the batch cannot be divided equally among the devices.
     """
     count = len(devices)
     if count == 1:
@@ -38,31 +38,32 @@ def mesh_of(devices: Sequence[Any], batch_size: int) -> Mesh | None:
 
 
 def replicated(tree: T, mesh: Mesh | None) -> T:
-    """Put a pytree on every device."""
+    """Replicate a pytree on every device."""
     return tree if mesh is None else jax.device_put(tree, everywhere(mesh))
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of what every device has a copy of."""
+    """Return the sharding of replicated arrays."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def divided(batch: T, mesh: Mesh | None) -> T:
-    """Give each device its part of a batch, leaves [batch, ...]; inside jit."""
+    """Shard a batch, leaves [batch, ...], over the devices; inside jit."""
     if mesh is None:
         return batch
     return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, _SAMPLES))
 
 
 def spread(function: Callable[..., T], mesh: Mesh | None, *arguments: Any) -> T:
-    """Call a function of samples, each device with its part: leaves [batch, ...] in and out.
+    """Call a function of samples on each device's shard: leaves [batch, ...] in and out.
 
-    A batch that cannot be divided (a single sample under vmap, a few for evaluation) stays whole.
+    A batch that does not divide evenly (a single sample under vmap, few in evaluation) is not
+    sharded.
     """
     size = jax.tree.leaves(arguments)[0].shape[0]
     if mesh is None or size % mesh.size:
         return function(*arguments)
-    # Loops and solvers inside are each device's own, which is more than JAX can verify.
+    # Loops and solvers inside run independently per device, which JAX cannot verify.
     parts = jax.shard_map(
         function, mesh=mesh, in_specs=_SAMPLES, out_specs=_SAMPLES, check_vma=False
     )

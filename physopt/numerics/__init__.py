@@ -1,1 +1,1 @@
-"""Numerics: linear algebra and derivatives of arrays; nothing here knows problems or rules."""
+"""Numerics: linear algebra and derivatives of arrays, without reference to problems or rules."""

@@ -1,15 +1,14 @@
-"""Dense layers found in a function's jaxpr: which parameters enter in one matrix product only.
+"""Find dense layers in the jaxpr of any function: parameters that enter in one matrix product only.
 
-The network need not cooperate. The jaxpr of one sample's outputs is read once; where a parameter
-leaf's only use is one `dot_general` without batch dimensions, that product z is a dense layer with
-the leaf as its kernel. Evaluating the jaxpr with a zero added to z gives dy/dz as the derivative in
-that zero, and the product's other operand on the way.
+If the only use of a parameter leaf in the jaxpr of one sample's outputs is one `dot_general`
+without batch dimensions, that product z is a dense layer with the leaf as its kernel. The jaxpr is
+evaluated with a zero added to z: the derivative in that zero is dy/dz, and the product's other
+operand is recorded.
 
-Leaves used in any other way are left to the caller: shared weights, convolutions, normalisation
-scales, whatever enters loops, branches or custom derivative rules.
+Leaves with any other use are listed as explicit: shared weights, convolutions, normalisation
+scales, and whatever enters loops, branches or custom derivative rules.
 """
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,27 +22,18 @@ from jax.flatten_util import ravel_pytree
 
 Outputs = Callable[[Any, Any], Any]  # (params, sample) -> y, for one sample; y any pytree
 
-# Rearranging a kernel's elements permutes the columns of J, which leaves J J^T as it is.
+# Rearranging a kernel's elements permutes the columns of J, which does not change J J^T.
 _REARRANGING = {"convert_element_type", "copy", "expand_dims", "reshape", "squeeze", "transpose"}
-# Calls that mean nothing more than their body. A custom derivative rule does, and stays closed.
+# Calls that are equivalent to their body, unlike custom derivative rules, which stay closed.
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}
 
 
-@dataclasses.dataclass(frozen=True)
-class ParameterSplit:
-    """Names of the parameter leaves: parts of dense layers, all others, and those never used."""
-
-    layerwise: tuple[str, ...]
-    explicit: tuple[str, ...]
-    unused: tuple[str, ...]
-
-
 class DenseProduct(NamedTuple):
-    """The only use of a kernel leaf, z = dot_general(input, kernel) or with operands exchanged."""
+    """The only use of a kernel leaf: z = dot_general(input, kernel), or with exchanged operands."""
 
     kernel: int  # leaf number
-    path: tuple[int, ...]  # equation number, after those of the calls around it
-    side: int  # which operand the kernel is
+    path: tuple[int, ...]  # equation numbers of the enclosing calls, then its own
+    side: int  # position of the kernel among the operands
     contracted: tuple[int, ...]  # axes of the input that are summed over
     positions: int  # T, the size of the input's other axes
     shape: tuple[int, ...]  # of z
@@ -51,17 +41,16 @@ class DenseProduct(NamedTuple):
 
 
 class DenseProducts(NamedTuple):
-    """What is known of `outputs` before any number is."""
+    """The dense products of a function, from its jaxpr."""
 
     jaxpr: jex.ClosedJaxpr  # (parameter leaves..., sample leaves...) -> flat y
     products: tuple[DenseProduct, ...]
-    biased: frozenset[int]  # kernels whose product has T = 1 and a bias added
-    explicit: tuple[int, ...]  # leaves used in another way
-    split: ParameterSplit
+    biases: dict[int, int]  # bias leaf -> kernel leaf of the product it is added to, with T = 1
+    explicit: tuple[int, ...]  # leaves with any other use
 
 
 class _Bias(NamedTuple):
-    """The only use of a bias leaf: added, one element to one, to what only it sees of a product."""
+    """The only use of a bias leaf: added elementwise to a product that has no other use."""
 
     kernel: int
 
@@ -70,15 +59,14 @@ _Use = DenseProduct | _Bias | None  # None: any other use
 
 
 def find_dense_products(outputs: Outputs, params: Any, samples: Any) -> DenseProducts:
-    """Read the jaxpr of outputs(params, sample) for one sample of `samples` [batch, ...].
+    """Analyse the jaxpr of outputs(params, sample) for one sample of `samples` [batch, ...].
 
     Raises ValueError for parameters that are not real floating and for samples without arrays.
     """
     named, tree = jax.tree.flatten_with_path(params)
-    names = [jax.tree_util.keystr(path) for path, _ in named]
-    for name, (_, leaf) in zip(names, named, strict=True):
+    for path, leaf in named:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ValueError(f"parameter {name} is not real floating")
+            raise ValueError(f"parameter {jax.tree_util.keystr(path)} is not real floating")
     if not jax.tree.leaves(samples):
         raise ValueError("samples has no arrays, so the batch has no size")
 
@@ -92,22 +80,19 @@ def find_dense_products(outputs: Outputs, params: Any, samples: Any) -> DensePro
     single = [use[0] if len(use) == 1 else None for use in uses]
     products = tuple(use for use in single if isinstance(use, DenseProduct))
     kernels = {product.kernel for product in products}
-    bias = {i: u.kernel for i, u in enumerate(single) if isinstance(u, _Bias)}
-    bias = {i: kernel for i, kernel in bias.items() if kernel in kernels}
-    layerwise = sorted(kernels | bias.keys())
+    biases = {i: u.kernel for i, u in enumerate(single) if isinstance(u, _Bias)}
+    biases = {i: kernel for i, kernel in biases.items() if kernel in kernels}
+    layerwise = kernels | biases.keys()
     explicit = tuple(i for i, use in enumerate(uses) if use and i not in layerwise)
-    unused = [i for i, use in enumerate(uses) if not use]
-    split = (tuple(names[i] for i in group) for group in (layerwise, explicit, unused))
-    return DenseProducts(
-        jaxpr, products, frozenset(bias.values()), explicit, ParameterSplit(*split)
-    )
+    return DenseProducts(jaxpr, products, biases, explicit)
 
 
 def _uses_by_leaf(jaxpr: jex.Jaxpr, count: int) -> list[list[_Use]]:
+    """Return all uses of each of the first `count` arguments; to be returned is a use, too."""
     others = len(jaxpr.invars) - count
-    found, leaving = _uses(jaxpr, [*range(count), *[None] * others], ())
+    inside, returned = _uses(jaxpr, [*range(count), *[None] * others], ())
     uses: list[list[_Use]] = [[] for _ in range(count)]
-    for leaf, use in [*found, *((leaf, None) for leaf in leaving if leaf is not None)]:
+    for leaf, use in [*inside, *((leaf, None) for leaf in returned if leaf is not None)]:
         uses[leaf].append(use)
     return uses
 
@@ -115,12 +100,12 @@ def _uses_by_leaf(jaxpr: jex.Jaxpr, count: int) -> list[list[_Use]]:
 def _uses(
     jaxpr: jex.Jaxpr, entering: Sequence[int | None], path: tuple[int, ...]
 ) -> tuple[list[tuple[int, _Use]], list[int | None]]:
-    """Every use of the leaves that enter a jaxpr, and which leaves it returns unused."""
+    """Return the uses of the leaves that enter a jaxpr, and the leaves that it returns."""
     atoms = [*(atom for eqn in jaxpr.eqns for atom in eqn.invars), *jaxpr.outvars]
     occurrences = Counter(atom for atom in atoms if isinstance(atom, jex.Var))
     leaf_of = {v: leaf for v, leaf in zip(jaxpr.invars, entering, strict=True) if leaf is not None}
     product_of: dict[jex.Var, DenseProduct] = {}
-    found: list[tuple[int, _Use]] = []
+    uses: list[tuple[int, _Use]] = []
 
     def leaf(atom: Any) -> int | None:
         return leaf_of.get(atom) if isinstance(atom, jex.Var) else None
@@ -134,20 +119,20 @@ def _uses(
         if eqn.primitive.name in _REARRANGING and jnp.issubdtype(_aval(out).dtype, jnp.floating):
             leaf_of[out] = leaves[0]
         elif (body := _body(eqn)) is not None:
-            inner, leaving = _uses(body[0], tags, here)
-            found += inner
-            leaf_of |= {v: t for v, t in zip(eqn.outvars, leaving, strict=True) if t is not None}
+            inner, returned = _uses(body[0], tags, here)
+            uses += inner
+            leaf_of |= {v: t for v, t in zip(eqn.outvars, returned, strict=True) if t is not None}
         elif (product := _product(eqn, tags, here)) is not None:
-            found.append((product.kernel, product))
+            uses.append((product.kernel, product))
             product_of[out] = product
         else:
             bias = _bias(eqn, tags, product_of, occurrences)
-            found += [(tag, bias) for tag in leaves]
-    return found, [leaf(atom) for atom in jaxpr.outvars]
+            uses += [(tag, bias) for tag in leaves]
+    return uses, [leaf(atom) for atom in jaxpr.outvars]
 
 
 def _body(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
-    """The jaxpr and constants of a plain call, None for any other equation."""
+    """Return the jaxpr and constants of a plain call, None for any other equation."""
     if eqn.primitive.name not in _CALLS:
         return None
     inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
@@ -159,7 +144,7 @@ def _body(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
 def _product(
     eqn: jex.JaxprEqn, tags: Sequence[int | None], path: tuple[int, ...]
 ) -> DenseProduct | None:
-    """The dense layer that an equation is, with exactly one operand a leaf; None if it is none."""
+    """Return an equation as a dense product if exactly one operand is a leaf, else None."""
     if eqn.primitive.name != "dot_general" or None not in tags:
         return None
     contracted, batch = eqn.params["dimension_numbers"]
@@ -180,12 +165,13 @@ def _bias(
     product_of: dict[jex.Var, DenseProduct],
     occurrences: Counter[jex.Var],
 ) -> _Bias | None:
+    """Return an equation as the bias of a dense product, None for any other."""
     if eqn.primitive.name != "add" or None not in tags:
         return None
     term = eqn.invars[tags.index(None)]
     if not isinstance(term, jex.Var) or term not in product_of:
         return None
-    # dy/db = dy/dz needs that z goes nowhere else, and that b has one element for each of z.
+    # dy/db = dy/dz requires that z has no other use, and that b has one element for each of z.
     product = product_of[term]
     alone = occurrences[term] == 1 and product.positions == 1
     same = _aval(eqn.invars[0]).shape == _aval(eqn.invars[1]).shape
@@ -193,22 +179,22 @@ def _bias(
 
 
 def _aval(atom: Any) -> Any:
-    """Shape and dtype of a jaxpr's variable or literal."""
+    """Return shape and dtype of a jaxpr's variable or literal."""
     return atom.aval
 
 
 def evaluate_shifted(
-    found: DenseProducts, leaves: Sequence[Array], sample: Any, shifts: Sequence[Array]
+    dense: DenseProducts, leaves: Sequence[Array], sample: Any, shifts: Sequence[Array]
 ) -> tuple[Array, list[Array]]:
-    """Flat y [|y|] with shifts added to the dense products, and these products' inputs.
+    """Return flat y [|y|] with shifts added to the dense products, and the products' inputs.
 
-    leaves: of the parameters; sample: as `outputs` takes it; shifts: one of z's shape and dtype for
-    each product. Shifts of zero give y itself.
+    leaves: of the parameters; sample: as `outputs` takes it; shifts: one for each product, of z's
+    shape and dtype. Shifts of zero give y itself.
     """
-    by_path = {p.path: (p, shift) for p, shift in zip(found.products, shifts, strict=True)}
+    by_path = {p.path: (p, shift) for p, shift in zip(dense.products, shifts, strict=True)}
     arguments = [*leaves, *jax.tree.leaves(sample)]
-    (y,), inputs = _evaluate(found.jaxpr.jaxpr, found.jaxpr.consts, arguments, by_path, ())
-    return y, [inputs[product.kernel] for product in found.products]
+    (y,), inputs = _evaluate(dense.jaxpr.jaxpr, dense.jaxpr.consts, arguments, by_path, ())
+    return y, [inputs[product.kernel] for product in dense.products]
 
 
 def _evaluate(
@@ -218,7 +204,7 @@ def _evaluate(
     shifts: dict[tuple[int, ...], tuple[DenseProduct, Array]],
     path: tuple[int, ...],
 ) -> tuple[list[Any], dict[int, Array]]:
-    """Evaluate a jaxpr; only calls that contain a product are opened, all else is left whole."""
+    """Evaluate a jaxpr; of the calls, only those that contain a product are inlined."""
     variables = [*jaxpr.constvars, *jaxpr.invars]
     values = dict(zip(variables, [*constants, *arguments], strict=True))
     operands: dict[int, Array] = {}

@@ -1,12 +1,11 @@
-"""float64 inside float32 programs, whatever transforms them.
+"""float64 inside float32 programs, under any transformation.
 
-64-bit types stay off in a float32 run. A function that needs float64 turns them on for its own
-extent (`jax.enable_x64`); values cross that border by `lax.convert_element_type`, whose result does
-not depend on the setting. jit, vmap and scan of such a function work as they are. But where JAX
-transforms a program that is already traced - vmap of a jitted function or of a scan, any
-derivative - it does so outside the function's extent, creates float32 values among the float64 ones
-and fails. A function made here brings its own rules for vmap and for reverse mode, which turn
-64-bit types on again.
+64-bit types stay off in a float32 run. A function that needs float64 enables them while it is
+traced (`jax.enable_x64`); `lax.convert_element_type` casts its arguments and results, whatever the
+setting. jit, vmap and scan of such a function work directly. But JAX transforms a program that is
+already traced (vmap of a jitted function or of a scan, any derivative) after 64-bit types are off
+again: it then creates float32 values among the float64 ones and fails. A function made here has its
+own rules for vmap and reverse mode, which enable 64-bit types again.
 """
 
 import contextlib
@@ -23,11 +22,11 @@ from jax.typing import DTypeLike
 
 
 def evaluated_in(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `evaluate(dtype, result, *arguments)`: `function` of its arguments cast to `dtype`, its
-    results cast to `result`.
+    """Return `evaluate(dtype, result, *arguments)`, which casts the arguments of `function` to
+    `dtype` and its results to `result`.
 
     Arguments and results are pytrees of real floating arrays; `function` must not close over
-    arrays. vmap, scan and reverse mode work on it at any depth, forward mode does not.
+    arrays. vmap, scan and reverse mode may be nested to any depth; forward mode is not supported.
     """
 
     @partial(jax.jit, static_argnums=(0, 1))
@@ -49,7 +48,7 @@ def evaluated_in(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_wide_types(function: Callable[..., Any], dtype: DTypeLike) -> Callable[..., Any]:
-    """`function`, traced and batched with 64-bit types on if dtype is one of them."""
+    """Return `function`, traced and batched with 64-bit types on if dtype is one of them."""
 
     @custom_vmap
     def call(*arguments: Any) -> Any:
@@ -72,11 +71,11 @@ def _cast(tree: Any, dtype: np.dtype) -> Any:
 
 
 def real_array(value: Any) -> Array:
-    """An array of real floating numbers; ValueError for complex ones."""
+    """Return an array of real floating numbers; raises ValueError for complex ones."""
     array = jnp.asarray(value)
     if jnp.iscomplexobj(array):
         raise ValueError(
-            "complex arrays are not supported: split them into real and imaginary part"
+            "complex arrays are not supported: split them into real and imaginary parts"
         )
     floating = jnp.issubdtype(array.dtype, jnp.floating)
     return array if floating else lax.convert_element_type(array, jnp.result_type(float))

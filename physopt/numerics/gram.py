@@ -5,14 +5,14 @@ and the derivative D = dy/dz, so with samples i, j
 
     J_W J_W^T = (a_i . a_j) (D_i D_j^T),
 
-n^2 out operations and n out numbers instead of n^2 in out and n in out. If the layer acts on
-T positions at once, J_W = sum_t a_t (x) D_t. A bias added to z has J_b = D, which adds 1 to the
-factor a_i . a_j. `physopt.numerics.dense_layers` finds these layers in any differentiable
-function; all other leaves contribute explicit rows of J. Both ways are exact.
+which takes n^2 out operations and n out numbers instead of n^2 in out and n in out. For a layer
+that acts on T positions, J_W = sum_t a_t (x) D_t. A bias added to z has J_b = D, which adds 1 to
+the factor a_i . a_j. `physopt.numerics.dense_layers` finds these layers in any differentiable
+function; all other leaves contribute explicit rows of J. Both are exact.
 
-If the physics gives its own Jacobian A = dy/dx at x = network(c), pass the samples (c, A) and
+If A = dy/dx at x = network(c) is known, pass the samples (c, A) and
 `outputs = lambda params, sample: sample.A @ network(params, sample.c)`: its J is the same, and
-differentiating it never touches the physics.
+the physics is not differentiated.
 """
 
 import math
@@ -30,27 +30,18 @@ from physopt.numerics.dense_layers import (
     DenseProduct,
     DenseProducts,
     Outputs,
-    ParameterSplit,
     evaluate_shifted,
     find_dense_products,
 )
 from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.linalg import HIGHEST
 
-# Entries of a block of explicit rows that are multiplied at a time.
+# Entries of a block of explicit rows that is multiplied at a time.
 _BLOCK = 2**25
 
 
-def parameter_split(outputs: Outputs, params: Any, samples: Any) -> ParameterSplit:
-    """Tell which parameter leaves `layerwise_gram` treats in which way, without computing it.
-
-    Arguments as for `layerwise_gram`; leaves may be `jax.ShapeDtypeStruct`s.
-    """
-    return find_dense_products(outputs, params, samples).split
-
-
 def _over_samples(function: Callable[[Any], Any], samples: Any, block: int | None) -> Any:
-    """vmap over all samples, or over blocks of samples one after the other."""
+    """Map over all samples at once, or over blocks of samples in sequence."""
     if block is None:
         return jax.vmap(function)(samples)
     return lax.map(function, samples, batch_size=block)
@@ -63,33 +54,33 @@ class _Layer(NamedTuple):
 
 
 def _factors(
-    found: DenseProducts, params: Any, samples: Any, block: int | None
+    dense: DenseProducts, params: Any, samples: Any, block: int | None
 ) -> tuple[list[_Layer], list[Array]]:
-    """The dense layers' factors, and the other leaves' rows [batch, |y|, ...]."""
+    """Return the factors of the dense layers, and the other leaves' rows [batch, |y|, ...]."""
     leaves: list[Array] = jax.tree.leaves(params)
-    if not found.products and not found.explicit:
-        batch, y = jax.tree.leaves(samples)[0].shape[0], found.jaxpr.out_avals[0]
+    if not dense.products and not dense.explicit:
+        batch, y = jax.tree.leaves(samples)[0].shape[0], dense.jaxpr.out_avals[0]
         return [], [jnp.zeros((batch, y.size, 0), y.dtype)]
 
     def differentiate(sample: Any) -> Any:
         def shifted(shifts: list[Array], some: list[Array]) -> tuple[Array, list[Array]]:
-            mixed = dict(enumerate(leaves)) | dict(zip(found.explicit, some, strict=True))
-            return evaluate_shifted(found, list(mixed.values()), sample, shifts)
+            mixed = dict(enumerate(leaves)) | dict(zip(dense.explicit, some, strict=True))
+            return evaluate_shifted(dense, list(mixed.values()), sample, shifts)
 
-        zeros = [jnp.zeros(product.shape, product.dtype) for product in found.products]
-        some = [leaves[i] for i in found.explicit]
+        zeros = [jnp.zeros(product.shape, product.dtype) for product in dense.products]
+        some = [leaves[i] for i in dense.explicit]
         return jax.jacrev(shifted, argnums=(0, 1), has_aux=True)(zeros, some)
 
     (slopes, rows), inputs = _over_samples(differentiate, samples, block)
     layers = [
-        _layer(p, a, d, jnp.asarray(p.kernel in found.biased, d.dtype))
-        for p, a, d in zip(found.products, inputs, slopes, strict=True)
+        _layer(p, a, d, jnp.asarray(p.kernel in dense.biases.values(), d.dtype))
+        for p, a, d in zip(dense.products, inputs, slopes, strict=True)
     ]
     return layers, rows
 
 
 def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) -> _Layer:
-    """Bring a [batch, ...] and D [batch, |y|, ...] into the order of axes of `_Layer`."""
+    """Bring a [batch, ...] and D [batch, |y|, ...] into the axis order of `_Layer`."""
     b, m, t = *slopes.shape[:2], product.positions
     axes = [axis + 1 for axis in product.contracted]
     inputs = jnp.moveaxis(operand, axes, range(operand.ndim - len(axes), operand.ndim))
@@ -102,13 +93,13 @@ def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) ->
 
 
 def _column_blocks(size: int, height: int) -> Iterator[slice]:
-    """Cut columns so that a block of `height` rows is small beside the factors themselves."""
+    """Split columns into blocks of `height` rows with at most _BLOCK entries."""
     width = max(1, _BLOCK // max(1, height))
     return (slice(start, start + width) for start in range(0, size, width))
 
 
 def _rows_gram(rows: Array) -> Array:
-    """J_p J_p^T of explicit rows [batch, |y|, ...], as [n, n]."""
+    """Return J_p J_p^T [n, n] of explicit rows [batch, |y|, ...]."""
     n = rows.shape[0] * rows.shape[1]
     flat = rows.reshape(n, math.prod(rows.shape[2:]))
     total = jnp.zeros((n, n), rows.dtype)
@@ -118,7 +109,7 @@ def _rows_gram(rows: Array) -> Array:
 
 
 def _layer_gram(layer: _Layer) -> Array:
-    """J_W J_W^T (+ J_b J_b^T) of a dense layer, as [n, n]."""
+    """Return J_W J_W^T (+ J_b J_b^T) [n, n] of a dense layer."""
     a, d, bias = layer
     b, m, t, out = d.shape
     size = a.shape[-1]
@@ -154,30 +145,29 @@ def layerwise_gram(
     dtype: DTypeLike | None = None,
     block: int | None = None,
 ) -> Array:
-    """G = J J^T, J = dy/dparams stacked over the batch, without J for dense layers: [n, n].
+    """Return G = J J^T [n, n] with J = dy/dparams of all samples, without J for dense layers.
 
-    n = batch |y|, the rows of a sample next to each other, a sample's y in the order of
+    n = batch |y|; the rows of a sample are adjacent, in the order of
     `jax.flatten_util.ravel_pytree`.
 
-    outputs: y of one sample, outputs(params, sample); any differentiable function.
+    outputs: y of one sample, outputs(params, sample); any function with a reverse mode.
     params: a pytree of real floating arrays. samples: a pytree with leading axis [batch].
-    dtype: that of the Gram matrix, float64 by default (see `physopt.numerics.linalg`); the factors
-        it is         built from keep the dtype of the computation.
-    block: samples differentiated at a time; None all at once.
+    dtype: of the Gram matrix, float64 by default (see `physopt.numerics.linalg`); the factors keep
+        the dtype of the computation.
+    block: samples differentiated at a time; None for all.
     Raises ValueError for parameters that are not real floating and samples without arrays.
 
-    For the updates of Schnell, Holl, Thuerey (arXiv:2203.10131): `gram_power` of it, then one
-    vector-Jacobian product. While 64-bit types are off, hand the float64 result to `gram_power` as
-    it is: ordinary operations on it would round it to float32.
+    `physopt.numerics.linalg.gram_power` takes the float64 result as it is. While 64-bit types are
+    off, ordinary operations on it would round it to float32.
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)
-    found = find_dense_products(outputs, params, samples)
-    layers, rows = _factors(found, params, samples, block)
+    dense = find_dense_products(outputs, params, samples)
+    layers, rows = _factors(dense, params, samples, block)
     return _evaluate_gram(dtype, dtype, layers, rows)
 
 
 def _jacobian_leaves(outputs: Outputs, params: Any, samples: Any, block: int | None) -> list[Array]:
-    """J by parameter leaves, [batch, |y|, ...] each."""
+    """Return J by parameter leaves, [batch, |y|, ...] each."""
 
     def rows(sample: Any) -> Any:
         return jax.jacrev(lambda p: ravel_pytree(outputs(p, sample))[0])(params)
@@ -186,9 +176,9 @@ def _jacobian_leaves(outputs: Outputs, params: Any, samples: Any, block: int | N
 
 
 def jacobian(outputs: Outputs, params: Any, samples: Any, block: int | None = None) -> Array:
-    """J = dy/dparams of every sample, [batch, |y|, P], in `ravel_pytree` order on both sides.
+    """Return J = dy/dparams of every sample, [batch, |y|, P], both in `ravel_pytree` order.
 
-    By reverse mode, so that custom_vjp functions are served. Arguments as for `layerwise_gram`.
+    By reverse mode, which custom_vjp functions support. Arguments as for `layerwise_gram`.
     """
     leaves = _jacobian_leaves(outputs, params, samples, block)
     return jnp.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
@@ -201,9 +191,9 @@ def explicit_gram(
     dtype: DTypeLike | None = None,
     block: int | None = None,
 ) -> Array:
-    """G = J J^T from J itself, summed over parameter leaves: the reference for `layerwise_gram`.
+    """Return G = J J^T [n, n] from J itself, summed over parameter leaves.
 
-    J is held whole, in the dtype of the computation and up to once more in `dtype`.
+    Holds all of J, in the dtype of the computation and up to once more in `dtype`.
     Arguments and result as for `layerwise_gram`.
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)

@@ -13,18 +13,17 @@ Gauss-Newton for kappa = -1. V is never formed: with the Gram matrices,
 
 so one symmetric eigendecomposition of the smaller Gram matrix is enough.
 
-Which precision each step needs. A Gram matrix has the squared singular values of J: rounding it
-at relative precision eps hides every singular value below about sqrt(eps) max(s), which is 3e-4
-in float32, far above the usual cutoffs of 1e-6 to 1e-4. The Gram matrix, its eigendecomposition
-and the weights s^(kappa - 1) are therefore computed in float64 (1e-8). The Jacobian (or the
-factors the Gram matrix is built from) and the last product with J^T enter linearly and may stay
-float32: they carry a relative error of 6e-8 of max(s), so cutoffs of 1e-6 still work. A Gram
-matrix rounded to float32 anywhere on its way serves cutoffs of 1e-2 and above only. Products are
-asked for at HIGHEST precision, because graphics processors and TPUs otherwise round the operands
-of a float32 product to 10 or 7 bits. TPUs have no float64 units: pass dtype=float32 with a cutoff
-of 1e-2 there, or move the decomposition to the host.
+Precision of each step. A Gram matrix has the squared singular values of J: rounding it at relative
+precision eps hides every singular value below about sqrt(eps) max(s), which is 3e-4 in float32, far
+above the usual cutoffs of 1e-6 to 1e-4. The Gram matrix, its eigendecomposition and the
+weights s^(kappa - 1) are therefore computed in float64 (1e-8). The Jacobian (or the factors of the
+Gram matrix) and the last product with J^T enter linearly and may stay float32: they carry a
+relative error of 6e-8 of max(s), so cutoffs of 1e-6 still work. A Gram matrix that was rounded to
+float32 at any point supports cutoffs of 1e-2 and above only. Products use HIGHEST precision, since
+GPUs and TPUs otherwise round the operands of a float32 product to 10 or 7 bits. TPUs have no
+float64 units: pass dtype=float32 with a cutoff of 1e-2 there.
 
-How float64 is used inside float32 programs is told in `physopt.numerics.float64`.
+`physopt.numerics.float64` makes float64 usable inside float32 programs.
 """
 
 import functools
@@ -42,11 +41,11 @@ HIGHEST = lax.Precision.HIGHEST
 
 
 class GramPower(NamedTuple):
-    """Coefficients c of update = J^T c, and what the decomposition retained.
+    """Coefficients c of update = J^T c, and the spectrum that was retained.
 
     coefficients: [n]; rank: number of retained singular values above the noise of the Gram
-    matrix; smallest, largest: the smallest of these and the largest singular value of J (zero
-    for a zero Jacobian); quartiles: [3], of all singular values of the decomposed side, ascending.
+    matrix; smallest, largest: the smallest of these and the largest singular value of J (zero for
+    a zero Jacobian); quartiles: [3], of all singular values of the decomposed side, ascending.
     """
 
     coefficients: Array
@@ -57,10 +56,10 @@ class GramPower(NamedTuple):
 
 
 def _noise(dtype: np.dtype) -> float:
-    """Singular values below noise * max(s) cannot be told from rounding in a Gram matrix.
+    """Return noise: singular values below noise * max(s) are rounding of a Gram matrix.
 
     Zero eigenvalues of a computed Gram matrix come out as up to 5 eps of the largest one (measured
-    for n from 2 to 1000); 64 eps leaves room, and its root is 1.2e-7 (float32: 2.8e-3).
+    for n from 2 to 1000); 64 eps leaves a margin; its root is 1.2e-7 (float32: 2.8e-3).
     """
     return 8.0 * float(jnp.finfo(dtype).eps) ** 0.5
 
@@ -81,7 +80,7 @@ def _spectrum(
     noise: Array,
     floor: Array | float = 0.0,
 ) -> _Spectrum:
-    """Weights s^(kappa - 1) of the Gram matrix's ascending eigenvalues s^2, cut off or damped."""
+    """Return s^(kappa - 1) for a Gram matrix's ascending eigenvalues s^2, cut off or damped."""
     s = jnp.sqrt(jnp.maximum(eigenvalues, 0))
     largest = s[-1]
     # Positive powers do not amplify rounding: kappa = 1 with rcond = 0 keeps everything, exactly.
@@ -104,22 +103,12 @@ def _apply_power(vector: Array, gram: Array, *options: Array) -> GramPower:
     return GramPower(coefficients, *spectrum[1:])
 
 
-def _apply_spectral_power(vector: Array, jacobian: Array, *options: Array) -> Array:
-    n, size = jacobian.shape
-    j, jt = jacobian, jacobian.T
-    if n <= size:
-        coefficients = _apply_power(vector, jnp.matmul(j, jt, precision=HIGHEST), *options)[0]
-        return jnp.matmul(jt, coefficients, precision=HIGHEST)
-    gradient = jnp.matmul(jt, vector, precision=HIGHEST)
-    return _apply_power(gradient, jnp.matmul(jt, j, precision=HIGHEST), *options)[0]
-
-
 def _apply_damped_solve(residual: Array, jacobian: Array, damping: Array) -> Array:
     m, k = jacobian.shape[-2:]
     a, at = jacobian, jacobian.mT
     gram = jnp.matmul(a, at, precision=HIGHEST) if m <= k else jnp.matmul(at, a, precision=HIGHEST)
     scale = jnp.trace(gram, axis1=-2, axis2=-1)[..., None, None] / m
-    shift = jnp.where(scale > 0, damping * scale, 1)  # A = 0: any positive shift gives zero
+    shift = jnp.where(scale > 0, damping * scale, 1)  # A = 0 gives 0 with any positive shift
     factor = jnp.linalg.cholesky(gram + shift * jnp.eye(gram.shape[-1], dtype=gram.dtype))
     right = residual[..., None]
     if m > k:
@@ -130,12 +119,11 @@ def _apply_damped_solve(residual: Array, jacobian: Array, damping: Array) -> Arr
 
 
 _evaluate_power = evaluated_in(_apply_power)
-_evaluate_spectral_power = evaluated_in(_apply_spectral_power)
 _evaluate_damped_solve = evaluated_in(_apply_damped_solve)
 
 
 def _check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
-    """Raise for negative options, warn where a Gram matrix is too coarse for the cutoff."""
+    """Raise for negative options, warn if a Gram matrix is too coarse for the cutoff."""
     numbers = [v for v in (rcond, damping) if isinstance(v, int | float)]
     if any(v < 0 for v in numbers):
         raise ValueError(f"rcond and damping must not be negative, got {rcond} and {damping}")
@@ -143,43 +131,9 @@ def _check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -
     if coarse and len(numbers) == 2 and max(numbers) < 1e-2:
         warnings.warn(
             f"a {gram_dtype} Gram matrix resolves singular values down to 1e-2 of the largest only;"
-            f" rcond = {rcond} and damping = {damping} ask for more",
+            f" rcond = {rcond} and damping = {damping} need more",
             stacklevel=3,
         )
-
-
-def spectral_power(
-    jacobian: ArrayLike,
-    vector: ArrayLike,
-    kappa: ArrayLike = -0.5,
-    rcond: ArrayLike = 1e-5,
-    damping: ArrayLike = 0.0,
-    dtype: DTypeLike = np.float64,
-) -> Array:
-    """V S^kappa U^T vector for the dense Jacobian U S V^T.
-
-    Computed on the smaller side, J^T (J J^T)^((kappa - 1)/2) vector for n <= P and
-    (J^T J)^((kappa - 1)/2) J^T vector for P < n, in `dtype`.
-
-    jacobian: [n, P]; vector: [n]; result: [P], in the vector's dtype; zero for a zero Jacobian.
-    kappa: the power (Schnell, Holl, Thuerey, arXiv:2203.10131: -1/2).
-    rcond: components with s < rcond max(s) are dropped.
-    damping: a positive delta takes the place of this cutoff by the smooth weights
-        s (s^2 + delta^2 max(s)^2)^((kappa - 1)/2).
-    Either way, for kappa < 1 components with s < 1.2e-7 max(s) are dropped: below that a float64
-    Gram matrix holds rounding noise only (2.8e-3 max(s) with dtype float32).
-    Raises ValueError for shapes that do not fit, complex arrays, and negative rcond or damping.
-
-    Derivatives are reverse-mode. The one in the Jacobian is that of an eigendecomposition: it
-    exists where the eigenvalues of the smaller Gram matrix are distinct.
-    """
-    shape, length = jnp.shape(jacobian), jnp.shape(vector)
-    if len(shape) != 2 or length != shape[:1]:
-        raise ValueError(f"expected a jacobian [n, P] and a vector [n], got {shape} and {length}")
-    _check_options(np.dtype(dtype), rcond, damping)
-    options = kappa, rcond, damping, _noise(np.dtype(dtype))
-    arrays = [real_array(v) for v in (vector, jacobian, *options)]
-    return _evaluate_spectral_power(dtype, arrays[0].dtype, *arrays)
 
 
 def gram_power(
@@ -190,17 +144,25 @@ def gram_power(
     damping: ArrayLike = 0.0,
     dtype: DTypeLike = np.float64,
 ) -> GramPower:
-    """Coefficients c = G^((kappa - 1)/2) vector, G = J J^T: J^T c is `spectral_power`'s result.
+    """Return coefficients c = G^((kappa - 1)/2) vector for a Gram matrix G.
 
-    The caller gets the update by one vector-Jacobian product with c; J is never built.
+    With G = J J^T and one vector-Jacobian product, J^T c = V S^kappa U^T vector; J is never built.
 
-    gram: [n, n], symmetric, best in float64; vector: [n]. Options as in `spectral_power`; the
-    noise below which components are dropped is that of the coarser of the Gram matrix's dtype and
-    `dtype`. Coefficients have the vector's dtype; components with s below its smallest normal
-    number to the power 0.4 (6e-16 in float32) are dropped for kappa < 1, since s^(kappa - 1) times
-    a residual would overflow it.
-    Raises ValueError as `spectral_power` does; warns if G is coarser than float64 and the cutoff is
-    below 1e-2.
+    gram: [n, n], symmetric, best in float64; vector: [n]; coefficients [n], in the vector's dtype.
+    kappa: the power (Schnell, Holl, Thuerey, arXiv:2203.10131: -1/2).
+    rcond: components with s < rcond max(s) are dropped.
+    damping: a positive delta replaces this cutoff by the smooth weights
+        s (s^2 + delta^2 max(s)^2)^((kappa - 1)/2) of V S^kappa U^T.
+    dtype: of the decomposition.
+    For kappa < 1 components that are rounding noise are always dropped: those with
+    s < 1.2e-7 max(s), or 2.8e-3 max(s) if G or `dtype` is float32, and those with s below the
+    smallest normal number of the vector's dtype to the power 0.4 (6e-16 in float32), since
+    s^(kappa - 1) times a residual would overflow.
+    Raises ValueError for shapes that do not fit, complex arrays, and negative rcond or damping;
+    warns if G is coarser than float64 and the cutoff is below 1e-2.
+
+    Derivatives are reverse-mode. The one in G is that of an eigendecomposition: it exists if the
+    eigenvalues are distinct.
     """
     shape, length = jnp.shape(gram), jnp.shape(vector)
     if len(shape) != 2 or shape[0] != shape[1] or length != shape[:1]:
@@ -220,13 +182,13 @@ def damped_solve(
     damping: ArrayLike = 1e-3,
     dtype: DTypeLike = np.float64,
 ) -> Array:
-    """A^T (A A^T + damping tr(A A^T)/K I)^-1 r, a batch of small dense Levenberg-Marquardt steps.
+    """Return A^T (A A^T + damping tr(A A^T)/K I)^-1 r, small dense Levenberg-Marquardt steps.
 
-    K is the number of residuals, so that damping is relative to the mean squared singular value;
-    solved by Cholesky factorisation on the smaller side, as (A^T A + ...)^-1 A^T r if A is tall.
+    K is the number of residuals, so that damping is relative to the mean squared singular value.
+    Solved by Cholesky factorisation on the smaller side, as (A^T A + ...)^-1 A^T r if A is tall.
 
     jacobian: [..., K, N]; residual: [..., K]; result: [..., N], in the residual's dtype; zero for
-    a zero Jacobian. damping = 0 is the pseudo-inverse where A has full rank, NaN where it has not.
+    a zero Jacobian. damping = 0 gives the pseudo-inverse if A has full rank, NaN otherwise.
     Raises ValueError for shapes that do not fit, complex arrays, and a negative damping.
     """
     shape, length = jnp.shape(jacobian), jnp.shape(residual)

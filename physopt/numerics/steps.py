@@ -1,4 +1,4 @@
-"""Backtracking: shorten a step where the physics bends away from the model that made it."""
+"""Backtracking: shorten steps of a linear model where the function is not linear."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,14 +12,13 @@ Tree = Any  # a pytree of arrays
 def shortened(
     x: Tree, step: Tree, loss: Callable[[Tree], jax.Array], lengths: Sequence[float]
 ) -> Tree:
-    """Return x + length * step with each sample's best length, leaves [batch, ...].
+    """Return x + length * step with each sample's length of least loss, leaves [batch, ...].
 
-    loss gives one number per sample, [batch]. A length whose loss is not a number is never chosen
-    before one whose loss is.
+    loss returns one number per sample, [batch]; NaN counts as infinite.
     """
 
     def moved(length: jax.Array) -> Tree:
-        """Move by one length for all samples, [], or by one each, [batch]."""
+        """Return x + length * step, for one length [] or one per sample [batch]."""
 
         def move(a: jax.Array, s: jax.Array) -> jax.Array:
             shape = (*length.shape, *(1,) * (a.ndim - 1)) if length.ndim else ()

@@ -1,1 +1,1 @@
-"""Profiling: the operations that the time of a compiled program goes to."""
+"""Profiling: the time that a compiled program spends in each operation."""

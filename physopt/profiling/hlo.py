@@ -1,8 +1,8 @@
-"""Operations: what a compiled program consists of, and which source line each part comes from.
+"""Operations of a compiled program, and the source line of each.
 
-XLA prints a program with one instruction a line, `%fusion.37 = f32[8] fusion(...), metadata={...}`,
-and the Python stack of each in tables at its head. A trace names instructions only; this module
-turns their names into functions that somebody has written.
+XLA prints a program with one instruction per line,
+`%fusion.37 = f32[8] fusion(...), metadata={...}`, and the Python stack of each in tables at its
+head. A trace names instructions only; this module maps their names to functions in the source.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 
 class Operation(NamedTuple):
-    """What an instruction computes: instructions that agree in all of it are one to a reader."""
+    """What an instruction computes; instructions with equal fields are reported as one."""
 
-    operation: str  # the JAX primitive, or XLA's own word where the compiler added it
+    operation: str  # the JAX primitive, or XLA's name if the compiler added it
     hlo: str  # XLA's operation: fusion, dot, while, ...
-    function: str  # whose line it is; "" where the compiler added it
+    function: str  # the function of the line; "" if the compiler added it
     source: str  # file:line, relative to the package
 
 
@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
     function: str
     source: str
-    own: bool  # not that of a library
+    own: bool  # not in a library
 
 
 NOWHERE = Place("", "", False)
@@ -40,9 +40,9 @@ _FRAME = re.compile(r"stack_frame_id=(\d+)")
 def operations(text: str) -> dict[str, Operation]:
     """Return {instruction: operation} of a compiled program, given `compiled.as_text()`.
 
-    A fusion is named by its last step, as XLA does.
+    A fusion is named by its last step, as in XLA.
     """
-    places, found, roots, computation = _places(text), {}, {}, ""
+    places, by_name, roots, computation = _places(text), {}, {}, ""
     for line in text.splitlines():
         if opened := _COMPUTATION.match(line):
             computation = opened.group(1)
@@ -50,7 +50,7 @@ def operations(text: str) -> dict[str, Operation]:
             continue
         name, frame = _NAME.search(line), _FRAME.search(line)
         called = _CALLED.search(line)
-        if name is None and called is not None:  # called computations stand before their callers
+        if name is None and called is not None:  # called computations precede their callers
             primitive, place = roots.get(called.group(1), ("", NOWHERE))
         else:
             primitive = name.group(1).rpartition("/")[2] if name else ""
@@ -58,12 +58,12 @@ def operations(text: str) -> dict[str, Operation]:
         if primitive:
             roots[computation] = primitive, place
         hlo = match.group("hlo")
-        found[match.group("name")] = Operation(primitive or hlo, hlo, *place[:2])
-    return found
+        by_name[match.group("name")] = Operation(primitive or hlo, hlo, *place[:2])
+    return by_name
 
 
 def _places(text: str) -> dict[str, Place]:
-    """Return {stack frame: the innermost line in it that is not a library's}."""
+    """Return {stack frame: its innermost line outside of libraries}."""
     files = _table(text, "FileNames", r'(\d+) "(.*)"')
     functions = _table(text, "FunctionNames", r'(\d+) "(.*)"')
     row = r"(\d+) \{file_name_id=(\d+) function_name_id=(\d+) line=(\d+)"
@@ -73,7 +73,8 @@ def _places(text: str) -> dict[str, Place]:
     }
     row = r"(\d+) \{file_location_id=(\d+) parent_frame_id=(\d+)\}"
     frames = _table(text, "StackFrames", row)
-    # Frames are counted from 1, and some versions print parents one too high: no frame is its own.
+    # Frames are numbered from 1. Some versions print parents one too high, which shows if a frame
+    # is its own parent.
     shift = any(key == parent for key, (_, parent) in frames.items())
     return {key: _innermost(key, frames, lines, int(shift)) for key in frames}
 
@@ -98,7 +99,7 @@ def _table(text: str, title: str, row: str) -> dict[str, tuple[str, ...]]:
 
 
 def _place(path: str, function: str, line: str) -> Place:
-    """Name a line without the folders of this machine."""
+    """Name a line without local folders."""
     package = Path(__file__).parent.parent
     for root in (package.parent / "physopt", package.resolve()):
         if Path(path).is_relative_to(root):

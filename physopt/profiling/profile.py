@@ -1,11 +1,11 @@
-"""Profile: which operations the time of training goes to, and whose lines they are.
+"""Profile: the time of training by operation and source line.
 
-A few more updates are made and traced on a copy of the carry, off the clock of training: the run's
-numbers are the same with a profile and without. To trace every operation slows the short ones down;
-the table tells both times of an update.
+Additional updates are traced on a copy of the carry, off the clock of training, so that profiling
+does not change a run's numbers. Tracing slows down short operations; the table gives the time of an
+update with and without it.
 
     profile/operations.csv   seconds, share and calls of every operation, the most expensive first
-    profile/window.json      how many updates these are of, and their seconds
+    profile/window.json      number of updates traced, and their seconds
     profile/trace.json.gz    the trace itself, for https://ui.perfetto.dev
 """
 
@@ -28,8 +28,8 @@ Updates = Callable[[int], None]
 
 WINDOW_SECONDS = 0.25
 LARGEST_UPDATES = 100
-"""A traced window lasts about so long, untraced, and has at most so many updates: a program of
-short operations leaves a million events a second."""
+"""Untraced duration of a traced window, and bound on its updates: a program of short operations
+produces a million events per second."""
 
 
 class Profile(NamedTuple):
@@ -37,7 +37,7 @@ class Profile(NamedTuple):
 
     updates: int
     seconds: float
-    seconds_untraced: float  # of as many updates
+    seconds_untraced: float  # of the same number of updates
     costs: list[Cost]  # the most expensive first
 
 
@@ -46,26 +46,26 @@ def profile_run(
 ) -> None:
     """Profile a run's program, write the table into its folder, and note the costliest rows."""
     try:
-        found = profiled(updates, program_text, folder.path / "profile")
-    except (ProfileError, RuntimeError) as error:  # RuntimeError: JAX's, also for want of memory
+        profile = profiled(updates, program_text, folder.path / "profile")
+    except (ProfileError, RuntimeError) as error:  # RuntimeError: JAX's, also if out of memory
         note(f"profile=true: no profile here, training goes on without ({error})")
         return
     with open(folder.path / "profile" / "operations.csv", "w", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(Cost._fields)
-        table.writerows(found.costs)
-    window = {k: v for k, v in found._asdict().items() if k != "costs"}
+        table.writerows(profile.costs)
+    window = {k: v for k, v in profile._asdict().items() if k != "costs"}
     folder.write("profile/window.json", window)
-    note(_text(found))
+    note(_text(profile))
 
 
 def profiled(updates: Updates, program_text: str, folder: Path) -> Profile:
-    """Trace a window of updates into a folder, which is made anew.
+    """Trace a window of updates into a folder, which is replaced.
 
-    updates: makes so many updates and blocks until they are done. program_text: the compiled
-    program as XLA prints it.
+    updates: makes the given number of updates and blocks until they are done. program_text: the
+    compiled program as XLA prints it.
 
-    Raises ProfileError where the backend's trace names no operation of the program.
+    Raises ProfileError if the backend's trace names no operation of the program.
     """
     updates(1)  # the first call of a program takes longer
     length = max(1, min(LARGEST_UPDATES, int(WINDOW_SECONDS / _seconds(updates, 1))))
@@ -77,7 +77,7 @@ def profiled(updates: Updates, program_text: str, folder: Path) -> Profile:
             traced = _seconds(updates, length)
         lines = read_trace(Path(scratch), known)
         folder.mkdir(parents=True)
-        # What else is there names this machine.
+        # The other files contain the name of this machine.
         for path in Path(scratch).rglob("*.trace.json.gz"):
             shutil.move(path, folder / "trace.json.gz")
     return Profile(length, traced, untraced, costs(lines, known, traced))
@@ -93,12 +93,12 @@ def _options() -> jax.profiler.ProfileOptions:
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     options.raise_error_on_start_failure = True
-    options.enable_hlo_proto = False  # it would hold this machine's folders
+    options.enable_hlo_proto = False  # it would contain local folders
     return options
 
 
 def _text(profile: Profile) -> str:
-    """Say which five operations cost most."""
+    """Format the five most expensive operations as a table."""
     updates, traced, untraced = profile[:3]
     shown = 1e3 / updates
     rows = [("share", "ms/update", "calls", "operation", "source")]
@@ -121,5 +121,5 @@ def _text(profile: Profile) -> str:
 
 
 def _short(function: str) -> str:
-    """Leave out what Python adds to the name of a function inside another."""
+    """Remove Python's markers of nested functions from a name."""
     return re.sub(r"\.<(locals|genexpr|listcomp|lambda)>", "", function)

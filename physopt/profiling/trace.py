@@ -1,8 +1,8 @@
-"""Traced events: what a profiler's trace says of a program's operations, and what each costs.
+"""Traced events of a program's operations, and the cost of each.
 
-A CPU executes operations on several threads, inside one another and in part without a name: a loop
-may wait while another thread executes its body, and a product of matrices is shared among threads
-that do not say what they do. Here every moment is given to what is at work in it.
+A CPU executes operations on several threads, nested and in part unnamed: a loop may wait while
+another thread executes its body, and a matrix product is distributed over threads whose events have
+no names. Here every moment is attributed to the operations that are active in it.
 """
 
 from collections import Counter, defaultdict
@@ -20,23 +20,23 @@ _END = "end: "
 
 
 class ProfileError(Exception):
-    """The reason why there is no profile."""
+    """A profile cannot be made; the message is the reason."""
 
 
 class Event(NamedTuple):
-    """An instruction that ran, in nanoseconds."""
+    """An executed instruction, in nanoseconds."""
 
     start: float
     end: float
     instruction: str
-    over: float = 0.0  # when what it left to other threads was done, where it did
+    over: float = 0.0  # end of the work that it started on other threads, if any
 
 
 class Activity(Enum):
-    """What an event does with its time. The first that there is any of is what costs."""
+    """State of an event. Time is attributed to the first of these that is present."""
 
     WORKS = 1
-    LEFT = 2  # to threads whose work bears no name; when it was over is known at latest
+    LEFT = 2  # to unnamed threads; only an upper bound on its end is known
     WAITS = 3  # a loop whose body another thread executes
 
 
@@ -50,11 +50,11 @@ class Piece(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What an operation cost in the window; the fields are the columns of operations.csv.
+    """Cost of an operation in the window; the fields are the columns of operations.csv.
 
-    The seconds are the operation's own: what runs inside a loop is not counted for the loop as
-    well. Where several run at once each has its part of the time, so that the sum of all is at most
-    the window. share is the part of the window.
+    The seconds exclude nested operations: those inside a loop do not count for the loop. Concurrent
+    operations share the time equally, so that the sum is at most the window. share is the fraction
+    of the window.
     """
 
     operation: str
@@ -69,8 +69,8 @@ class Cost(NamedTuple):
 def read_trace(scratch: Path, known: Mapping[str, Operation]) -> list[list[Event]]:
     """Return the events of each line, which is a thread of a CPU or a stream of an accelerator.
 
-    One accelerator speaks for all of a run, which do the same. Raises ProfileError where the trace
-    names no operation of the program.
+    Of several accelerators only one is read, since all execute the same program. Raises
+    ProfileError if the trace names no operation of the program.
     """
     for path in scratch.rglob("*.xplane.pb"):
         planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
@@ -89,7 +89,7 @@ def _lines(plane: Any, known: Mapping[str, Operation]) -> list[list[Event]]:
             if event.name.startswith(_END):
                 ended[event.name.removeprefix(_END)].append(event.start_ns)
                 continue
-            if name not in known:  # an accelerator's kernel has a name of its own
+            if name not in known:  # an accelerator's kernel has a different name
                 name = str(dict(event.stats).get("hlo_op", ""))
             if name in known:
                 events.append(Event(event.start_ns, event.start_ns + event.duration_ns, name))
@@ -98,7 +98,7 @@ def _lines(plane: Any, known: Mapping[str, Operation]) -> list[list[Event]]:
 
 
 def _with_ends(lines: list[list[Event]], ended: Mapping[str, list[float]]) -> list[list[Event]]:
-    """Tell events when what they began was over, where a trace does.
+    """Attach the end time of asynchronous work to events, if the trace contains it.
 
     An instruction does not overlap with itself: its k-th end belongs to its k-th event.
     """
@@ -115,9 +115,9 @@ def _with_ends(lines: list[list[Event]], ended: Mapping[str, list[float]]) -> li
 def costs(
     lines: Sequence[Sequence[Event]], known: Mapping[str, Operation], window: float
 ) -> list[Cost]:
-    """Return what each operation cost in a window of so many seconds, the most expensive first.
+    """Return the cost of each operation in a window of given seconds, the most expensive first.
 
-    Every line's events are sorted by their start, an outer one before what runs inside it.
+    Every line's events are sorted by their start, an outer event before nested ones.
     """
     calls = Counter(known[event.instruction] for line in lines for event in line)
     pieces = [piece for line in lines for piece in (*_innermost(line, known), *_tails(line, known))]
@@ -135,12 +135,12 @@ def costs(
         if not running[piece.activity][piece.instruction]:
             del running[piece.activity][piece.instruction]
         before = now
-    found = [Cost(*what, spent[what], spent[what] / window, calls[what]) for what in calls]
-    return sorted(found, key=lambda cost: -cost.seconds)
+    table = [Cost(*op, spent[op], spent[op] / window, calls[op]) for op in calls]
+    return sorted(table, key=lambda cost: -cost.seconds)
 
 
 def _innermost(line: Sequence[Event], known: Mapping[str, Operation]) -> Iterator[Piece]:
-    """Cut a line into pieces of its innermost events: what is inside one takes its time from it."""
+    """Cut a line into pieces of its innermost events, whose time does not count for outer ones."""
     stack: list[tuple[Event, bool]] = []
     at = 0.0
 
@@ -149,7 +149,7 @@ def _innermost(line: Sequence[Event], known: Mapping[str, Operation]) -> Iterato
         event, outer = stack[-1]
         until = min(until, event.end)
         if until > at:
-            # A call without anything inside is one kernel, and works.
+            # A call without nested events is a single kernel, and works.
             hlo = known[event.instruction].hlo
             waits = hlo in _CONTROL and (outer or hlo != "call")
             yield Piece(at, until, event.instruction, Activity.WAITS if waits else Activity.WORKS)
@@ -170,7 +170,7 @@ def _innermost(line: Sequence[Event], known: Mapping[str, Operation]) -> Iterato
 
 
 def _tails(line: Sequence[Event], known: Mapping[str, Operation]) -> Iterator[Piece]:
-    """Yield what events have left to other threads after their own end."""
+    """Yield the work on other threads that outlasts the events that started it."""
     for event in line:
         if event.over > event.end:
             control = known[event.instruction].hlo in _CONTROL

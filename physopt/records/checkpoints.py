@@ -1,8 +1,8 @@
-"""Checkpoints: the last state of training and the best parameters, saved as one.
+"""Checkpoints: the last state of training and the best parameters, saved together.
 
-Both lie in one checkpoint, so that after a crash they always belong to the same moment. Arrays are
-saved as a plain list of leaves: what a rule keeps in its state is its own affair, and the run that
-reads a checkpoint has made a carry of the same structure anyway.
+Both are in one checkpoint, so that they are consistent after a crash. Arrays are saved as a flat
+list of leaves, independent of the structure of a rule's state; the run that restores a checkpoint
+provides a carry with that structure.
 """
 
 from pathlib import Path
@@ -22,9 +22,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, step: int, carry: Any, best: Any, host: dict[str, Any]) -> None:
-        """Save the carry, the best parameters, and what the host remembers (JSON).
+        """Save the carry, the best parameters and the host's state (JSON).
 
-        A step that is saved already is left alone: training is a function of the step.
+        A step that is already saved is skipped: training is a function of the step.
         """
         if step in self._manager.all_steps():
             return
@@ -57,7 +57,7 @@ class Checkpoints:
         return last, jax.tree.unflatten(best_structure, content["best"]), content["host"]
 
     def best(self, params: Any) -> Any:
-        """Return the best parameters alone; `params` gives structure, shapes and types."""
+        """Return the best parameters; `params` gives structure, shapes and types."""
         leaves, structure = jax.tree.flatten(params)
         args = ocp.args.Composite(best=ocp.args.StandardRestore(_abstract(leaves)))
         content = self._manager.restore(self.latest(), args=args)
@@ -65,12 +65,12 @@ class Checkpoints:
 
     @staticmethod
     def latest_in(folder: Path) -> int | None:
-        """Return the step of the newest checkpoint in a folder, which need not be there."""
+        """Return the step of the newest checkpoint in a folder, None if there is none."""
         steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
         return max(steps, default=None)
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self._manager.close()
 
 

@@ -1,7 +1,7 @@
-"""Training figure: how one run went, and what its rule saw, drawn from the rows of its curve.
+"""Training figure: losses and diagnostics of one run, from the rows of its curve.
 
-Losses first; then the norms of gradient and update; then, where a rule decomposes the Jacobian, its
-spectrum, in which a rule that fails on a problem shows why.
+The panels are the losses, the norms of gradient and update and, if the rule decomposes the
+Jacobian, its spectrum, which helps to explain why a rule fails on a problem.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ Rows = Sequence[dict[str, Any]]
 
 
 def draw_training(rows: Rows, title: str) -> "Figure":
-    """Draw losses, norms and spectrum against the updates; every panel for which there are values.
+    """Draw losses, norms and spectrum against the updates; panels without values are omitted.
 
-    The rows are those of curve.jsonl; what a rule reports is a mean over the updates since the row
-    before.
+    The rows are those of curve.jsonl; values reported by a rule are means over the updates since
+    the previous row.
     """
     from matplotlib.figure import Figure
 
@@ -79,14 +79,14 @@ def _line(axes: "Axes", rows: Rows, name: str, label: str, **style: Any) -> None
     steps, values = _points(rows, name)
     if not len(steps):
         return
-    # A single row leaves no line to see.
+    # A single row draws no visible line.
     axes.plot(steps, values, label=label, marker="." if len(steps) == 1 else None, **style)
     if np.all(values > 0):
         axes.set_yscale("log")
 
 
 def _points(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values where there is a value."""
-    found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    steps, values = np.asarray(found, dtype=float).reshape(-1, 2).T
+    """Return the steps and values of rows that have a value."""
+    pairs = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    steps, values = np.asarray(pairs, dtype=float).reshape(-1, 2).T
     return steps, values

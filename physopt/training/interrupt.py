@@ -1,4 +1,4 @@
-"""Interrupt: Ctrl-C and SIGTERM as a wish to stop that is read between two pieces of work."""
+"""Interrupt: turn Ctrl-C and SIGTERM into a flag polled between pieces of work."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Self
 class Interrupt:
     """Context in which the first signal sets `signal_name` and a second one acts as usual.
 
-    Outside the main thread Python allows no handlers; there nothing is caught.
+    Python allows handlers only in the main thread; elsewhere signals are not caught.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Interrupt:
         self._previous: dict[signal.Signals, object] = {}
 
     def requested(self) -> bool:
-        """Say whether a signal came."""
+        """Return whether a signal was received."""
         return self.signal_name is not None
 
     def __enter__(self) -> Self:

@@ -1,10 +1,10 @@
 """The run loop and its clock.
 
 One compiled program makes any number of updates: a fori_loop whose length is an argument, so that
-one compilation serves pieces of every length. The host hands it pieces of about half a second,
-which keeps Ctrl-C, time limits and the live line prompt at no cost worth measuring, and closes the
-clock with `block_until_ready`. t_train holds these calls and nothing else; compilation and
-evaluation have clocks of their own, and writing is on none.
+one compilation serves pieces of every length. The host calls it for pieces of about half a second,
+which keeps Ctrl-C, time limits and the live line responsive at negligible cost, and stops the clock
+with `block_until_ready`. t_train covers only these calls; compilation and evaluation have separate
+clocks, and writing is not timed.
 """
 
 import dataclasses
@@ -28,20 +28,20 @@ from physopt.training.data import Source, initial_key, rule_key
 PIECE_SECONDS = 0.5
 
 EVALUATIONS = 25
-"""Evaluations of a run that does not say after how many updates one is due."""
+"""Number of evaluations of a run without `log_every`."""
 
 
 class Carry(NamedTuple):
-    """What an update hands to the next one."""
+    """State passed from one update to the next."""
 
     params: Parameters
-    state: Any  # of the rule
+    state: Any  # the rule's
     step: jax.Array  # int32, updates made
     sums: Info  # of every entry of info, since the last evaluation
 
 
 class Budget(NamedTuple):
-    """How long to train; at least one is not None."""
+    """Limits of training; at least one is not None."""
 
     steps: int | None
     seconds: float | None
@@ -58,7 +58,7 @@ class Budget(NamedTuple):
         """Return (per step, floor) with progress = max(per step * step, floor).
 
         The part due to steps is computed from the step inside the program, so that it does not
-        depend on how a run was cut into pieces.
+        depend on the division of a run into pieces.
         """
         per_step = 1.0 / self.steps if self.steps else 0.0
         return per_step, min(1.0, clock.t_train / self.seconds) if self.seconds else 0.0
@@ -66,9 +66,9 @@ class Budget(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """Where a run is: updates made, and the seconds they took.
+    """Progress of a run: updates made, and the seconds they took.
 
-    compile_cached says whether t_compile is the time of reading a program that was kept on disk.
+    compile_cached: t_compile is the time of reading the program from the cache.
     """
 
     step: int = 0
@@ -81,12 +81,12 @@ class Clock:
 class Piece(NamedTuple):
     """The state of training after a call of the compiled program.
 
-    The carry is given away to the next call: copy what is to outlive the next piece.
+    The carry is donated to the next call: copy whatever must outlive the next piece.
     """
 
     carry: Carry
     clock: Clock
-    report: dict[str, float] | None  # of the updates since the last one; None within a window
+    report: dict[str, float] | None  # over the updates since the last report; None if none is due
 
 
 def _updates(
@@ -115,7 +115,7 @@ def _updates(
 
 
 def _complete(info: Info, updates: Parameters) -> Info:
-    """Add what every update reports: its norm, and a count by which sums become means."""
+    """Add the entries that every update reports: its norm, and a count to turn sums into means."""
     return {**info, "update_norm": optax.tree.norm(updates), "updates": jnp.int32(1)}
 
 
@@ -131,16 +131,16 @@ def initial_carry(
         return _complete(info, updates)
 
     shapes = jax.eval_shape(info, params, state, key)
-    # Integers count samples; floats are summed in the precision in which they come.
+    # Integers count samples; floats are summed in their own precision.
     sums = {name: jnp.zeros((), shape.dtype) for name, shape in shapes.items()}
-    # The program gives its arguments away, and a buffer can be given away once: an optimiser's
-    # state may hold one buffer twice (L-BFGS does), hence the copies.
+    # The program donates its arguments, and a buffer can be donated only once: an optimiser's state
+    # may contain a buffer twice (L-BFGS does), hence the copies.
     carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums))
     return replicated(carry, objective.mesh)
 
 
 class Program(NamedTuple):
-    """The compiled training program of a run, with all that stays the same in it."""
+    """The compiled training program of a run, with its constant arguments bound."""
 
     call: Callable[[Carry, tuple[float, float], int], Carry]
     t_compile: float
@@ -150,13 +150,13 @@ class Program(NamedTuple):
 def compile_program(
     rule: UpdateRule, objective: Objective, carry: Carry, source: Source, key: jax.Array
 ) -> Program:
-    """Trace and compile the updates ahead of the first one.
+    """Trace and compile the updates ahead of time.
 
-    Shapes in place of arrays do for compiling; such a program cannot be called by `call`.
+    Shapes in place of arrays suffice for compilation; such a program cannot be called by `call`.
     """
     start = time.perf_counter()
     mesh = objective.mesh
-    # A carry that came back divided would not fit the next call.
+    # A carry returned with a different sharding would not match the next call.
     shardings = None if mesh is None else everywhere(mesh)
     objective, source, key = replicated((objective, source, key), mesh)
     jitted = jax.jit(partial(_updates, rule), donate_argnames="carry", out_shardings=shardings)
@@ -165,7 +165,7 @@ def compile_program(
     seconds = time.perf_counter() - start
 
     def call(carry: Carry, pace: tuple[float, float], length: int) -> Carry:
-        # NumPy scalars go straight into the program; JAX's would be one dispatch each.
+        # NumPy scalars are passed directly; JAX scalars would cost one dispatch each.
         per_step, floor = map(np.float32, pace)
         return compiled(objective, carry, source, key, (per_step, floor), np.int32(length))
 
@@ -195,10 +195,9 @@ def train(
 ) -> Iterator[Piece]:
     """Train until the budget is spent or `stop()` is true; yield after every piece.
 
-    A piece brings a report at multiples of `log_every` and where the budget ends: the means of the
-    entries of info, the sums of its counts. Without `log_every` there is one after each 25th part
-    of the budget, of its seconds if it has any. What the consumer does between two pieces is on no
-    clock of training.
+    A piece has a report at multiples of `log_every` and at the end of the budget: the means of the
+    entries of info, the sums of its counts. Without `log_every` there is a report after each 25th
+    of the budget, of its seconds if it has any. The consumer's work between pieces is not timed.
     """
     length = 1
     while not stop() and not budget.spent(clock):
@@ -215,14 +214,14 @@ def train(
             report = _report(carry.sums)
             carry = carry._replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
         yield Piece(carry, clock, report)
-        wanted = min(PIECE_SECONDS, _next_report(budget, clock, log_every)[1] - clock.t_train)
-        length = max(1, min(8 * length, int(wanted * length / max(seconds, 1e-9))))
+        duration = min(PIECE_SECONDS, _next_report(budget, clock, log_every)[1] - clock.t_train)
+        length = max(1, min(8 * length, int(duration * length / max(seconds, 1e-9))))
 
 
 def _next_report(budget: Budget, clock: Clock, log_every: int | None) -> tuple[float, float]:
-    """Return the step and the training seconds of the next report, infinite where no one is due.
+    """Return the step and the training seconds of the next report, infinite if none is due.
 
-    Whichever comes first counts.
+    The report is due at whichever is reached first.
     """
     if log_every is None and budget.seconds is not None:
         interval = budget.seconds / EVALUATIONS
@@ -253,8 +252,8 @@ def evaluate(
 ) -> dict[str, jax.Array]:
     """Return per-sample losses and metrics of the held-out samples, {name: [samples]}.
 
-    The network sees all samples at once, the physics `chunk` at a time, so that evaluation needs
-    about the memory of a training step.
+    The network receives all samples at once, the physics `chunk` at a time, so that evaluation
+    needs about as much memory as a training step.
     """
     objective = measured(objective, params, source)
     problem = objective.problem
@@ -273,7 +272,7 @@ def evaluate(
 def evaluation_chunk(size: int, batch_size: int, device_count: int = 1) -> int:
     """Return the largest divisor of `size` that is at most max(batch_size, 64).
 
-    One that the devices can divide among them comes first.
+    A divisor that is a multiple of the number of devices takes precedence.
     """
     divisors = (k for k in range(1, min(size, max(batch_size, 64)) + 1) if size % k == 0)
     return max(divisors, key=lambda k: (k % device_count == 0, k))

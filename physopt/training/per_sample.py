@@ -1,8 +1,8 @@
 """network=none: no network; x itself is optimised, one independent unknown per sample.
 
-This is the classical iterative solver, with any update rule. Rule and objective stay what they are:
-the parameters are x [batch, ...], and the rule's init and update are vmapped over samples, so that
-each sample has its own L-BFGS memory, its own Gauss-Newton system, its own acceptance step.
+This is the classical iterative solver, with any update rule. Rule and objective are unchanged: the
+parameters are x [batch, ...], and the rule's init and update are vmapped over samples, so that each
+sample has its own L-BFGS memory, Gauss-Newton system or acceptance step.
 """
 
 import dataclasses
@@ -43,16 +43,16 @@ def build_unknowns(
 
 @dataclasses.dataclass(frozen=True)
 class PerSample(UpdateRule):
-    """A rule applied to every sample by itself."""
+    """A rule applied to every sample independently."""
 
     rule: UpdateRule
 
     def refuses(self, objective: Objective) -> str | None:
-        """Refuse what the rule itself refuses."""
+        """Return the rule's own reason to refuse an objective."""
         return self.rule.refuses(objective)
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str | None:
-        """Say how one sample's update is computed."""
+        """Describe how one sample's update is computed."""
         one = jax.tree.map(lambda leaf: leaf[:1], (params, batch))
         return self.rule.plan(objective, *one)
 
@@ -71,16 +71,16 @@ class PerSample(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         """Update every sample; losses and norms are averaged, costs are summed."""
         keys = jax.random.split(key, _size(params))
-        alone = dataclasses.replace(objective, mesh=None)
+        unsharded = dataclasses.replace(objective, mesh=None)
         updates, state, info = spread(
-            jax.vmap(partial(self.rule.update, alone)), objective.mesh,
+            jax.vmap(partial(self.rule.update, unsharded)), objective.mesh,
             _lanes(params), state, _lanes(batch), keys,
         )  # fmt: skip
         return jax.tree.map(lambda leaf: leaf[:, 0], updates), state, _summary(info)
 
 
 def _lanes(tree: Any) -> Any:
-    """Give every sample a batch axis of its own: [batch, ...] -> [batch, 1, ...]."""
+    """Give every sample its own batch axis: [batch, ...] -> [batch, 1, ...]."""
     return jax.tree.map(lambda leaf: leaf[:, None], tree)
 
 

@@ -1,4 +1,4 @@
-"""Start: the parameters that a finished run leaves to another one, which begins with them."""
+"""Warm start: initialise a run with the best parameters of another run."""
 
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ from physopt.rule import Parameters
 
 
 def identity(folder: Path) -> str:
-    """Return what tells the best parameters of a run from all others: its run_id and its step.
+    """Return a name of the best parameters of a run: its run_id and its step.
 
     Raises OptionError where the folder holds no run, or no checkpoint of it.
     """
@@ -33,10 +33,10 @@ def identity(folder: Path) -> str:
 
 
 def network_of(folder: Path, problem: Problem, network: str) -> str:
-    """Return the network of a problem that a run's parameters are for.
+    """Return the name of the problem's network that matches a run's parameters.
 
-    It is `network`, or where that is none the run's own. Raises OptionError, with the first array
-    that differs, where the run's network is another one.
+    This is `network`, or the run's network if `network` is none. Raises OptionError with the first
+    array that differs if the networks do not match.
     """
     record = RunFolder(folder).read("config.json")
     theirs = record.get("network", "default")

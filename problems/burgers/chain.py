@@ -1,4 +1,4 @@
-"""The chain of control force estimators: a force at a time, from the state that it acts on."""
+"""Chain of control force estimators: each force is computed from the state that it acts on."""
 
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class ControlForceEstimator(nnx.Module):
-    """Chain of forces, initial and wanted field [batch, n, 2] -> forces [batch, steps, n].
+    """Chain of forces, initial and target field [batch, n, 2] -> forces [batch, steps, n].
 
-    One U-net gives the force of every step from the state there, the wanted field and the time.
-    The last force closes the gap, so that the end is met exactly. The U-net's unit is that of
-    `DirectForce`. Taught, it gives the force at every state of a trajectory [batch, steps + 1, n].
+    One U-net returns the force of every step from the current state, the target field and the time.
+    The last force is the remaining difference, so that the target is met exactly. The U-net's
+    output is scaled as in `DirectForce`. If taught, it returns the forces at all states of a
+    trajectory [batch, steps + 1, n].
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2001.07457, section 4; its network has other
     layers.
@@ -30,7 +31,7 @@ class ControlForceEstimator(nnx.Module):
         self.taught = scenes.taught
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Evaluate the chain, with the physics in it unless it is taught."""
+        """Evaluate the chain through the physics, or along a given trajectory if taught."""
         times = np.arange(self.steps - 1) / self.steps
         if self.taught:
             before, forces = inputs[:, -2], self._along(inputs, times)
@@ -45,7 +46,7 @@ class ControlForceEstimator(nnx.Module):
         return self._closed(jnp.swapaxes(forces, 0, 1), before, wanted)
 
     def _along(self, trajectory: jax.Array, times: np.ndarray) -> jax.Array:
-        """Return the forces at all states but the last two, in one call: [batch, steps - 1, n]."""
+        """Return the forces at all states except the last two: [batch, steps - 1, n]."""
         states = trajectory[:, :-2]
         wanted = jnp.broadcast_to(trajectory[:, -1:], states.shape)
         clock = jnp.broadcast_to(jnp.asarray(times, states.dtype)[:, None], states.shape)
@@ -57,6 +58,6 @@ class ControlForceEstimator(nnx.Module):
         return self.unet(fields)[..., 0] / self.steps
 
     def _closed(self, forces: jax.Array, before: jax.Array, wanted: jax.Array) -> jax.Array:
-        """Append the force that leads from the state before the end to the wanted one."""
+        """Append the force that leads from the last but one state to the target."""
         closing = wanted - advance(before, self.viscosity)
         return jnp.concatenate([forces, closing[:, None]], axis=1)

@@ -1,4 +1,4 @@
-"""Burgers' equation under control: find forces that lead one velocity field to another."""
+"""Burgers' equation under control: find forces that move one velocity field to another."""
 
 import dataclasses
 from typing import ClassVar
@@ -18,13 +18,13 @@ class Burgers(Scenes):
     """Control a velocity field by forces: u_{i+1} = advance(u_i) + F_i, i = 0 ... steps - 1.
 
     `advance` is a step of du/dt + u du/ds = viscosity d^2u/ds^2 with unit spacing and unit time
-    step. The unknown x [batch, steps, n] is F; the end state u_N is to be u*, with little force:
+    step. The unknown x [batch, steps, n] is F; the end state u_N should equal u* with little force:
     loss 1/2 |u_N - u*|^2 + alpha/2 sum F^2, written as a sum of squares with y = (u_N, sqrt(alpha)
     F) and y* = (u*, 0), [batch, 1 + steps, n]. force_l1 = sum |F|, force_half_l2 = 1/2 sum F^2,
-    final_error = |u_N - u*|. The fields to be reached come from a force constant in time.
+    final_error = |u_N - u*|. The target fields result from a force constant in time.
 
-    force_l1 is that of the source's table; it hardly tells a force in the last step alone from the
-    optimum, while force_half_l2 falls from 3.9 to 0.11.
+    force_l1 is the metric of the source's table. It hardly distinguishes the optimum from a force
+    in the last step only, whereas force_half_l2 is 0.11 for the former and 3.9 for the latter.
 
     Source: P. Holl, V. Koltun, N. Thuerey, "Learning to control PDEs with differentiable physics",
     ICLR 2020, arXiv 2001.07457, section 6.
@@ -34,18 +34,19 @@ class Burgers(Scenes):
     """Weight of the force in the loss."""
 
     closed: bool = False
-    """Whether the last force is the one that meets the wanted field exactly, whatever x says of it,
-    as in the source; what is left of the loss is alpha/2 sum F^2."""
+    """Replace the last force of x by the one that meets the target exactly, as in the source; the
+    loss is then alpha/2 sum F^2."""
 
     halvings: NonNegativeInt = 6
-    """Of the inverse step: its length 1, 1/2, ... 2^-halvings is the one with the least loss."""
+    """Number of halvings of the inverse step: the length out of 1, 1/2, ... 2^-halvings with the
+    least loss is taken."""
 
-    # The loss, because the end alone can be met, and force alone be spared, trivially.
+    # The loss, since meeting the target or saving force is trivial by itself.
     target: ClassVar = ("loss", 0.01)
     defaults: ClassVar = {"batch_size": 16, "steps": 1000, "log_every": 50}
 
     def sample(self, keys: jax.Array) -> Batch:
-        """Draw initial and wanted fields: inputs [batch, n, 2]; extra is the initial one."""
+        """Draw initial and target fields: inputs [batch, n, 2]; extra is the initial field."""
         frames = self.trajectories(keys)
         start, wanted = frames[:, 0], frames[:, -1]
         effort = jnp.zeros((len(keys), self.steps, self.cells), frames.dtype)
@@ -63,13 +64,13 @@ class Burgers(Scenes):
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return the minimum of the loss, linearised about x: [batch, steps, n].
 
-        With B = du_N/dF, the Gauss-Newton step F' = B^T (B B^T + alpha)^-1 (B F + u* - u_N), a
-        system in the end state alone. It shrinks what B does not see of F, which F + B^T (...)
-        would keep. Where fronts form the linear model is valid nearby only: the step to F' is
-        shortened to the best of a few lengths, which costs little beside B.
+        With B = du_N/dF, the Gauss-Newton step is F' = B^T (B B^T + alpha)^-1 (B F + u* - u_N), a
+        system of the size of the end state. It removes the component of F in the null space of B,
+        which F + B^T (...) would keep. Where fronts form the linear model holds only locally: the
+        step to F' is shortened to the best of a few lengths, which is cheap compared with B.
 
-        Closed, u_N is where the motion ends without a last force: the gap that this leaves is the
-        last force, so that the loss over alpha is that above with an alpha of 1.
+        If closed, u_N is the end state without a last force, and the last force is the difference
+        to u*; the loss divided by alpha is then the one above with alpha = 1.
         """
         weight = 1.0 if self.closed else self.alpha
         free = x.at[:, -1].set(0) if self.closed else x
@@ -86,7 +87,7 @@ class Burgers(Scenes):
         return self._close(x, batch) if self.closed else x
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Return the force in two norms, and the distance from the wanted end."""
+        """Return the force in two norms, and the distance of the end state from the target."""
         force = y[:, 1:] / self.alpha**0.5
         return {
             "force_l1": jnp.sum(jnp.abs(force), axis=(1, 2)),
@@ -95,7 +96,7 @@ class Burgers(Scenes):
         }
 
     def _close(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Replace the last force by the one that meets the wanted field: [batch, steps, n]."""
+        """Replace the last force by the one that meets the target: [batch, steps, n]."""
         gap = batch.target[:, 0] - self._end(x.at[:, -1].set(0), batch.extra)
         return x.at[:, -1].set(gap)
 
@@ -109,7 +110,7 @@ class Burgers(Scenes):
         return end
 
     def _linearize_end(self, forces: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the end state and its derivative in the forces, [batch, n, steps, n]."""
+        """Return the end state and its Jacobian in the forces, [batch, n, steps, n]."""
         end, vjp = jax.vjp(lambda forces: self._end(forces, start), forces)
 
         def row(cotangent: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The direct network: all forces at once."""
+"""Direct network: all forces in one evaluation."""
 
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class DirectForce(nnx.Module):
-    """Dense network, initial and wanted field [batch, n, 2] -> forces [batch, steps, n].
+    """Dense network, initial and target field [batch, n, 2] -> forces [batch, steps, n].
 
-    Taught, it takes both fields from a trajectory [batch, steps + 1, n].
+    If taught, it takes both fields from a trajectory [batch, steps + 1, n].
     """
 
     def __init__(self, scenes: "Scenes", rngs: nnx.Rngs):

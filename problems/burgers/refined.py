@@ -1,4 +1,4 @@
-"""Hierarchical predictor-corrector with refinement: predictions follow the states reached."""
+"""Hierarchical predictor-corrector with refinement: predictions are updated by reached states."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from physopt.problems.burgers.staggered import StaggeredPrediction, centre
 
 
 class Prediction(NamedTuple):
-    """A use of the predictor of intervals of 2^(network + 1) steps; the others are frames."""
+    """Use of the predictor for intervals of 2^(network + 1) steps; the rest are frame indices."""
 
     network: int
     left: int
@@ -19,11 +19,11 @@ class Prediction(NamedTuple):
 
 
 class RefinedPrediction(StaggeredPrediction):
-    """The predictors of `StaggeredPrediction`, used once more where later states are known.
+    """The predictors of `StaggeredPrediction`, with predictions refined as states are reached.
 
-    When the first half of an interval has been passed, the end of the interval is predicted anew,
-    as the centre between the state reached and a field half an interval beyond the end. That takes
-    3 n - 2 log2(n) - 3 predictions for n steps, one after another.
+    After the first half of an interval, its end is predicted again, as the centre between the state
+    reached and a field half an interval beyond the end. n steps take 3 n - 2 log2(n) - 3
+    sequential predictions.
 
     Source: algorithm 1 of P. Holl, V. Koltun, N. Thuerey, arXiv 2001.07457.
     """
@@ -39,7 +39,7 @@ class RefinedPrediction(StaggeredPrediction):
             network = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[k], stacked))
             return frames.at[middle].set(centre(network, frames[left], frames[right])), None
 
-        # One program for all predictions: compiled one by one they would take minutes.
+        # One program for all predictions: compiling each separately would take minutes.
         frames = jnp.zeros((self.steps + 1, *start.shape), start.dtype)
         frames = frames.at[0].set(start).at[-1].set(wanted)
         frames, _ = jax.lax.scan(predict, frames, jnp.array(schedule(0, self.steps)))
@@ -47,9 +47,9 @@ class RefinedPrediction(StaggeredPrediction):
 
 
 def schedule(left: int, steps: int, *, beyond: bool = False) -> list[Prediction]:
-    """List the predictions that lead through an interval, in their order.
+    """List the predictions of an interval in order of evaluation.
 
-    `beyond` says whether the state one interval further, at left + 2 steps, is known.
+    `beyond`: the state one interval further, at left + 2 steps, is known.
     """
     if steps == 1:
         return []

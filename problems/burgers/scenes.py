@@ -1,4 +1,4 @@
-"""What controlling and supervised training on Burgers' equation share: scenes and networks."""
+"""Scenes and networks shared by control of and supervised training on Burgers' equation."""
 
 import dataclasses
 from typing import Annotated, ClassVar
@@ -19,30 +19,30 @@ from physopt.problems.burgers.staggered import StaggeredPrediction
 
 @dataclasses.dataclass(frozen=True)
 class Scenes(UNetOptions, Problem):
-    """Velocity fields on a line, moved by a force constant in time; networks that find forces."""
+    """Velocity fields on a line, driven by a force constant in time, and networks for forces."""
 
     cells: Annotated[int, Bounds(4)] = 32
     """Cells of the velocity field."""
 
     steps: Annotated[int, Bounds(2)] = 32
-    """Time steps, each with a force of its own; a power of two for network=staggered or refined."""
+    """Time steps, each with its own force; a power of two for network=staggered or refined."""
 
     viscosity: Annotated[float, Bounds(0, 0.5)] = 0.1
-    """In cells squared per step; the explicit scheme is unstable above 0.5."""
+    """Viscosity in cells squared per step; the explicit scheme is unstable above 0.5."""
 
     hidden: tuple[PositiveInt, ...] = (128, 128)
     """Widths of the default network's hidden layers."""
 
     levels: PositiveInt = 5
-    """Resolutions of the other networks' U-nets; each halves the grid."""
+    """Resolution levels of the other networks' U-nets; each halves the grid."""
 
     taught: ClassVar[bool] = False
-    """Whether networks are shown whole trajectories instead of initial and wanted field."""
+    """Whether networks receive whole trajectories instead of initial and target field."""
 
     tiny: ClassVar = {"cells": 8, "steps": 4, "hidden": (16,), "levels": 2, "filters": 4}
 
     def trajectories(self, keys: jax.Array) -> jax.Array:
-        """Draw scenes and let the driving force move them: [batch, steps + 1, n]."""
+        """Draw scenes and integrate them under the driving force: [batch, steps + 1, n]."""
         start, drive, mirrored = jax.vmap(lambda key: random_scene(key, self.cells))(keys)
 
         def step(u: jax.Array, _) -> tuple[jax.Array, jax.Array]:
@@ -54,20 +54,20 @@ class Scenes(UNetOptions, Problem):
         return jnp.where(mirrored[:, None, None], -frames[:, :, ::-1], frames)
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make a dense network, initial and wanted field -> all forces."""
+        """Make a dense network, initial and target field -> all forces."""
         return DirectForce(self, rngs)
 
     def network_cfe(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make a chain of control force estimators, which sees each state before the next force."""
+        """Make a chain of control force estimators, which receives the state of every step."""
         return ControlForceEstimator(self, rngs)
 
     def network_staggered(self, rngs: nnx.Rngs) -> StaggeredPrediction:
-        """Make predictors of an interval's centre, from the whole interval down to single steps."""
+        """Make predictors of an interval's centre, one for each length down to two steps."""
         self._must_halve("staggered")
         return StaggeredPrediction(self, rngs)
 
     def network_refined(self, rngs: nnx.Rngs) -> RefinedPrediction:
-        """Make the same predictors, which correct their predictions as the motion goes on."""
+        """Make the same predictors, with predictions refined as states are reached."""
         self._must_halve("refined")
         return RefinedPrediction(self, rngs)
 

@@ -8,8 +8,8 @@ import numpy as np
 def advance(u: jax.Array, viscosity: float) -> jax.Array:
     """Advance velocities [..., n] by a step: semi-Lagrangian advection, then explicit diffusion.
 
-    Advection takes the value at s - u, interpolated linearly, with s - u kept inside the grid;
-    the diffusion has no flux through the ends.
+    Advection interpolates linearly at s - u, clipped to the grid; diffusion has no flux through
+    the ends.
     """
     last = u.shape[-1] - 1
     place = jnp.clip(jnp.arange(last + 1) - u, 0, last)
@@ -24,8 +24,8 @@ def random_scene(key: jax.Array, cells: int) -> tuple[jax.Array, jax.Array, jax.
     """Draw an initial field [n], a driving force [n], and whether the scene is mirrored.
 
     On z in [0, 1]: a Gaussian of width U(.05, .15) and height U(0, 3) at U(.2, .4), and one of
-    height U(-3, 0) at U(.6, .8), which run into each other; the force is a Gaussian of width
-    U(.1, .4) and height U(-.05, .05) at U(.4, .6). Every other scene is mirrored, s -> -s, u -> -u.
+    height U(-3, 0) at U(.6, .8), which collide; the force is a Gaussian of width U(.1, .4) and
+    height U(-.05, .05) at U(.4, .6). Half of the scenes are mirrored, s -> -s, u -> -u.
     """
     shape_key, coin = jax.random.split(key)
     #        left: height, place, width   right: the same   force: the same

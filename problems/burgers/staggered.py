@@ -1,4 +1,4 @@
-"""Hierarchical predictor-corrector, staggered: predict the centre, then the halves' centres."""
+"""Staggered hierarchical predictor-corrector: predict the centre, then those of the halves."""
 
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class StaggeredPrediction(nnx.Module):
-    """Predictors and corrector, initial and wanted field [batch, n, 2] -> forces [batch, steps, n].
+    """Predictors and corrector, initial and target field [batch, n, 2] -> forces [batch, steps, n].
 
-    The predictor of intervals of 2^(k+1) steps, one U-net for each k, gives the field half-way
-    between two fields as their mean plus a change. The whole interval is halved until every step
-    has its end. The corrector gives the force that leads from the state reached to the one
-    predicted, F_i = u_{i+1} - advance(u_i): a force acts on every cell, so each state reached is
-    the one predicted, a prediction sees nothing but states reached, and predictors of intervals of
-    one length need not wait for one another. n - 1 predictions lead through n steps.
+    The predictor of intervals of 2^(k+1) steps, one U-net per k, returns the field half-way between
+    two fields as their mean plus a change. The whole interval is halved until the end of every step
+    is predicted. The corrector returns the force from a state to the next predicted one,
+    F_i = u_{i+1} - advance(u_i). Since a force acts on every cell, each predicted state is reached,
+    predictions depend only on reached states, and the predictions for intervals of one length are
+    independent. n steps take n - 1 predictions.
 
-    Taught, the predictors are given the true fields of a trajectory [batch, steps + 1, n]: the
-    error of a force is then that of the prediction of its end.
+    If taught, the predictors receive the true fields of a trajectory [batch, steps + 1, n]: the
+    error of a force is then that of the predicted state at its end.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2001.07457, sections 4 and 5; its networks have
     other layers.
@@ -49,9 +49,9 @@ class StaggeredPrediction(nnx.Module):
         return self._halved(jnp.stack([start, wanted], axis=1))
 
     def _halved(self, known: jax.Array) -> jax.Array:
-        """Predict centres until every step has its end, between true states where they are known.
+        """Predict centres down to single steps, between true states if they are known.
 
-        known [batch, 2 or steps + 1, n]: the ends, or all true states; [batch, steps + 1, n].
+        known [batch, 2 or steps + 1, n], the ends or all true states -> [batch, steps + 1, n].
         """
         frames = jnp.stack([known[:, 0], known[:, -1]], axis=1)
         for k, network in reversed(list(enumerate(self.predictors))):

@@ -1,4 +1,4 @@
-"""Supervised training on Burgers' equation: forces against those of the generated scenes."""
+"""Supervised training on Burgers' equation: learn the forces of the generated scenes."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,14 +13,14 @@ from physopt.problems.burgers.scheme import advance
 
 @dataclasses.dataclass(frozen=True)
 class BurgersSupervised(Scenes):
-    """Learn the forces that moved a scene: y = x, without physics to differentiate.
+    """Learn the forces that drove a scene: y = x, without physics to differentiate.
 
     Inputs are true trajectories [batch, steps + 1, n]; x, y and y* [batch, steps, n] are forces. A
-    network is shown the true states where it would see its own when it controls; it has the
-    parameters that it has in `burgers`, which a run there can begin with (`start`). Loss
+    network receives the true states in place of the ones that it reaches under control; its
+    parameters are those in `burgers`, where a run can start from them (`start`). Loss
     1/2 sum (F - F*)^2; for network=staggered and refined F - F* is the error of a predicted state.
-    force_error = |F - F*| / |F*|. Forces that lead to one end are not unique, so that the mean of
-    them, which is learnt, may lead nowhere: hence the training with physics afterwards.
+    force_error = |F - F*| / |F*|. Forces that lead to one end state are not unique, and their mean,
+    which is learnt, need not lead there: hence the subsequent training with physics.
 
     Source: P. Holl, V. Koltun, N. Thuerey, "Learning to control PDEs with differentiable physics",
     ICLR 2020, arXiv 2001.07457, section 5.

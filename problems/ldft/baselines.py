@@ -1,4 +1,4 @@
-"""Baselines without training: what a network has to beat to be worth it."""
+"""Baselines without training: area errors that a trained network has to beat."""
 
 import math
 from collections.abc import Callable
@@ -14,28 +14,28 @@ BANKS = (10, 100, 1000)
 def bank_baselines(
     matrix: Callable[[jax.Array], jax.Array],
     isotherm: Callable[[jax.Array], jax.Array],
-    wanted: jax.Array,
+    target: jax.Array,
 ) -> dict[str, dict[str, float]]:
-    """Return the mean area error, in per cent, of choosing from a bank of random matrices.
+    """Return the mean area error, in per cent, of selecting from a bank of random matrices.
 
-    fixed_matrix: the one matrix of the bank of 1000 that is best on average. nearest_of_K: for each
-    wanted isotherm [batch, points] the nearest of the first K. `matrix` draws one for a key. The
-    keys have a seed of their own, so that the bank holds none of the held-out matrices.
+    fixed_matrix: the single matrix of the bank of 1000 with the least mean error. nearest_of_K: for
+    each target isotherm [batch, points] the nearest of the first K. `matrix` draws one matrix per
+    key. The keys have a separate seed, so that the bank contains no held-out matrix.
     """
     keys = jax.random.split(key_of(2**31), max(BANKS))
     draw, solve = jax.jit(jax.vmap(matrix)), jax.jit(isotherm)
     sites = math.prod(jax.eval_shape(matrix, keys[0]).shape)
-    block = min(100, max(1, 2_000_000 // (wanted.shape[1] * sites)))
+    block = min(100, max(1, 2_000_000 // (target.shape[1] * sites)))
     bank = jnp.concatenate(
         [solve(draw(keys[k : k + block])) for k in range(0, max(BANKS) // block * block, block)]
     )
-    errors = jax.jit(_area_errors)(bank, wanted)
-    found = {"fixed_matrix": float(jnp.min(jnp.mean(errors, axis=0)))}
+    errors = jax.jit(_area_errors)(bank, target)
+    means = {"fixed_matrix": float(jnp.min(jnp.mean(errors, axis=0)))}
     for size in BANKS:
-        found[f"nearest_of_{size}"] = float(jnp.mean(jnp.min(errors[:, :size], axis=1)))
-    return {name: {"area_percent": value} for name, value in found.items()}
+        means[f"nearest_of_{size}"] = float(jnp.mean(jnp.min(errors[:, :size], axis=1)))
+    return {name: {"area_percent": value} for name, value in means.items()}
 
 
-def _area_errors(bank: jax.Array, wanted: jax.Array) -> jax.Array:
-    """Return the area error of every wanted isotherm with every one of the bank, in per cent."""
-    return jax.lax.map(lambda y: 100 * jnp.mean(jnp.abs(bank - y), axis=-1), wanted)
+def _area_errors(bank: jax.Array, target: jax.Array) -> jax.Array:
+    """Return the area error of every target against every isotherm of the bank, in per cent."""
+    return jax.lax.map(lambda y: 100 * jnp.mean(jnp.abs(bank - y), axis=-1), target)

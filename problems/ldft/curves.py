@@ -9,11 +9,11 @@ import pandas as pd
 def read_isotherm(path: Path | str, points: int, desorption: bool) -> np.ndarray:
     """Read a measured isotherm and interpolate it to h = 1/points ... 1: [length].
 
-    The table has a row per point: relative humidity, water content, with or without a header;
-    humidities above 1 are taken as per cent, and contents above 1 are divided by their largest. For
-    a hysteresis loop the rows go up in humidity and then down.
+    The table has a row per point: relative humidity, water content, with or without a header.
+    Humidities are per cent if any exceeds 1; contents are divided by their maximum if it exceeds 1.
+    For a hysteresis loop the rows rise in humidity and then fall.
 
-    Raises ValueError where the table cannot be an isotherm.
+    Raises ValueError if the table is not an isotherm.
     """
     table = pd.read_csv(path, header=None, comment="#", sep=None, engine="python")
     numbers = table.apply(pd.to_numeric, errors="coerce")
@@ -41,7 +41,7 @@ def read_isotherm(path: Path | str, points: int, desorption: bool) -> np.ndarray
 
 
 def _interpolate(humidity: np.ndarray, content: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Interpolate linearly; a dry matrix holds no water, whether the table says so or not."""
+    """Interpolate linearly, with zero content at h = 0 if the table does not contain it."""
     if np.any(np.diff(humidity) <= 0):
         raise ValueError("humidities must change in one direction along each branch")
     if humidity[0] > 0:

@@ -1,7 +1,7 @@
-"""Inverse design of porous matrices: find the matrix whose sorption isotherm is a wanted curve.
+"""Inverse design of porous matrices: find a matrix with a given sorption isotherm.
 
-x is the generator's pre-activation, one number per lattice site; `matrix` turns it into pore
-fractions eta in [0, 1]; y is the isotherm of eta; y* is the wanted one.
+x is the generator's pre-activation, one number per lattice site; `matrix` maps it to pore fractions
+eta in [0, 1]; y is the isotherm of eta; y* is the target.
 
 Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +25,12 @@ from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_isotherm
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.inverse import best_offset, inverse_step
-from physopt.problems.ldft.isotherm import isotherm, isotherm_and_jacobian, solver_settings
+from physopt.problems.ldft.isotherm import (
+    IsothermOptions,
+    isotherm,
+    isotherm_and_jacobian,
+    solver_settings,
+)
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.options import InverseDesignOptions
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class InverseDesign(InverseDesignOptions):
-    """Porous matrices with a wanted isotherm; the lattice is set by a subclass."""
+    """Porous matrices with a given isotherm; a subclass sets the lattice."""
 
     test_sets: ClassVar = ("procedural",)
     tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4}
@@ -57,7 +63,7 @@ class InverseDesign(InverseDesignOptions):
 
     @property
     def length(self) -> int:
-        """Points of a whole isotherm, both branches where there are two."""
+        """Points of an isotherm, including the desorption branch if there is one."""
         return 2 * self.points if self.desorption else self.points
 
     def sample(self, keys: jax.Array) -> Batch:
@@ -70,7 +76,7 @@ class InverseDesign(InverseDesignOptions):
         if self.targets == "simulated":
             return self._batch(self.isotherm(matrices))
         simulated = jax.vmap(jax.random.bernoulli)(kind)
-        # A matrix without pores costs the solver nothing, and its curve is not used.
+        # Unused matrices lose their pores, which makes them free for the solver.
         used = matrices * simulated.reshape(-1, *(1,) * self.dimensions)
         curves = jnp.where(simulated[:, None], self.isotherm(used), self._procedural(procedural))
         return self._batch(curves)
@@ -78,7 +84,7 @@ class InverseDesign(InverseDesignOptions):
     def held_out(self, keys: jax.Array) -> Batch:
         """Draw isotherms of random and of optimised matrices, converged in float64.
 
-        A TPU has no float64; there they are converged in float32.
+        On a TPU, which has no float64, they are converged in float32.
         """
         matrices = self.held_out_matrices(keys)
         if current_platform() == "tpu":
@@ -90,7 +96,7 @@ class InverseDesign(InverseDesignOptions):
             return self._batch(jax.lax.convert_element_type(curves, dtype))
 
     def held_out_matrices(self, keys: jax.Array) -> jax.Array:
-        """Draw the matrices behind the held-out isotherms, some of them optimised."""
+        """Draw the matrices of the held-out isotherms, some of them optimised."""
         split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
         random = jax.vmap(self._random_matrix)(split[:, 0])
         if not self.optimised_fraction:
@@ -98,11 +104,11 @@ class InverseDesign(InverseDesignOptions):
         share = self.optimised_fraction
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
         noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(split[:, 2])
-        wanted = self._procedural(split[:, 3])
-        return optimised_matrices(random, optimised, noise, wanted, self._slope)
+        target = self._procedural(split[:, 3])
+        return optimised_matrices(random, optimised, noise, target, self._slope)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
-        """Draw procedural isotherms, many of which no matrix can reach."""
+        """Draw procedural isotherms, many of which are unreachable."""
         return self._batch(self._procedural(keys))
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -128,7 +134,7 @@ class InverseDesign(InverseDesignOptions):
         return relax(x, progress, self.relaxation, self.slope_sharpness)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return the isotherm of the matrix, and behind it the square roots of the penalties.
+        """Return the isotherm of the matrix, followed by the square roots of the penalties.
 
         x [batch, *lattice] -> y [batch, length + penalties].
         """
@@ -136,15 +142,16 @@ class InverseDesign(InverseDesignOptions):
         return self._with_penalties(self._trained(eta), eta, batch.progress)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Return y and dy/dx [batch, |y|, *lattice], with gradient=implicit at one gradient's cost.
+        """Return y and dy/dx [batch, |y|, *lattice].
 
-        Otherwise there is one pass backwards through the sweeps for each humidity.
+        It costs as much as one gradient for gradient=implicit, otherwise one backward pass through
+        the sweeps per humidity.
         """
         eta, vjp = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
         y, slope = (self._slope if self.gradient == "implicit" else self._unrolled_slope)(eta)
         penalties = jax.vmap(jax.jacrev(self._penalties_of_one))(eta, batch.progress)
         slope = jnp.concatenate([slope, penalties], axis=1)
-        # The matrix is made site by site: the vjp of ones is its diagonal Jacobian.
+        # The relaxation acts site by site: the vjp of ones is its diagonal Jacobian.
         (diagonal,) = vjp(jnp.ones_like(eta))
         return self._with_penalties(y, eta, batch.progress), slope * diagonal[:, None]
 
@@ -163,42 +170,42 @@ class InverseDesign(InverseDesignOptions):
 
         `nudge` is the shift of the chemical potential in units of kT, the same at every humidity.
         """
-        return self._estimated(x, batch, lambda *a: nudged_gradient(*a, nudge))
+        return self._estimated(x, batch, partial(nudged_gradient, nudge=nudge))
 
     def estimate_gradient_randomized(
         self, x: jax.Array, batch: Batch, key: jax.Array, fraction: float
     ) -> jax.Array:
         """Return an unbiased dL/dx of the mean loss from a fraction of the humidities."""
-        return self._estimated(x, batch, lambda *a: randomized_gradient(*a, key, fraction))
+        return self._estimated(x, batch, partial(randomized_gradient, key=key, fraction=fraction))
 
     def _estimated(
         self, x: jax.Array, batch: Batch, estimate: Callable[..., jax.Array]
     ) -> jax.Array:
-        """Return dL/dx, the part of it that goes through the physics by an estimate of dL/deta."""
+        """Return dL/dx with an estimate of dL/deta for the physics and exact penalties."""
 
         def loss(y: jax.Array, eta: jax.Array) -> jax.Array:
             return jnp.mean(self.loss(self._with_penalties(y, eta, batch.progress), batch))
 
         eta, pull = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
-        settings = solver_settings(eta, **self._physics(eta.dtype))
+        settings = solver_settings(eta, **self._options(eta.dtype))
         rows = settings.lattice.flatten(eta)
-        through = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
-        beside = jax.grad(loss, argnums=1)(batch.target, eta)  # of the penalties
-        return pull(settings.lattice.unflatten(through) + beside)[0]
+        of_physics = estimate(settings, rows, lambda y: jax.grad(loss)(y, eta))
+        of_penalties = jax.grad(loss, argnums=1)(batch.target, eta)
+        return pull(settings.lattice.unflatten(of_physics) + of_penalties)[0]
 
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
-        """Return the misfit of the isotherm plus 1/2 the squares of the penalty residuals."""
+        """Return the misfit of the isotherm plus half the squared penalty residuals."""
         penalty = 0.5 * jnp.sum(y[:, self.length :] ** 2, axis=-1)
         return MISFITS[self.misfit](y[:, : self.length] - batch.target) + penalty
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Measure the rounded matrix with the converged simulator, and the relaxed one beside it.
+        """Evaluate the rounded matrix with the converged simulator, and the relaxed matrix too.
 
         area_percent = 100 mean_h |y - y*|; unconverged counts humidities of the rounded matrix.
         """
         rounded = binary(x)
-        physics = {**self._physics(x.dtype), "tolerance": None}
-        of_rounded, convergence = isotherm(rounded, **physics, return_convergence=True)
+        options = self._options(x.dtype, reported=True)
+        of_rounded, convergence = isotherm(rounded, return_convergence=True, **options)
         of_relaxed = self.isotherm(jax.nn.sigmoid(x))
         return {
             "area_percent": 100 * jnp.mean(jnp.abs(of_rounded - batch.target), axis=-1),
@@ -217,29 +224,29 @@ class InverseDesign(InverseDesignOptions):
         return binary(x)
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
-        """Solve without training: one fixed matrix, or the nearest of a bank of matrices."""
+        """Evaluate baselines without training: a fixed matrix, and the nearest of a bank."""
         return bank_baselines(self._random_matrix, self.isotherm, held_out.target)
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
-        """Draw the rounded matrices, their water and their isotherms."""
+        """Draw the rounded matrices, their water densities and their isotherms."""
         from physopt.problems.ldft.picture import draw_designs
 
         rounded = binary(jnp.asarray(x))
-        physics = {**self._physics(rounded.dtype), "tolerance": None}
-        achieved, density = isotherm(rounded, **physics, return_density=True)
+        options = self._options(rounded.dtype, reported=True)
+        achieved, density = isotherm(rounded, return_density=True, **options)
         return draw_designs(rounded, density, achieved, batch.target, self.points)
 
     def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
         """Return the isotherms [batch, length] of pore fractions [batch, *lattice]."""
-        physics = self._physics(matrices.dtype)
+        options = self._options(matrices.dtype)
         if tolerance is not None:
-            physics["tolerance"] = tolerance
-        return isotherm(matrices, **physics)  # type: ignore[return-value]
+            options["tolerance"] = tolerance
+        return isotherm(matrices, **options)
 
     def _trained(self, eta: jax.Array) -> jax.Array:
         """Return the isotherm as training differentiates it."""
-        how: dict[str, Any] = {"gradient": self.gradient, "sweeps": self.sweeps}
-        return isotherm(eta, **self._physics(eta.dtype), **how)  # type: ignore[return-value]
+        options = self._options(eta.dtype)
+        return isotherm(eta, gradient=self.gradient, sweeps=self.sweeps, **options)
 
     def _unrolled_slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
         def of_one(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -250,19 +257,21 @@ class InverseDesign(InverseDesignOptions):
         return y, slope
 
     def _slope(self, eta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return isotherm_and_jacobian(eta, **self._physics(eta.dtype))  # type: ignore[return-value]
+        return isotherm_and_jacobian(eta, **self._options(eta.dtype))
 
-    def _physics(self, dtype: Any) -> dict[str, Any]:
-        exact = dtype == jnp.float64
+    def _options(self, dtype: Any, *, reported: bool = False) -> IsothermOptions:
+        """Return the options of `isotherm` in training, or as reported: at its own tolerance."""
+        double = dtype == jnp.float64
+        trained_tolerance = self.tolerance or (1e-10 if double else 3e-5)
         return {
             "dimensions": self.dimensions,
             "spacing": 1 / self.points,
             "desorption": self.desorption,
             "fluid": Fluid(self.temperature, self.critical_temperature, self.interaction_ratio),
-            "tolerance": self.tolerance or (1e-10 if exact else 3e-5),
-            # The error of the derivative may well exceed that of the state: 1e-3 of a gradient
-            # changes no training curve.
-            "linear_tolerance": 1e-10 if exact else 1e-3,
+            "tolerance": None if reported else trained_tolerance,
+            # The derivative may be less accurate than the state: a relative error of 1e-3 in the
+            # gradient changes no training curve.
+            "linear_tolerance": 1e-10 if double else 1e-3,
         }
 
     def _random_matrix(self, key: jax.Array) -> jax.Array:

@@ -1,8 +1,9 @@
 """Equilibrium of the lattice fluid as a differentiable function of the pore fractions.
 
-Forward the fixed-point solver; the derivative is the linear response at the fixed point, so its
-memory does not grow with the number of sweeps. It is given as a forward rule around a symmetric
-linear solve, from which JAX derives reverse mode: one batched solve either way.
+The forward pass is the fixed-point solver; the derivative is the linear response at the fixed
+point, so its memory does not grow with the number of sweeps. It is defined as a forward-mode rule
+around a symmetric linear solve, from which JAX derives reverse mode: one batched solve in either
+mode.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything of a calculation but the pores (static, hashable)."""
+    """All parameters of a calculation except the pores (static, hashable)."""
 
     lattice: Sublattices
     fluid: Fluid
@@ -37,7 +38,7 @@ class Settings:
     schedule: fixed_point.Schedule
     solver: LinearSolver
     response_sites: int
-    """Sites, over all lanes, for which the linear response is solved at once."""
+    """Sites, over all lanes, for which the linear response is solved in one batch."""
 
     @property
     def coupling(self) -> float:
@@ -51,7 +52,7 @@ class Settings:
         return log_activity(jnp.asarray([*increasing, *decreasing], dtype), self.fluid)
 
     def field(self, pores: Array) -> Array:
-        """Attraction by the solid, in storage order [..., sites]."""
+        """Dimensionless attraction by the solid, in storage order [..., sites]."""
         lattice = self.lattice
         field = matrix_field(lattice.unflatten(pores), lattice.dimensions, self.fluid)
         return lattice.flatten(field)
@@ -75,7 +76,7 @@ def branch(
 ) -> Equilibrium:
     """Fixed points at each activity [points], reached from `start` [batch, points or 1, sites].
 
-    The density rises from its start (direction 1; none starts from 0) or falls (-1).
+    The density rises from its start (direction 1; None starts from 0) or falls (-1).
     """
     lanes = fixed_point.solve(
         pores,
@@ -104,10 +105,10 @@ def _solve(settings: Settings, pores: Array) -> Equilibrium:
 
 
 def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
-    """`_solve`, under which a vmapped axis joins the batch: no matrix waits for another.
+    """Like `_solve`, but a vmapped axis is merged into the batch, so that no matrix waits.
 
-    Its constant arrays are made arguments: JAX batches all operands of a `cond` whose predicate is
-    batched, constants included, and a custom rule may have none of these.
+    Constant arrays become arguments: JAX batches all operands of a `cond` with a batched predicate,
+    including constants, and a custom rule must not close over batched values.
     """
     traced, shapes = jax.make_jaxpr(partial(_solve, settings), return_shape=True)(pores)
     structure = jax.tree.structure(shapes)
@@ -135,7 +136,7 @@ def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
 def equilibrium(settings: Settings, with_density: bool, pores: Array) -> Equilibrium:
     """Fixed points for pores in storage order [batch, sites], differentiable in them.
 
-    `with_density` says whether the density is to have a derivative, besides its sum.
+    `with_density` gives the density a derivative as well as its sum.
     """
     return _solve_merged(settings, pores)
 
@@ -170,12 +171,12 @@ def map_response(
     activity: Array,
     function: Callable[[Callable[[Parts], Parts], int], T],
 ) -> T:
-    """Apply a function to the linear response of a few humidities after another.
+    """Apply a function to the linear response, block by block of humidities.
 
-    The function gets the map d eta -> d rho, both [..., lanes], and the number of lanes, ordered
-    matrix-major; what it returns, [lanes, ...], comes back as [batch, points, ...]. A block is
-    as many humidities of all matrices as `response_sites` allows; its intermediate values are
-    made again in reverse mode, so that only the density is kept.
+    The function receives the map d eta -> d rho, both [..., lanes], and the number of lanes in
+    matrix-major order; its result [lanes, ...] is returned as [batch, points, ...]. A block
+    contains as many humidities of all matrices as `response_sites` allows. Its intermediate values
+    are recomputed in reverse mode, so that only the density is stored.
     """
     lattice, fluid = settings.lattice, settings.fluid
     batch, points, sites = density.shape
@@ -198,7 +199,7 @@ def map_response(
         )
         return function(tangent, batch * width)
 
-    # The last block overlaps the one before where the width does not divide the points.
+    # The last block overlaps the previous one if the width does not divide the points.
     starts = np.minimum(np.arange(count) * width, points - width)
     blocks = lax.map(block, jnp.asarray(starts))
     owner = np.minimum(np.arange(points) // width, count - 1)
@@ -212,7 +213,7 @@ def map_response(
 
 
 def filling_jacobian(settings: Settings, pores: Array, density: Array, activity: Array) -> Array:
-    """Derivative of the filling by every pore fraction, [batch, points, sites]."""
+    """Derivative of the filling with respect to the pore fractions, [batch, points, sites]."""
 
     def respond(tangent: Callable[[Parts], Parts], lanes: int) -> Array:
         example = settings.lattice.parts(jnp.zeros((lanes, pores.shape[1]), pores.dtype))

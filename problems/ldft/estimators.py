@@ -1,11 +1,11 @@
-"""Gradients of an isotherm's loss by other means than backpropagation.
+"""Gradient estimators of an isotherm's loss without backpropagation.
 
 With f_k = sum_i rho_i the filling at humidity k, T = sum_i eta_i, y_k = f_k / T and g = dL/dy,
 
     dL/deta = sum_k g_k (df_k/deta - y_k) / T.
 
-The two functions below differ in how they find df_k/deta: from nudged equilibria, or from the
-linear response at humidities drawn at random.
+The two functions below differ in df_k/deta: from nudged equilibria, or from the linear response at
+randomly drawn humidities.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from physopt.problems.ldft.equilibrium import (
 )
 
 NUDGED_TOLERANCE = 1e-4
-"""Error of nudged densities, relative to the nudge, of which their difference is taken."""
+"""Error of nudged densities relative to the nudge; the estimate is their difference."""
 
 Cotangent = Callable[[Array], Array]
 """y [batch, points] -> dL/dy [batch, points]."""
@@ -35,15 +35,15 @@ Cotangent = Callable[[Array], Array]
 def nudged_gradient(settings: Settings, pores: Array, cotangent: Cotangent, nudge: float) -> Array:
     """Return dL/deta by equilibrium propagation, in storage order [batch, sites] like the pores.
 
-    The free densities are the minima of beta Omega. Adding b_k g_k f_k / T to the energy of each,
-    its loss linearised about the free state, shifts its chemical potential by -b_k g_k / T; b_k is
-    taken such that this is `nudge` in units of kT at every humidity. From the free densities the
-    fluid relaxes to the minima at +nudge and at -nudge, and with
+    The free densities are the minima of beta Omega. Adding the loss linearised about the free
+    state, b_k g_k f_k / T, to each energy shifts its chemical potential by -b_k g_k / T; b_k is
+    chosen such that the shift is `nudge` in units of kT at every humidity. From the free densities
+    the fluid relaxes to the minima at +nudge and at -nudge, and with
 
         E_i = beta dOmega/deta_i = -ln(1 + e^v_i) + beta w_mf sum_j rho_j    at fixed rho,
 
-    df_k/deta_i = (E_i(-nudge) - E_i(+nudge)) / (2 nudge), with an error that falls as nudge^2 as
-    long as no pore fills or empties on the way. Nothing is differentiated through the solver.
+    df_k/deta_i = (E_i(-nudge) - E_i(+nudge)) / (2 nudge), with an error of order nudge^2 unless
+    a pore fills or empties in between. The solver is not differentiated.
 
     Source: B. Scellier, Y. Bengio, Front. Comput. Neurosci. 11, 24 (2017),
     doi 10.3389/fncom.2017.00024; the symmetric difference: A. Laborieux et al., arXiv 2006.03824.
@@ -53,15 +53,15 @@ def nudged_gradient(settings: Settings, pores: Array, cotangent: Cotangent, nudg
     y = free.filling / total
     weights = cotangent(y) / total
     resolution = 10 * float(jnp.finfo(pores.dtype).eps)
-    finer = max(resolution, min(settings.schedule.tolerance, NUDGED_TOLERANCE * nudge))
-    nudged = replace(settings, schedule=replace(settings.schedule, tolerance=finer))
+    tolerance = max(resolution, min(settings.schedule.tolerance, NUDGED_TOLERANCE * nudge))
+    nudged = replace(settings, schedule=replace(settings.schedule, tolerance=tolerance))
     activity = settings.activity(pores.dtype)
 
     def energy_slope(direction: int) -> Array:
-        """Return sum_k g_k / T E_k with the potentials moved up (1) or down (-1)."""
-        moved = activity + direction * nudge
-        state = branch(nudged, pores, moved, free.density, direction)
-        return _weighted_energy_slope(settings, pores, state, moved, weights)
+        """Return sum_k g_k / T E_k with the potentials shifted up (1) or down (-1)."""
+        shifted = activity + direction * nudge
+        state = branch(nudged, pores, shifted, free.density, direction)
+        return _weighted_energy_slope(settings, pores, state, shifted, weights)
 
     response = (energy_slope(-1) - energy_slope(1)) / (2 * nudge)
     return _where_pores(pores, response - jnp.sum(weights * y, axis=1, keepdims=True))
@@ -83,12 +83,12 @@ def _weighted_energy_slope(
 def randomized_gradient(
     settings: Settings, pores: Array, cotangent: Cotangent, key: Array, fraction: float
 ) -> Array:
-    """Return an unbiased estimate of dL/deta from a random part of the humidities.
+    """Return an unbiased estimate of dL/deta from a random subset of the humidities.
 
-    m of the K humidities of a branch are drawn, without repetition and each with probability m/K;
-    densities and linear response are computed there alone, and their part of the gradient is
-    divided by m/K. It is unbiased for losses that are sums over humidities: `cotangent` gets y at
-    the m humidities drawn, with y = nan elsewhere, and its values elsewhere are not used.
+    m of the K humidities of a branch are drawn without replacement, each with probability m/K.
+    Densities and linear response are computed only there, and their part of the gradient is divided
+    by m/K. The estimate is unbiased for losses that are sums over humidities: `cotangent` receives
+    y at the m humidities and y = nan elsewhere, where its values are ignored.
 
     pores and result are in storage order [batch, sites]; all matrices have the same humidities.
     Source: D. Oktay et al., arXiv 2007.10412 (ICLR 2021).
@@ -96,26 +96,26 @@ def randomized_gradient(
     activity = settings.activity(pores.dtype)
     increasing, count = len(settings.humidities), len(activity)
     keys = jax.random.split(key)
-    chosen = _draw(keys[0], increasing, fraction)
-    # Desorption starts from saturation, which is solved whether it was drawn or not.
-    rising = jnp.append(chosen, increasing - 1) if settings.desorption else chosen
+    drawn = _draw(keys[0], increasing, fraction)
+    # Desorption starts from saturation, which is solved even if it was not drawn.
+    rising = jnp.append(drawn, increasing - 1) if settings.desorption else drawn
     state = branch(settings, pores, activity[rising], None, 1)
     density, probability = (
-        state.density[:, : len(chosen)],
-        jnp.full(len(chosen), len(chosen) / increasing, pores.dtype),
+        state.density[:, : len(drawn)],
+        jnp.full(len(drawn), len(drawn) / increasing, pores.dtype),
     )
     if settings.desorption:
         back = _draw(keys[1], count - increasing, fraction)
         share = jnp.full(len(back), len(back) / (count - increasing), pores.dtype)
-        chosen = jnp.append(chosen, increasing + back)
-        falling = branch(settings, pores, activity[chosen[-len(back) :]], state.density[:, -1:], -1)
+        drawn = jnp.append(drawn, increasing + back)
+        falling = branch(settings, pores, activity[drawn[-len(back) :]], state.density[:, -1:], -1)
         density = jnp.concatenate([density, falling.density], axis=1)
         probability = jnp.append(probability, share)
     total = _safe_total(pores)
     y = density.sum(-1) / total
-    everywhere = jnp.full((len(pores), count), jnp.nan, y.dtype).at[:, chosen].set(y)
-    weights = cotangent(everywhere)[:, chosen] / (probability * total)
-    response = filling_jacobian(settings, pores, density, activity[chosen])
+    everywhere = jnp.full((len(pores), count), jnp.nan, y.dtype).at[:, drawn].set(y)
+    weights = cotangent(everywhere)[:, drawn] / (probability * total)
+    response = filling_jacobian(settings, pores, density, activity[drawn])
     return _where_pores(pores, jnp.einsum("bk,bki->bi", weights, response - y[..., None]))
 
 
@@ -131,5 +131,5 @@ def _safe_total(pores: Array) -> Array:
 
 
 def _where_pores(pores: Array, gradient: Array) -> Array:
-    """A matrix without pores has a zero gradient, as in `isotherm`."""
+    """Set the gradient of a matrix without pores to zero, as in `isotherm`."""
     return jnp.where(pores.sum(-1, keepdims=True) > 0, gradient, 0)

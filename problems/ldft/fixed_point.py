@@ -1,9 +1,9 @@
 """Fixed points of the mean-field equation for many (matrix, humidity) pairs at once.
 
-Every pair is a lane of its own: the map is isotone, so the adsorption branch is its least fixed
-point, reached from rho = 0 at each humidity separately, and the desorption branch is reached from
-the density at saturation. Lanes need between 10 and 1000 sweeps. So the lanes wait in a pool, and
-only the worst of them, a block that fits the cache, are swept at any time: none waits for another.
+Each pair is a separate lane: the map is isotone, so the adsorption branch is its least fixed point,
+reached from rho = 0 at each humidity separately, and the desorption branch is reached from the
+density at saturation. Lanes need between 10 and 1000 sweeps. The lanes therefore form a pool, of
+which only the worst, a block that fits the cache, are swept at a time: no lane waits for another.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from jax import Array, lax
 from physopt.problems.ldft.sublattices import Parts, Sublattices, lane_max, lane_sum
 
 SWEEPS_PER_ROUND = 3
-"""A round: one sweep to damp what the last step excited, two to measure, one extrapolation."""
+"""A round: one sweep to damp the last step's perturbation, two to measure, one extrapolation."""
 
 LARGEST_CHANGE = 0.05
-"""Bound on the change of any density in one extrapolation: keeps it on the metastable branch."""
+"""Bound on the change of any density per extrapolation: keeps it on the metastable branch."""
 
 LARGEST_STEP = 1e4
-"""Bound on the extrapolation in units of the last increment, where increments do not shrink."""
+"""Bound on the extrapolation, in units of the last increment, if increments do not shrink."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When to stop and how many lanes to sweep together (static)."""
+    """Stopping criterion and number of lanes swept together (static)."""
 
     tolerance: float
     maximum_sweeps: int
     widths: tuple[int, ...]
     rounds: int = 2
-    """Rounds between two choices of the worst lanes."""
+    """Rounds between two selections of the worst lanes."""
 
 
 class Lanes(NamedTuple):
@@ -51,14 +51,14 @@ class Lanes(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What one block of lanes is swept with, as sublattices [..., lanes]."""
+    """Inputs of the sweeps of one block of lanes, as sublattices [..., lanes]."""
 
     pores: Parts
     field: Parts
 
 
 def red_black_sweep(lattice: Sublattices, coupling: float, density: Parts, block: Block) -> Parts:
-    """Update one colour after the other; a plain sweep where the side is odd."""
+    """Update one colour after the other; a plain sweep if the side is odd."""
     parts = list(density)
     for colour in lattice.colours:
         updated = {}
@@ -73,20 +73,20 @@ def red_black_sweep(lattice: Sublattices, coupling: float, density: Parts, block
 def _remaining_error(before: Parts, last: Parts, sites: int) -> Array:
     """Mean error left after increments `before` and `last`: delta r / (1 - r), per lane.
 
-    The ratio r is kept above 1/3, since two increments may be nearly opposite by accident. Where
-    increments grow nothing is known (inf). Below the unit roundoff there is nothing left to gain.
+    The ratio r is bounded below by 1/3, since two increments may nearly cancel by accident. The
+    error is inf if increments grow. An increment below the unit roundoff is its own estimate.
     """
     delta = lane_sum(tuple(map(jnp.abs, last))) / sites
     previous = lane_sum(tuple(map(jnp.abs, before))) / sites
     resolution = jnp.finfo(delta.dtype).eps
     ratio = jnp.maximum(delta / jnp.where(previous > 0, previous, 1), 1 / 3)
-    # A NaN is an estimate as well: nobody waits for it to converge.
+    # NaN propagates to the estimate, so that its lane ends instead of running to the limit.
     estimate = jnp.where(ratio >= 1, jnp.inf, delta * ratio / jnp.where(ratio < 1, 1 - ratio, 1))
     return jnp.where(delta <= resolution, delta, estimate)
 
 
 def _aitken_factor(ratio: Array) -> Array:
-    """Sum of the geometric series of the increments to come, r / (1 - r), bounded."""
+    """Sum of the geometric series of the remaining increments, r / (1 - r), bounded."""
     series = ratio / jnp.where(ratio < 1, 1 - ratio, 1)
     return jnp.clip(jnp.where(ratio < 1, series, LARGEST_STEP), 0, LARGEST_STEP)
 
@@ -94,9 +94,9 @@ def _aitken_factor(ratio: Array) -> Array:
 def _extrapolate(density: Parts, pores: Parts, before: Parts, last: Parts, sign: int) -> Parts:
     """Bounded Aitken step along the last increment.
 
-    The ratio of increments is taken as the lesser of the lane's, <u, v> / <u, u>, and the site's
-    own, v_i / u_i: pores that fill independently of one another are not pushed by the fastest.
-    Lanes in which some density runs against the branch's direction are left alone.
+    The ratio of increments is the smaller of the lane's, <u, v> / <u, u>, and the site's,
+    v_i / u_i, so that the fastest pore does not drive pores that fill independently. Lanes with a
+    density that changes against the branch's direction are not extrapolated.
     """
     resolution = jnp.finfo(density[0].dtype).eps
     peak = lane_max(tuple(map(jnp.abs, last)))
@@ -123,7 +123,7 @@ def _round(
     block: Block,
     state: tuple[Parts, Array],
 ) -> tuple[Parts, Array]:
-    """Sweep, measure the remaining error, extrapolate; converged lanes are swept only."""
+    """Sweep, measure the remaining error, extrapolate; converged lanes are only swept."""
     first, error = state
     for _ in range(SWEEPS_PER_ROUND - 2):
         first = red_black_sweep(lattice, coupling, first, block)
@@ -135,8 +135,8 @@ def _round(
     moved = _extrapolate(third, block.pores, before, last, sign)
     error = jnp.where(error <= tolerance, error, estimate)
     converged = error <= tolerance
-    chosen = (jnp.where(converged, z, x) for z, x in zip(third, moved, strict=True))
-    return tuple(chosen), error
+    density = (jnp.where(converged, z, x) for z, x in zip(third, moved, strict=True))
+    return tuple(density), error
 
 
 def _advance_worst(
@@ -148,13 +148,13 @@ def _advance_worst(
     block_of: Callable[[Array], Block],
     lanes: Lanes,
 ) -> Lanes:
-    """Take the `width` worst lanes out of the pool, sweep them a few rounds, put them back."""
-    waiting = _unfinished(lanes, schedule)
-    _, chosen = lax.top_k(jnp.where(waiting, lanes.error, -1), width)
-    block, active = block_of(chosen), waiting[chosen]
-    rows = lanes.density[chosen]
-    # A lane that only fills the block enters as converged: plain sweeps do it no harm.
-    error = jnp.where(active, lanes.error[chosen], -1)
+    """Sweep the `width` worst lanes of the pool for a few rounds and store their new state."""
+    unfinished = _unfinished(lanes, schedule)
+    _, worst = lax.top_k(jnp.where(unfinished, lanes.error, -1), width)
+    block, active = block_of(worst), unfinished[worst]
+    rows = lanes.density[worst]
+    # Finished lanes that pad the block count as converged: plain sweeps keep them so.
+    error = jnp.where(active, lanes.error[worst], -1)
 
     def advance(_: Array, state: tuple[Parts, Array]) -> tuple[Parts, Array]:
         return _round(lattice, coupling, sign, schedule.tolerance, block, state)
@@ -162,16 +162,16 @@ def _advance_worst(
     parts, new_error = lax.fori_loop(0, schedule.rounds, advance, (lattice.parts(rows), error))
     spent = jnp.where(active, schedule.rounds * SWEEPS_PER_ROUND, 0).astype(jnp.int32)
     return Lanes(
-        lanes.density.at[chosen].set(lattice.rows(parts), unique_indices=True),
-        lanes.error.at[chosen].set(
-            jnp.where(active, new_error, lanes.error[chosen]), unique_indices=True
+        lanes.density.at[worst].set(lattice.rows(parts), unique_indices=True),
+        lanes.error.at[worst].set(
+            jnp.where(active, new_error, lanes.error[worst]), unique_indices=True
         ),
-        lanes.sweeps.at[chosen].add(spent, unique_indices=True),
+        lanes.sweeps.at[worst].add(spent, unique_indices=True),
     )
 
 
 def _unfinished(lanes: Lanes, schedule: Schedule) -> Array:
-    # A NaN is neither above nor below the tolerance: its lane is given up, not converged.
+    # NaN compares false with the tolerance: its lane ends without having converged.
     return (lanes.error > schedule.tolerance) & (lanes.sweeps < schedule.maximum_sweeps)
 
 
@@ -192,23 +192,22 @@ def solve(
         pores: pore fractions eta in storage order [batch, sites].
         field: `matrix_field` in storage order [batch, sites].
         activity: `log_activity` [points].
-        start: densities from which the humidities of a matrix start, [batch, points, sites], or
-            [batch, 1, sites] for all of them; None starts from 0.
+        start: initial densities [batch, points, sites], or [batch, 1, sites] for all humidities;
+            None starts from 0.
         lattice: the split of the lattice.
         coupling: w_ff / kT.
-        schedule: when to stop, and block widths.
-        direction: 1 where the density rises from its start (adsorption), -1 where it falls
-            (desorption).
+        schedule: stopping criterion and block widths.
+        direction: 1 if the density rises from its start (adsorption), -1 if it falls (desorption).
 
     Returns:
-        Lanes with matrix-major lane order, lane = matrix * points + point. A lane has converged
-        where `error <= schedule.tolerance`; a NaN never has.
+        Lanes in matrix-major order, lane = matrix * points + point. A lane has converged if
+        `error <= schedule.tolerance`, which is false for NaN.
     """
     batch, points = pores.shape[0], activity.shape[0]
     count = batch * points
 
-    def block_of(chosen: Array) -> Block:
-        matrix, point = chosen // points, chosen % points
+    def block_of(indices: Array) -> Block:
+        matrix, point = indices // points, indices % points
         shifted = tuple(f + activity[point] for f in lattice.parts(field[matrix]))
         return Block(lattice.parts(pores[matrix]), shifted)
 

@@ -1,5 +1,6 @@
-"""Generators: networks from a wanted isotherm to the pre-activation of a porous matrix."""
+"""Generators: networks from a target isotherm to the pre-activation of a porous matrix."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -10,9 +11,9 @@ from physopt.networks import Activation, Dense, Normalization, normalization_lay
 
 
 class DenseGenerator(nnx.Module):
-    """Fully connected, with a random bias at each site, which breaks the lattice's symmetry.
+    """Fully connected, with a random bias per site that breaks the lattice's symmetry.
 
-    It trains best of the three on a small budget.
+    Of the three generators it trains best on a small budget.
     """
 
     def __init__(
@@ -24,11 +25,9 @@ class DenseGenerator(nnx.Module):
         activation: Activation,
         normalization: Normalization,
     ):
-        sites = _product(shape)
         self.shape = shape
-        self.dense = Dense(
-            (inputs, *hidden, sites), rngs, activation, normalization, bias_scale=1.0
-        )
+        sizes = (inputs, *hidden, math.prod(shape))
+        self.dense = Dense(sizes, rngs, activation, normalization, bias_scale=1.0)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Evaluate: [batch, points] -> [batch, *shape]."""
@@ -36,10 +35,9 @@ class DenseGenerator(nnx.Module):
 
 
 class ConvolutionalGenerator(nnx.Module):
-    """Periodic convolutions over a fixed field of noise, modulated by the wanted isotherm.
+    """Periodic convolutions of a fixed noise field, modulated by the target isotherm.
 
-    A translation-invariant network has no means to make one site differ from another: the noise is
-    what it places pores by.
+    A translation-invariant network alone cannot distinguish sites; the noise breaks the symmetry.
     """
 
     def __init__(
@@ -84,8 +82,8 @@ class PaperGenerator(nnx.Module):
     """The generator of the source: a branch for each half of the isotherm's increments.
 
     Each branch: dense -> [*shape, channels], a transposed convolution as wide as the lattice, a
-    convolution to one channel, ReLU and normalisation after each; the two are joined by a last
-    convolution. Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
+    convolution to one channel, ReLU and normalisation after each; a final convolution joins the
+    two. Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
     """
 
     def __init__(
@@ -121,7 +119,7 @@ class _Branch(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.shape, self.channels = shape, channels
-        self.dense = nnx.Linear(inputs, _product(shape) * channels, rngs=rngs)
+        self.dense = nnx.Linear(inputs, math.prod(shape) * channels, rngs=rngs)
         self.spread = nnx.ConvTranspose(channels, channels, shape, padding="CIRCULAR", rngs=rngs)
         self.gather = nnx.Conv(channels, 1, (3,) * len(shape), padding="CIRCULAR", rngs=rngs)
         self.norms = nnx.List([normalization_layer(normalization, n, rngs) for n in (channels, 1)])
@@ -133,10 +131,3 @@ class _Branch(nnx.Module):
         for layer, norm in zip((self.spread, self.gather), self.norms, strict=True):
             z = norm(jax.nn.relu(layer(z)))
         return z
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product

@@ -1,4 +1,4 @@
-"""The inverse solver: damped Gauss-Newton steps on the relaxed matrix, one pass of physics each."""
+"""Inverse solver: damped Gauss-Newton steps on the relaxed matrix, one linearisation each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class _Iterate(NamedTuple):
 
 def inverse_step(
     x: jax.Array,
-    wanted: jax.Array,
+    target: jax.Array,
     physics: IsothermAndJacobian,
     iterations: int,
     damping: float,
@@ -34,9 +34,9 @@ def inverse_step(
 
         d = J^T (J J^T + damping tr(J J^T) / K I)^-1 (y* - y),   x <- x + clip(d, -b, b).
 
-    cond(J J^T) is about 1e20, so damping is not optional. The bound b starts at 1, is halved when
-    the area error grew by more than a fifth, and recovers by 1.3. Steps are always taken; of
-    several, the iterate with the smallest area error is returned.
+    cond(J J^T) is about 1e20, so damping is essential. The bound b starts at 1, is halved if the
+    area error grew by more than a fifth, and otherwise grows by 1.3 up to 1. Every step is
+    accepted; after more than one, the iterate with the smallest area error is returned.
     """
     start = _Iterate(
         x,
@@ -49,12 +49,12 @@ def inverse_step(
     def body(_, now: _Iterate) -> _Iterate:
         eta = jax.nn.sigmoid(now.x)
         y, slope = physics(eta)
-        error = jnp.mean(jnp.abs(y - wanted), axis=-1)
+        error = jnp.mean(jnp.abs(y - target), axis=-1)
         grew = error > 1.2 * now.last_error
         bound = jnp.where(grew, now.step_bound / 2, jnp.minimum(1.3 * now.step_bound, LONGEST_STEP))
         better = error < now.best_error
         jacobian = (slope * (eta * (1 - eta))[:, None]).reshape(*y.shape, -1)
-        step = damped_solve(jacobian, wanted - y, damping).reshape(x.shape)
+        step = damped_solve(jacobian, target - y, damping).reshape(x.shape)
         limit = _per_sample(bound, x)
         return _Iterate(
             now.x + jnp.clip(step, -limit, limit),
@@ -68,24 +68,24 @@ def inverse_step(
         return body(0, start).x
     end = jax.lax.fori_loop(0, iterations, body, start)
     y, _ = physics(jax.nn.sigmoid(end.x))
-    improved = jnp.mean(jnp.abs(y - wanted), axis=-1) < end.best_error
+    improved = jnp.mean(jnp.abs(y - target), axis=-1) < end.best_error
     return jnp.where(_per_sample(improved, x), end.x, end.best_x)
 
 
 def best_offset(
     x: jax.Array,
-    wanted: jax.Array,
+    target: jax.Array,
     isotherm: Callable[[jax.Array], jax.Array],
     offsets: tuple[float, ...],
 ) -> jax.Array:
     """Add to each x the constant of `offsets` whose isotherm has the smallest area error.
 
-    A constant shifts the porosity, which a Gauss-Newton step far from the target does badly.
+    A constant shifts the porosity, for which Gauss-Newton steps far from the target are poor.
     """
     shifted = jnp.stack([x + offset for offset in offsets])
     flat = shifted.reshape(-1, *x.shape[1:])
-    y = isotherm(jax.nn.sigmoid(flat)).reshape(len(offsets), *wanted.shape)
-    best = jnp.argmin(jnp.mean(jnp.abs(y - wanted), axis=-1), axis=0)
+    y = isotherm(jax.nn.sigmoid(flat)).reshape(len(offsets), *target.shape)
+    best = jnp.argmin(jnp.mean(jnp.abs(y - target), axis=-1), axis=0)
     return jnp.take_along_axis(shifted, best.reshape(1, -1, *(1,) * (x.ndim - 1)), axis=0)[0]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Required, TypedDict, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +13,14 @@ from jax import Array, lax
 from jax.core import Tracer
 
 from physopt.machine.devices import current_platform
-from physopt.problems.ldft.equilibrium import Settings, equilibrium, filling_jacobian
+from physopt.problems.ldft.equilibrium import (
+    Equilibrium,
+    Settings,
+    equilibrium,
+    filling_jacobian,
+)
 from physopt.problems.ldft.fixed_point import Schedule
-from physopt.problems.ldft.lattice import WATER, Fluid, log_activity, matrix_field, sweep
+from physopt.problems.ldft.lattice import WATER, Fluid, matrix_field, sweep
 from physopt.problems.ldft.response import LinearSolver
 from physopt.problems.ldft.sublattices import Sublattices
 
@@ -24,31 +28,37 @@ Gradient = Literal["implicit", "unrolled", "remat"]
 
 
 class Convergence(NamedTuple):
-    """How well the fixed points behind an isotherm are known."""
+    """Convergence of the fixed points of an isotherm."""
 
     error: Array
     """Estimated remaining mean error of the density [batch, points]."""
     sweeps: Array
-    """Red-black (odd sides: plain) sweeps spent [batch, points]."""
+    """Red-black sweeps, or plain ones if the side is odd, [batch, points]."""
     unconverged: Array
-    """Number of points of each matrix whose error exceeds the tolerance or is NaN [batch]."""
+    """Number of points per matrix whose error exceeds the tolerance or is NaN [batch]."""
+
+
+class IsothermOptions(TypedDict, total=False):
+    """Keywords that `isotherm` and `isotherm_and_jacobian` share; see `isotherm`."""
+
+    dimensions: Required[int]
+    humidities: Sequence[float] | None
+    spacing: float
+    desorption: bool
+    tolerance: float | None
+    linear_tolerance: float | None
+    maximum_sweeps: int
+    fluid: Fluid
 
 
 def isotherm(
     pores: Array,
     *,
-    dimensions: int,
-    humidities: Sequence[float] | None = None,
-    spacing: float = 0.025,
-    desorption: bool = False,
-    tolerance: float | None = None,
-    linear_tolerance: float | None = None,
-    maximum_sweeps: int = 20_000,
     gradient: Gradient = "implicit",
     sweeps: int = 100,
-    fluid: Fluid = WATER,
     return_density: bool = False,
     return_convergence: bool = False,
+    **options: Unpack[IsothermOptions],
 ) -> Any:
     """Uptake y(h) of porous matrices in contact with vapour of relative humidity h.
 
@@ -63,58 +73,45 @@ def isotherm(
     Args:
         pores: pore fractions eta in [0, 1], [batch, n, n] or [batch, n, n, n], n >= 2; their
             dtype, float32 or float64, is that of the calculation.
-        dimensions: 2 (square lattice) or 3 (cubic lattice).
-        humidities: increasing relative humidities in (0, 1]; by default every multiple of
-            `spacing` up to 1.
-        spacing: humidity spacing, 1 / points; 0.025 gives the 40 points of the source.
-        desorption: append the desorption branch: the humidities but the last in reverse, then 0.
+        gradient: "implicit" differentiates the fixed point: memory independent of the sweeps,
+            forward and reverse mode. "unrolled" is the published baseline: `sweeps` plain sweeps
+            per humidity, each started from the density of the previous one, differentiated
+            through. "remat" is the same but recomputes every humidity in reverse mode.
+        sweeps: plain sweeps per humidity in the baseline.
+        return_density: also return rho [batch, points, n, n].
+        return_convergence: also return a `Convergence`; only with the implicit gradient.
+        dimensions: 2 (square lattice) or 3 (cubic lattice); required.
+        humidities: increasing relative humidities in (0, 1]; None, the default, takes every
+            multiple of `spacing` up to 1.
+        spacing: humidity spacing, 1 / points; the default 0.025 gives the source's 40 points.
+        desorption: append the desorption branch: the humidities without the last, in reverse
+            order, then 0. Default False.
         tolerance: bound on the estimated mean error of rho; default 1e-10 in float64 and 1e-6 in
             float32. At condensation the uptake may be off by much more in float32.
         linear_tolerance: relative residual of the derivative's linear system; default 1e-10 in
             float64 and 1e-5 in float32.
-        maximum_sweeps: sweeps after which a point is given up as not converged.
-        gradient: "implicit" differentiates the fixed point: memory independent of the sweeps,
-            forward and reverse mode. "unrolled" is the published baseline: `sweeps` plain sweeps
-            a humidity, each started from the density of the one before, differentiated through.
-            "remat" is that with every humidity computed again in reverse mode.
-        sweeps: plain sweeps a humidity in the baseline.
-        fluid: temperatures and attraction.
-        return_density: also return rho [batch, points, n, n].
-        return_convergence: also return a `Convergence`; only with the implicit gradient.
+        maximum_sweeps: sweeps after which a point counts as not converged; default 20 000.
+        fluid: temperatures and attraction; default water at 298 K.
 
     Returns:
-        y [batch, points], with desorption [batch, 2 points]; or a tuple of y and what else was
-        asked for, in the order of these options.
+        y [batch, points], with desorption [batch, 2 points]; with return_density or
+        return_convergence a tuple (y, density, convergence) of y and what was requested.
 
     Raises:
         ValueError: wrong rank, unequal or short sides, an empty batch, a dtype that is not
-            floating, an option out of range; values outside [0, 1] or NaN where `pores` is not
-            traced.
+            floating, an option out of range; values outside [0, 1] or NaN if `pores` is not traced.
 
     Source: H. Liu et al., npj Computational Materials 9, 121 (2023).
     """
-    pores = jnp.asarray(pores)
-    if gradient not in ("implicit", "unrolled", "remat"):
+    if gradient not in get_args(Gradient):
         raise ValueError(f"gradient is 'implicit', 'unrolled' or 'remat', not {gradient!r}")
+    if gradient != "implicit" and return_convergence:
+        raise ValueError("return_convergence needs gradient='implicit'")
+    pores = jnp.asarray(pores)
+    settings = solver_settings(pores, **options)
     if gradient != "implicit":
-        if return_convergence:
-            raise ValueError("return_convergence needs gradient='implicit'")
-        recompute = gradient == "remat"
-        pores = _checked_pores(pores, dimensions)
-        points = _checked_humidities(humidities, spacing)
-        baseline = _unrolled(pores, points, desorption, sweeps, fluid, recompute, return_density)
-        return baseline if return_density else baseline[0]
-    settings = solver_settings(
-        pores,
-        dimensions=dimensions,
-        humidities=humidities,
-        spacing=spacing,
-        desorption=desorption,
-        tolerance=tolerance,
-        linear_tolerance=linear_tolerance,
-        maximum_sweeps=maximum_sweeps,
-        fluid=fluid,
-    )
+        uptake, density = _unrolled(settings, pores, sweeps, gradient == "remat", return_density)
+        return (uptake, density) if return_density else uptake
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, return_density, rows)
     uptake = _per_pore(state.filling, rows.sum(-1, keepdims=True))
@@ -122,45 +119,25 @@ def isotherm(
     if return_density:
         extra.append(settings.lattice.unflatten(state.density))
     if return_convergence:
-        extra.append(_convergence(settings, state.error, state.sweeps))
+        extra.append(_convergence(settings, state))
     return (uptake, *extra) if extra else uptake
 
 
 def isotherm_and_jacobian(
-    pores: Array,
-    *,
-    dimensions: int,
-    humidities: Sequence[float] | None = None,
-    spacing: float = 0.025,
-    desorption: bool = False,
-    tolerance: float | None = None,
-    linear_tolerance: float | None = None,
-    maximum_sweeps: int = 20_000,
-    fluid: Fluid = WATER,
-    return_convergence: bool = False,
+    pores: Array, *, return_convergence: bool = False, **options: Unpack[IsothermOptions]
 ) -> Any:
-    """Uptake and its whole Jacobian dy/deta, at the cost of one gradient.
+    """Uptake and its full Jacobian dy/deta, at the cost of one gradient.
 
-    Each y_k depends on the density at its own humidity alone, so that one batched linear solve
-    gives all rows. Options, errors and source are those of `isotherm`. The result is not meant to
-    be differentiated again.
+    Each y_k depends only on the density at its own humidity, so one batched linear solve gives all
+    rows. Options, errors and source are those of `isotherm`. The result does not support further
+    differentiation.
 
     Returns:
         y [batch, points] and J [batch, points, n, n] (or [batch, points, n, n, n]); with
         return_convergence a `Convergence` as well.
     """
     pores = jnp.asarray(pores)
-    settings = solver_settings(
-        pores,
-        dimensions=dimensions,
-        humidities=humidities,
-        spacing=spacing,
-        desorption=desorption,
-        tolerance=tolerance,
-        linear_tolerance=linear_tolerance,
-        maximum_sweeps=maximum_sweeps,
-        fluid=fluid,
-    )
+    settings = solver_settings(pores, **options)
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, False, rows)
     total = rows.sum(-1, keepdims=True)
@@ -169,20 +146,18 @@ def isotherm_and_jacobian(
     response = filling_jacobian(settings, rows, state.density, activity)
     jacobian = _per_pore(response - uptake[..., None], total[..., None])
     result = uptake, settings.lattice.unflatten(jacobian)
-    if return_convergence:
-        return *result, _convergence(settings, state.error, state.sweeps)
-    return result
+    return (*result, _convergence(settings, state)) if return_convergence else result
 
 
 def _per_pore(x: Array, total: Array) -> Array:
-    """Quotient by the sum of the pore fractions; a constant 0 for a matrix without pores."""
-    empty = total == 0  # which NaN is not: it must not end as an isotherm
+    """Divide by the sum of the pore fractions; a matrix without pores gets a constant 0."""
+    empty = total == 0  # False for NaN, which must propagate to the isotherm
     return jnp.where(empty, 0, x / jnp.where(empty, 1, total))
 
 
-def _convergence(settings: Settings, error: Array, sweeps: Array) -> Convergence:
-    failed = ~(error <= settings.schedule.tolerance)
-    return Convergence(error, sweeps, failed.sum(-1))
+def _convergence(settings: Settings, state: Equilibrium) -> Convergence:
+    failed = ~(state.error <= settings.schedule.tolerance)
+    return Convergence(state.error, state.sweeps, failed.sum(-1))
 
 
 def solver_settings(
@@ -197,10 +172,7 @@ def solver_settings(
     maximum_sweeps: int = 20_000,
     fluid: Fluid = WATER,
 ) -> Settings:
-    """Return what the solvers need: defaults by precision, block sizes by what the backend likes.
-
-    The options are those of `isotherm`, which is also where the errors are listed.
-    """
+    """Check the options of `isotherm` and set defaults by precision, block sizes by backend."""
     pores = _checked_pores(pores, dimensions)
     points = _checked_humidities(humidities, spacing)
     double = pores.dtype == jnp.float64
@@ -211,7 +183,7 @@ def solver_settings(
     if not (tolerance > 0 and linear_tolerance > 0 and maximum_sweeps > 0):
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
-    # On a CPU a block of lanes should fit the cache; an accelerator wants many at once.
+    # On a CPU a block of lanes should fit the cache; an accelerator needs many lanes to be busy.
     on_cpu = current_platform() == "cpu"
     widest = 48 if on_cpu else 2**14
     width = min(widest, max(16, (2**16 if on_cpu else 2**22) // lattice.sites // 16 * 16))
@@ -229,7 +201,6 @@ def solver_settings(
 def _checked_pores(pores: Array, dimensions: int) -> Array:
     if dimensions not in (2, 3):
         raise ValueError(f"dimensions is 2 or 3, not {dimensions!r}")
-    pores = jnp.asarray(pores)
     expected = "[batch, n, n]" if dimensions == 2 else "[batch, n, n, n]"
     if pores.ndim != dimensions + 1 or len(set(pores.shape[1:])) != 1:
         raise ValueError(f"pores must have shape {expected}, got {pores.shape}")
@@ -258,31 +229,24 @@ def _checked_humidities(humidities: Sequence[float] | None, spacing: float) -> t
 
 
 def _unrolled(
-    pores: Array,
-    humidities: tuple[float, ...],
-    desorption: bool,
-    sweeps: int,
-    fluid: Fluid,
-    recompute: bool,
-    return_density: bool,
+    settings: Settings, pores: Array, sweeps: int, recompute: bool, return_density: bool
 ) -> tuple[Array, Array | None]:
-    """The published baseline: plain sweeps, each humidity from the density of the one before."""
+    """The published baseline: plain sweeps, each humidity from the density of the previous one."""
     if sweeps < 1:
         raise ValueError(f"sweeps must be 1 or more, got {sweeps}")
-    dimensions = pores.ndim - 1
+    dimensions, fluid = settings.lattice.dimensions, settings.fluid
     axes = tuple(range(1, pores.ndim))
     solid = matrix_field(pores, dimensions, fluid)
-    points = [*humidities, *reversed(humidities[:-1]), 0.0] if desorption else humidities
     total = pores.sum(axes)
 
     def point(density: Array, activity: Array) -> tuple[Array, tuple[Array, Array | None]]:
-        one = partial(
-            sweep, pores=pores, field=solid + activity, dimensions=dimensions, fluid=fluid
-        )
-        density, _ = lax.scan(lambda rho, _: (one(rho), None), density, None, length=sweeps)
+        def one_sweep(density: Array, _: None) -> tuple[Array, None]:
+            return sweep(density, pores, solid + activity, dimensions, fluid), None
+
+        density, _ = lax.scan(one_sweep, density, None, length=sweeps)
         return density, (_per_pore(density.sum(axes), total), density if return_density else None)
 
     step = jax.checkpoint(point) if recompute else point
-    activity = log_activity(jnp.asarray(points, pores.dtype), fluid)
-    _, (uptake, density) = lax.scan(step, jnp.zeros_like(pores), activity)
+    start = jnp.zeros_like(pores)
+    _, (uptake, density) = lax.scan(step, start, settings.activity(pores.dtype))
     return uptake.T, None if density is None else jnp.moveaxis(density, 0, 1)

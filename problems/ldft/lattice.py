@@ -1,7 +1,7 @@
 """The lattice fluid: constants, mean-field equation and grand potential.
 
 Water in a porous matrix on a periodic square or cubic lattice, in the mean-field lattice density
-functional theory used by H. Liu et al., npj Computational Materials 9, 121 (2023).
+functional theory of H. Liu et al., npj Computational Materials 9, 121 (2023).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BOLTZMANN_CONSTANT = 0.0019872041
 class Fluid:
     """Lattice fluid with nearest-neighbour attraction; energies in kcal/mol, temperatures in K.
 
-    The attraction is fixed by the mean-field critical temperature T_c of a lattice with c
-    neighbours a site: w_ff = 4 k T_c / c and mu_sat = -2 k T_c. interaction_ratio is w_mf / w_ff,
-    the attraction by a solid site over that by a full one; above 1/2 the solid is hydrophilic.
+    The mean-field critical temperature T_c determines the attraction on a lattice with c neighbours
+    per site: w_ff = 4 k T_c / c and mu_sat = -2 k T_c. interaction_ratio is w_mf / w_ff, the
+    attraction by a solid site over that by a filled one; above 1/2 the solid is hydrophilic.
     The defaults are water at room temperature.
     """
 
@@ -44,11 +44,11 @@ class Fluid:
         return -2.0 * BOLTZMANN_CONSTANT * self.critical_temperature
 
     def fluid_attraction(self, dimensions: int) -> float:
-        """Energy of a pair of full neighbour sites, w_ff = 4 k T_c / (2 d), in kcal/mol."""
+        """Energy of a pair of filled neighbour sites, w_ff = 4 k T_c / (2 d), in kcal/mol."""
         return 2.0 * BOLTZMANN_CONSTANT * self.critical_temperature / dimensions
 
     def solid_attraction(self, dimensions: int) -> float:
-        """Energy of a full site beside a solid one, w_mf, in kcal/mol."""
+        """Energy of a filled site next to a solid one, w_mf, in kcal/mol."""
         return self.interaction_ratio * self.fluid_attraction(dimensions)
 
     def coupling(self, dimensions: int) -> float:
@@ -127,7 +127,7 @@ def grand_potential(
         filling, density = density, density * pores
     else:
         filling = density / jnp.where(pores > 0, pores, 1)
-    # x ln x is 0 at x = 0; the inner where keeps the derivative there finite as well.
+    # x ln x is 0 at x = 0; the inner where keeps its derivative finite there.
     entropy = sum(x * jnp.log(jnp.where(x > 0, x, 1)) for x in (filling, 1 - filling))
     pair = fluid.fluid_attraction(dimensions) * neighbour_sum(density, dimensions) / 2
     solid = fluid.solid_attraction(dimensions) * neighbour_sum(1 - pores, dimensions)

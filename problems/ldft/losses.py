@@ -1,4 +1,4 @@
-"""Losses of an inverse design: what a wrong isotherm costs, and penalties on the matrix."""
+"""Losses of an inverse design: misfits of the isotherm, and penalties on the matrix."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -40,13 +40,13 @@ def continuity_penalty(eta: jax.Array) -> jax.Array:
     0 for a uniform matrix, 1 for a chequerboard; small where phases are continuous.
     """
     axes = tuple(range(1, eta.ndim))
-    # Each pair is met twice, once from either side, and 2 d neighbours make the mean over pairs.
+    # The sum over ordered pairs counts each difference twice; dividing by 2 d leaves 1/d.
     squares = sum(jnp.mean((eta - jnp.roll(eta, 1, axis)) ** 2, axis=axes) for axis in axes)
     return jnp.asarray(squares) / len(axes)
 
 
 def binarisation_penalty(eta: jax.Array) -> jax.Array:
-    """Return the mean of 4 eta (1 - eta): 0 for a binary matrix, 1 for one that is all 1/2."""
+    """Return the mean of 4 eta (1 - eta): 0 for a binary matrix, 1 if all eta = 1/2."""
     return jnp.mean(4 * eta * (1 - eta), axis=tuple(range(1, eta.ndim)))
 
 
@@ -55,14 +55,14 @@ def penalty_roots(
 ) -> jax.Array:
     """Return sqrt(2 w R) of one matrix for each penalty R whose weight w is not 0: [penalties].
 
-    1/2 of its square is w R, so that penalties are residuals like those of the isotherm. The weight
-    of the binarisation rises with the progress from 0.
+    Half its square is w R, so that penalties are residuals like those of the isotherm. The weight
+    of the binarisation penalty grows in proportion to the progress.
     """
     parts = []
     if continuity:
         parts.append(continuity * continuity_penalty(eta[None])[0])
     if binarisation:
         parts.append(binarisation * progress * binarisation_penalty(eta[None])[0])
-    # Without the tiny term the derivative of the root is infinite at R = 0.
+    # The small term keeps the derivative of the root finite at R = 0.
     roots = [jnp.sqrt(2 * part + TINY) for part in parts]
     return jnp.stack(roots).astype(eta.dtype) if roots else jnp.zeros(0, eta.dtype)

@@ -1,6 +1,6 @@
 """The inverse-design problems by name: square lattice, cubic lattice, and hysteresis.
 
-The target of each is the error that the source reports for its networks, on its own test set.
+The target of each is the error that the source reports for its networks on its own test set.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ class LDFT3D(InverseDesign):
 
 @dataclasses.dataclass(frozen=True)
 class LDFTHysteresis(InverseDesign):
-    """Inverse design of porous matrices by their whole hysteresis loop.
+    """Inverse design of porous matrices by their full hysteresis loop.
 
     As ldft2d or ldft3d, with y [batch, 2 points]: adsorption at h = 1/points ... 1, then desorption
     from there back to 0, each branch on its own metastable states.
@@ -53,7 +53,7 @@ class LDFTHysteresis(InverseDesign):
     """
 
     dimensions: Literal[2, 3] = 2  # type: ignore[misc]
-    """Of the lattice; a cubic one of 20^3 sites is large, so set the size too."""
+    """Dimensions of the lattice; a cubic one of 20^3 sites is large, so set the size too."""
 
     desorption: ClassVar[bool] = True
     target: ClassVar = ("area_percent", 4.7)

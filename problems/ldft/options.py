@@ -16,7 +16,7 @@ Targets = Literal["mixture", "simulated", "procedural"]
 
 @dataclasses.dataclass(frozen=True)
 class InverseDesignOptions(Problem):
-    """What can be chosen of an inverse-design problem but its lattice."""
+    """Options of an inverse-design problem except the dimensions of its lattice."""
 
     size: Annotated[int, Bounds(2)] = 20
     """Sites along each side of the lattice."""
@@ -31,19 +31,19 @@ class InverseDesignOptions(Problem):
     """Channels of the generators network=convolutional and network=paper."""
 
     activation: Activation = "gelu"
-    """Of the default generator."""
+    """Activation of the default generator."""
 
     normalization: Normalization = "none"
-    """In the generator; batch couples samples, and some rules refuse it."""
+    """Normalisation in the generator; batch couples samples, which some rules reject."""
 
     relaxation: Relaxation = "annealed"
-    """How a matrix stays differentiable in training. annealed: sigmoid(k x), k rising from 1 to 8
+    """Differentiable form of the matrix in training. annealed: sigmoid(k x), k rising from 1 to 8
     with the budget spent, rounded with a straight-through gradient from 60 % on; straight_through:
-    always rounded; relaxed: sigmoid(x). Reported errors are of the rounded matrix, whichever."""
+    always rounded; relaxed: sigmoid(x). Errors are always reported for the rounded matrix."""
 
     slope_sharpness: PositiveFloat = SHARPEST
-    """Largest k in the derivative of relaxation=annealed. Below 8 it is no longer that of the
-    matrix itself, but stays alive where k x is large; 2 suits small batches and long steps."""
+    """Largest k in the derivative of relaxation=annealed. Values below 8 give a surrogate
+    derivative that does not vanish at large k x; 2 suits small batches and long steps."""
 
     misfit: Misfit = "squared"
     """The loss of r = y - y*: squared, 1/2 sum r^2; area, mean |r|; smooth_area,
@@ -56,40 +56,43 @@ class InverseDesignOptions(Problem):
     """Weight, at the end of the budget, of the penalty mean 4 eta (1 - eta); it rises from 0."""
 
     targets: Targets = "mixture"
-    """Isotherms to train on: of simulated random matrices, procedural curves, or half and half."""
+    """Training targets: isotherms of random matrices, procedural curves, or half of each."""
 
     textures: tuple[Texture, ...] = ("white", "correlated", "slits", "blocks")
-    """Of simulated matrices: random fields, cut at a random porosity."""
+    """Textures of simulated matrices: random fields, thresholded at a random porosity."""
 
     optimised_fraction: UnitFloat = 0.2
-    """Part of the held-out matrices that are rounded inverse solves: textures no field has."""
+    """Fraction of held-out matrices that are rounded inverse solves, which no random field
+    resembles."""
 
     inverse_iterations: PositiveInt = 1
     """Gauss-Newton iterations in one call of the inverse solver."""
 
     inverse_damping: PositiveFloat = 1e-2
-    """Of the inverse solver, relative to the mean squared singular value."""
+    """Damping of the inverse solver, relative to the mean squared singular value."""
 
     inverse_offsets: tuple[float, ...] = ()
-    """Constants tried on x before the inverse solver's first iteration; [-1,0,1,2,3,4] do well."""
+    """Constants added to x on trial before the inverse solver's first iteration; [-1,0,1,2,3,4]
+    works well."""
 
     gradient: Gradient = "implicit"
-    """How a training step differentiates the isotherm: implicit, by the equation that the density
-    solves; unrolled, through `sweeps` plain sweeps a humidity, as published; remat, the same with
-    every humidity computed again on the way back. Targets and metrics do not depend on it."""
+    """Derivative of the isotherm in training: implicit, from the equation that the density solves;
+    unrolled, through `sweeps` plain sweeps per humidity, as published; remat, the same with every
+    humidity recomputed in the backward pass. Targets and metrics do not depend on it."""
 
     sweeps: PositiveInt = 100
-    """Sweeps a humidity of gradient=unrolled and gradient=remat."""
+    """Sweeps per humidity for gradient=unrolled and gradient=remat."""
 
     tolerance: PositiveFloat | None = None
-    """Estimated mean error of the density where the solver stops in training; none takes 3e-5 in
+    """Estimated mean error of the density at which the solver stops in training; none means 3e-5 in
     float32 and 1e-10 in float64."""
 
     temperature: PositiveFloat = 298.0
-    """In kelvin."""
+    """Temperature in kelvin."""
 
     critical_temperature: PositiveFloat = 647.0
-    """Of the bulk fluid, in kelvin."""
+    """Critical temperature of the bulk fluid, in kelvin."""
 
     interaction_ratio: NonNegativeFloat = 1.5
-    """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 water wets it."""
+    """Attraction of the solid over that of the fluid, w_mf / w_ff; above 1/2 the solid is
+    hydrophilic."""

@@ -1,4 +1,4 @@
-"""Picture of designs: matrices with their water, and wanted and achieved isotherms."""
+"""Figure of designs: matrices, water densities, and target and achieved isotherms."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,10 +17,10 @@ SHOWN = (0.25, 0.5, 0.75)
 def draw_designs(
     matrices: ArrayLike, density: ArrayLike, achieved: ArrayLike, wanted: ArrayLike, points: int
 ) -> Figure:
-    """Draw each design in a column: matrix, water at 25, 50 and 75 % humidity, isotherms.
+    """Draw one design per column: matrix, water at 25, 50 and 75 % humidity, isotherms.
 
-    matrices [batch, n, n] or [batch, n, n, n], of which layers are shown side by side; density
-    [batch, length, *lattice]; achieved and wanted [batch, length], in which a desorption branch
+    matrices [batch, n, n] or [batch, n, n, n], with layers side by side; density
+    [batch, length, *lattice]; achieved and wanted [batch, length], where a desorption branch
     follows the `points` of adsorption.
     """
     matrices, density, achieved, wanted = (
@@ -63,7 +63,7 @@ def _draw_solid(axis: Axes, matrix: np.ndarray) -> None:
     axis.imshow(_flat(matrix), cmap=SOLID_AND_PORE, vmin=0, vmax=1, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
-    if matrix.ndim == 3:  # the layers are their own frames
+    if matrix.ndim == 3:  # each layer is visible as a square
         axis.spines[:].set_visible(False)
 
 
@@ -72,7 +72,7 @@ def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) 
     axis.plot(humidity, np.insert(target[:points], 0, 0), color=WANTED, lw=1.2, ls="--",
               label="wanted")  # fmt: skip
     axis.plot(humidity, np.insert(y[:points], 0, 0), color=ACHIEVED, lw=1.6, label="achieved")
-    if len(y) > points:  # desorption starts where adsorption ended
+    if len(y) > points:  # desorption starts at the end of adsorption
         back = humidity[::-1]
         axis.plot(back, target[points - 1 :], color=WANTED, lw=1.2, ls=":",
                   label="wanted, desorption")  # fmt: skip

@@ -1,7 +1,7 @@
 """Relaxation: from the pre-activation x of a matrix to pore fractions eta in [0, 1].
 
-A matrix of pores is binary, which has no gradient. Each relaxation gives one; errors are reported
-on the rounded matrix whichever was trained with.
+A porous matrix is binary and has no gradient; each relaxation defines one. Errors are reported for
+the rounded matrix, whichever relaxation was used in training.
 """
 
 from typing import Literal
@@ -23,11 +23,11 @@ def relax(
 ) -> jax.Array:
     """Return eta of x [batch, ...] at a progress [batch] in [0, 1].
 
-    annealed: sigmoid(k x) with k = 8^min(1, 3/2 t), from t = 0.6 on rounded, with the derivative of
-    sigmoid(min(k, slope_sharpness) x). A slope_sharpness below 8 makes it a surrogate that does not
-    vanish where k x is large (E. Neftci, H. Mostafa, F. Zenke, arXiv 1901.09948). straight_through:
-    h = clip((x + 1) / 2, 0, 1), always rounded, with the derivative of h (H. Liu et al., npj
-    Computational Materials 9, 121 (2023)). relaxed: sigmoid(x).
+    annealed: sigmoid(k x) with k = 8^min(1, 3/2 t), rounded from t = 0.6 on, with the derivative of
+    sigmoid(min(k, slope_sharpness) x). A slope_sharpness below 8 gives a surrogate derivative that
+    does not vanish at large k x (E. Neftci, H. Mostafa, F. Zenke, arXiv 1901.09948).
+    straight_through: h = clip((x + 1) / 2, 0, 1), always rounded, with the derivative of h (H. Liu
+    et al., npj Computational Materials 9, 121 (2023)). relaxed: sigmoid(x).
     """
     if relaxation == "straight_through":
         h = jnp.clip((x + 1) / 2, 0, 1)
@@ -42,11 +42,11 @@ def relax(
 
 
 def binary(x: jax.Array) -> jax.Array:
-    """Return the rounded matrix, without a gradient; what is not a number stays so."""
+    """Return the rounded matrix, without a gradient; NaN propagates."""
     return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x > 0, 1.0, 0.0)).astype(x.dtype)
 
 
 def _with_derivative_of(smooth: jax.Array, value: jax.Array) -> jax.Array:
-    """Return value, exactly, with the derivative of smooth."""
+    """Return exactly `value`, with the derivative of `smooth`."""
     stop = jax.lax.stop_gradient
     return stop(value) + (smooth - stop(smooth))

@@ -6,8 +6,8 @@ fixed point rho = eta s(v(rho, eta)) gives
     d rho = s d eta + D b A (d rho - y d eta) = s d eta + D^1/2 z,
     (I - b D^1/2 A D^1/2) z = b D^1/2 A (s - y) d eta,
 
-symmetric and positive definite at a stable fixed point. Splitting off s d eta keeps it regular at
-solid sites, where D = 0.
+symmetric and positive definite at a stable fixed point. Splitting off s d eta keeps the system
+regular at solid sites, where D = 0.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ _State = tuple[Subset, Subset, Subset, Array, Array, Array]
 def _conjugate_gradients(
     operator: Callable[[Subset], Subset], right_side: Subset, solver: LinearSolver
 ) -> Subset:
-    """Conjugate gradients for all lanes; each stops by itself.
+    """Conjugate gradients for all lanes, each with its own stopping test.
 
-    A lane also stops where the operator is not positive along the search direction: at a density
-    that is no stable fixed point, an unconverged one for instance, the system may be indefinite.
+    A lane also stops if the operator is not positive along the search direction: at a density that
+    is not a stable fixed point, for example an unconverged one, the system may be indefinite.
     """
     squared_norm = _dot(right_side, right_side)
     limit = solver.tolerance**2 * squared_norm

@@ -3,7 +3,7 @@
 With an even side the sites fall into 2^d sublattices; neighbours along an axis lie on the
 sublattice whose parity differs on that axis, one in the same cell and one in the next or previous
 cell. A half sweep then touches half the memory and shifts d arrays instead of 2 d. An odd periodic
-side has no such colouring and is kept whole.
+side has no such colouring and is not split.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 Parts = tuple[Array, ...]
-"""One array [n/2, n/2, lanes] a sublattice; [n, n, lanes] alone where the side is odd."""
+"""One array [n/2, n/2, lanes] per sublattice; a single [n, n, lanes] if the side is odd."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sublattices:
 
     @property
     def period(self) -> int:
-        """Sublattices along an axis: 2, or 1 where the side is odd."""
+        """Sublattices along an axis: 2, or 1 if the side is odd."""
         return 2 if self.side % 2 == 0 else 1
 
     @property
@@ -45,7 +45,7 @@ class Sublattices:
 
     @property
     def colours(self) -> list[list[int]]:
-        """Sublattices that are updated together: they share no neighbours."""
+        """Sublattices that are updated together: their sites are not neighbours."""
         numbered = list(enumerate(self.parities))
         return [
             [index for index, parity in numbered if sum(parity) % 2 == colour]
@@ -75,7 +75,7 @@ class Sublattices:
         return x.transpose(*range(start), *interleaved).reshape(*lead, *(self.side,) * d)
 
     def parts(self, rows: Array) -> Parts:
-        """Rows [lanes, sites] to sublattices with the lanes last, along which code vectorises."""
+        """Rows [lanes, sites] to sublattices; the lanes come last, where code vectorises."""
         lanes = rows.shape[0]
         stacked = rows.T.reshape(len(self.parities), *self._cells, lanes)
         return tuple(stacked[index] for index in range(len(self.parities)))
@@ -85,7 +85,7 @@ class Sublattices:
         return jnp.stack(parts).reshape(self.sites, -1).T
 
     def neighbour_sum(self, parts: Sequence[Array] | Mapping[int, Array], index: int) -> Array:
-        """Sum over the neighbours of the sites of sublattice `index`; needs only their parts."""
+        """Sum over the neighbours of the sites of sublattice `index`; reads only their parts."""
         if self.period == 1:
             whole, axes = parts[0], range(self.dimensions)
             return sum_arrays(jnp.roll(whole, shift, axis) for axis in axes for shift in (1, -1))

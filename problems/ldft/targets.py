@@ -1,6 +1,6 @@
 """Target isotherms: procedural ones, and those of simulated random matrices.
 
-Procedural targets cover all monotone curves, most of which no matrix can reach; a simulated one is
+Procedural targets cover all monotone curves, most of which are unreachable; simulated targets are
 reachable by construction.
 """
 
@@ -34,7 +34,7 @@ def procedural_target(key: jax.Array, points: int) -> jax.Array:
     index = jnp.arange(points)
     step = jnp.where(index >= jax.random.randint(place, (), 0, points), 1.0, 0.0)
     anchor = jnp.floor(points * jax.random.uniform(position, minval=0.05, maxval=0.95))
-    # At least one increment on either side, however few points there are.
+    # At least one increment on either side, even with few points.
     below = index < jnp.clip(anchor, 1, points - 1)
     logits = LOG_INCREMENT_SCALE * jax.random.normal(noise, (points,))
     value = jax.random.uniform(height)
@@ -48,8 +48,8 @@ def procedural_loop(key: jax.Array, points: int) -> jax.Array:
     """Draw a hysteresis loop: adsorption at h = 1/points ... 1, then desorption back to 0:
     [2 points].
 
-    Two procedural curves, of which the higher one is the desorption branch at every humidity: a
-    pore empties at a lower humidity than it fills at. The branches meet at h = 1 and at h = 0.
+    The desorption branch is the maximum of two procedural curves, since a pore empties at a lower
+    humidity than it fills at; adsorption is their minimum. The branches meet at h = 1 and h = 0.
     """
     one, other = (procedural_target(k, points) for k in jax.random.split(key))
     back = jnp.maximum(one, other)[-2::-1]
@@ -62,17 +62,17 @@ def random_matrix(
     """Draw a binary matrix of pores (1) and solid (0): a random field above a threshold.
 
     The porosity is U(.1, .95), exact to one site. The field is white noise, noise smoothed over
-    a random length, noise along one axis alone (slits), or noise that is constant on blocks;
-    `textures` names those that are drawn from, none all.
+    a random length, noise along a single axis (slits), or noise that is constant on blocks;
+    `textures` restricts the selection, None allows all.
     """
     texture, porosity, field_key = jax.random.split(key, 3)
     kinds = [TEXTURES[name] for name in textures or TEXTURES]
     weights = np.asarray([weight for _, weight in kinds])
-    chosen = jax.random.choice(texture, len(kinds), p=jnp.asarray(weights / weights.sum()))
-    field = jax.lax.switch(chosen, [lambda k, f=f: f(k, shape) for f, _ in kinds], field_key)
+    kind = jax.random.choice(texture, len(kinds), p=jnp.asarray(weights / weights.sum()))
+    field = jax.lax.switch(kind, [lambda k, f=f: f(k, shape) for f, _ in kinds], field_key)
     sites = int(np.prod(shape))
-    wanted = jax.random.uniform(porosity, minval=POROSITIES[0], maxval=POROSITIES[1])
-    pores = jnp.clip(jnp.round(wanted * sites), 1, sites).astype(int)
+    fraction = jax.random.uniform(porosity, minval=POROSITIES[0], maxval=POROSITIES[1])
+    pores = jnp.clip(jnp.round(fraction * sites), 1, sites).astype(int)
     threshold = jnp.sort(field.ravel())[sites - pores]
     return jnp.where(field >= threshold, 1.0, 0.0)
 
@@ -82,7 +82,7 @@ def _white(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _correlated(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Smooth noise by a Gaussian of length U(.5, 3) sites, periodically."""
+    """Smooth noise by a periodic Gaussian of length U(.5, 3) sites."""
     length_key, noise = jax.random.split(key)
     length = jax.random.uniform(length_key, minval=0.5, maxval=3.0)
     waves = np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n) for n in shape), indexing="ij")
@@ -92,7 +92,7 @@ def _correlated(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _slits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Vary along a random axis; a trace of noise makes all sites differ."""
+    """Vary along a random axis; weak noise makes all values distinct."""
     axis_key, noise, trace = jax.random.split(key, 3)
     axis = jax.random.randint(axis_key, (), 0, len(shape))
     profile = jax.random.normal(noise, (max(shape),))
@@ -100,12 +100,12 @@ def _slits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         profile[: shape[a]].reshape([-1 if b == a else 1 for b in range(len(shape))])
         for a in range(len(shape))
     ]
-    chosen = jnp.stack([jnp.broadcast_to(a, shape) for a in along])[axis]
-    return chosen + 1e-3 * _white(trace, shape)
+    field = jnp.stack([jnp.broadcast_to(a, shape) for a in along])[axis]
+    return field + 1e-3 * _white(trace, shape)
 
 
 def _blocks(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Be constant on blocks of 2 to 5 sites a side; a trace of noise makes all sites differ."""
+    """Be constant on blocks with sides of 2 to 5; weak noise makes all values distinct."""
     side_key, noise, trace = jax.random.split(key, 3)
     side = jax.random.randint(side_key, (), 2, 6)
     coarse = _white(noise, shape)
@@ -119,27 +119,27 @@ TEXTURES: dict[Texture, tuple[Callable[[jax.Array, tuple[int, ...]], jax.Array],
     "slits": (_slits, 0.15),
     "blocks": (_blocks, 0.15),
 }
-"""The random fields, and how often each is drawn."""
+"""The random fields and their probabilities."""
 
 
 def optimised_matrices(
     random: jax.Array,
-    chosen: jax.Array,
+    selected: jax.Array,
     noise: jax.Array,
-    wanted: jax.Array,
+    target: jax.Array,
     physics: IsothermAndJacobian,
 ) -> jax.Array:
-    """Replace the chosen matrices by designs: the rounded result of an inverse solve.
+    """Replace the selected matrices by rounded results of inverse solves.
 
-    random [batch, *lattice], chosen [batch] bool, noise [batch, *lattice] the start of the solve,
-    wanted [batch, points] the isotherm that it aims at. What is tested is not how near that one
-    they come: their own isotherms are the targets, of textures that no random field has.
+    random [batch, *lattice], selected [batch] bool, noise [batch, *lattice] the start of the solve,
+    target [batch, points] the isotherm it aims at. Only the textures matter, which no random field
+    has: the isotherms of the returned matrices are used, however close they are to `target`.
     """
-    mask = chosen.reshape(-1, *(1,) * (random.ndim - 1))
+    mask = selected.reshape(-1, *(1,) * (random.ndim - 1))
 
     def masked(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return physics(eta * mask)  # a matrix without pores costs the solver nothing
+        return physics(eta * mask)  # a matrix without pores is free for the solver
 
-    designed = binary(inverse_step(noise, wanted, masked, iterations=4, damping=1e-2))
+    designed = binary(inverse_step(noise, target, masked, iterations=4, damping=1e-2))
     pores = jnp.sum(designed, axis=tuple(range(1, random.ndim)), keepdims=True)
     return jnp.where(mask & (pores > 0), designed, random)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pandas as pd
 
-from physopt.analysis.scores import run_errors
+from physopt.analysis.errors import run_errors
 from physopt.analysis.words import amount
 from physopt.objective import build
 from physopt.optimizers.metropolis import Metropolis

@@ -22,7 +22,7 @@ from matplotlib.ticker import NullFormatter
 
 import physopt
 from physopt import analysis
-from physopt.analysis.scores import best_rows, run_errors
+from physopt.analysis.errors import best_rows, run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
 from physopt.commands.script import script

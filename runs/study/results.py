@@ -2,8 +2,9 @@
 
     python runs/study/results.py [study=FOLDER] [out=FOLDER]
 
-Reads what `python runs/study` made, as far as it is there, and writes scores.csv, scores.md,
-curves.png, sensitivity.png, claims.md, batch_sizes.md and report.html.
+Reads the runs of `python runs/study`, complete or not, and writes scores.csv, scores.md,
+curves.png, sensitivity.png, claims.md, batch_sizes.md and report.html. The tables of
+runs/study/README.md are copied from them by hand.
 """
 
 import os
@@ -15,8 +16,8 @@ import pandas as pd
 from claims import Claim, tested_claims
 
 from physopt import analysis
-from physopt.analysis.learning_rates import plot_learning_rates
-from physopt.analysis.scores import run_errors
+from physopt.analysis.errors import run_errors
+from physopt.analysis.sensitivity import plot_learning_rates
 from physopt.analysis.words import amount, interval, markdown_table
 from physopt.commands.script import script
 from physopt.config.registry import find

@@ -1,4 +1,4 @@
-"""score, report and compare as typed."""
+"""The commands score, report and compare."""
 
 import subprocess
 import sys
@@ -67,13 +67,13 @@ def test_compare_prints_ratios_and_writes_a_figure(capsys, results, tmp_path):
         (["score", "{results}", "axis=second"], "did you mean seconds?"),
         (["score", "{results}", "allow=[device]"], "did you mean devices?"),
         (["score", "{results}", "alow=[devices]"], "did you mean allow?"),
-        (["score", "{empty}"], "holds no runs"),
-        (["report", "{empty}"], "holds no runs"),
+        (["score", "{empty}"], "contains no runs"),
+        (["report", "{empty}"], "contains no runs"),
         (["compare", "{results}"], "compare takes 2 folders"),
         (["compare", "{results}", "{results}"], "takes two folders with different runs"),
     ],
 )
-def test_wrong_arguments_end_with_one_line(capsys, results, tmp_path, words, expected):
+def test_a_wrong_argument_is_one_line_on_stderr(capsys, results, tmp_path, words, expected):
     (tmp_path / "empty").mkdir()
     places = {"results": str(results / "a"), "empty": str(tmp_path / "empty")}
     assert main([word.format(**places) for word in words]) == 2
@@ -83,7 +83,7 @@ def test_wrong_arguments_end_with_one_line(capsys, results, tmp_path, words, exp
 
 
 @pytest.mark.parametrize("command", ["score", "report", "compare"])
-def test_help_teaches(capsys, command):
+def test_help_shows_an_example_and_the_options(capsys, command):
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"python -m physopt {command}" in out

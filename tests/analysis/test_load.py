@@ -1,4 +1,4 @@
-"""Loading: every run becomes rows, whatever state its folder is in."""
+"""Loading: every run becomes rows, whatever the state of its folder."""
 
 import json
 import math
@@ -13,21 +13,21 @@ from physopt.analysis.load import runs_of
 from physopt.records import RunFolder
 
 
-def test_one_row_per_evaluation_with_what_is_known_of_the_run(tmp_path):
+def test_one_row_per_evaluation_with_the_settings_of_its_run(tmp_path):
     write_run(tmp_path, "ldft2d", "adam", 3, [1.0, 0.5, 0.25], options={"learning_rate": 0.01})
     frame = load(tmp_path)
     assert len(frame) == 3
     assert frame["step"].tolist() == [0, 10, 20]
     assert frame["error"].tolist() == [1.0, 0.5, 0.25]
     assert frame["n_vjp"].tolist() == [0, 40, 80]
-    assert np.isnan(frame["train_loss"].iloc[0]), "null is missing, not zero"
+    assert np.isnan(frame["train_loss"].iloc[0]), "null is a missing value, not zero"
     last = frame.iloc[-1]
-    told = {"problem": "ldft2d", "rule": "adam", "case": "ldft2d", "method": "adam", "seed": 3}
-    told |= {"status": "ok", "device": "cpu", "rule.learning_rate": 0.01, "target_value": 0.1}
-    assert {name: last[name] for name in told} == told
+    expected = {"problem": "ldft2d", "rule": "adam", "case": "ldft2d", "method": "adam", "seed": 3}
+    expected |= {"status": "ok", "device": "cpu", "rule.learning_rate": 0.01, "target_value": 0.1}
+    assert {name: last[name] for name in expected} == expected
 
 
-def test_a_frame_goes_into_seaborn_as_it_is(tmp_path):
+def test_seaborn_draws_a_frame(tmp_path):
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -64,11 +64,11 @@ def test_runs_in_every_state_are_rows_with_their_status(tmp_path):
     for name, file in damaged.items():
         assert status[name] == "damaged"
         assert file in runs.loc[name, "reason"]
-        assert runs.loc[name, "problem"] == "a", "the folder still says which problem it was"
+        assert runs.loc[name, "problem"] == "a", "the folder still names the problem"
     assert status[odd.name] == "damaged"
 
 
-def test_hostile_records_do_no_harm(tmp_path):
+def test_malformed_records_are_ignored(tmp_path):
     path = write_run(tmp_path, "a", "adam", 0, [1.0])
     (path / "config.json").write_text(json.dumps({"problem": 3, "rule": ["x"], "seed": "<b>"}))
     lines = [
@@ -87,7 +87,7 @@ def test_hostile_records_do_no_harm(tmp_path):
     assert frame["method"].unique().tolist() == ["adam"]
 
 
-def test_several_folders_are_one_frame_without_repetition(tmp_path):
+def test_several_folders_make_one_frame_without_duplicates(tmp_path):
     write_run(tmp_path / "x", "a", "adam", 0, [1.0])
     write_run(tmp_path / "y", "a", "adam", 1, [1.0])
     frame = load(tmp_path / "x", tmp_path / "y", tmp_path)
@@ -99,12 +99,12 @@ def test_several_folders_are_one_frame_without_repetition(tmp_path):
     assert load(tmp_path / "empty").empty
 
 
-def test_names_tell_apart_what_differs_and_nothing_else(tmp_path):
+def test_names_contain_the_options_that_differ_and_no_others(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path, "a", "adam", seed, [1.0], options={"learning_rate": 0.1, "b1": 0.9})
         write_run(tmp_path, "a", "hig", seed, [1.0], batch_size=8 * (1 + seed))
     write_run(tmp_path, "a", "adam", 2, [1.0], options={"learning_rate": 0.01, "b1": 0.9})
-    # Another learning rate on another problem is tuning, not another method.
+    # A different learning rate on another problem is tuning, not another method.
     write_run(tmp_path, "b", "adam", 0, [1.0], options={"learning_rate": 0.5, "b1": 0.9})
     runs = runs_of(load(tmp_path))
     on_a = runs[runs["case"] == "a"]
@@ -117,7 +117,7 @@ def test_names_tell_apart_what_differs_and_nothing_else(tmp_path):
     assert runs.loc[runs["case"] == "b", "method"].tolist() == ["adam"]
 
 
-def test_the_batch_size_that_all_rules_share_goes_without_saying(tmp_path):
+def test_a_batch_size_common_to_all_rules_is_not_in_their_names(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0], batch_size=32)
     for batch_size in (8, 32, 128):
         write_run(tmp_path, "a", "hig", 0, [1.0], batch_size=batch_size)
@@ -128,7 +128,7 @@ def test_the_batch_size_that_all_rules_share_goes_without_saying(tmp_path):
     assert set(load(tmp_path)["method"]) == {*both, "hig batch_size=128"}
 
 
-def test_a_plug_in_goes_by_the_name_of_its_class(tmp_path):
+def test_a_plug_in_is_named_after_its_class(tmp_path):
     folder = write_run(tmp_path, "a", "x", 0, [1.0])
     config = json.loads((folder / "config.json").read_text())
     config["rule"]["name"] = "/home/someone/mine.py:Mine"
@@ -136,8 +136,8 @@ def test_a_plug_in_goes_by_the_name_of_its_class(tmp_path):
     assert load(tmp_path)["rule"].tolist() == ["Mine"]
 
 
-def test_loading_costs_in_proportion_to_the_runs(tmp_path, monkeypatch):
-    """Each file of each run is opened once: counted, since times are noisy."""
+def test_loading_time_is_proportional_to_the_runs(tmp_path, monkeypatch):
+    """Each file of each run is opened once; opens are counted because times are noisy."""
     original, opened = RunFolder.read, []
 
     def counted(folder, name):

@@ -1,4 +1,4 @@
-"""The notebooks: both forms of each are the same, and each runs from top to bottom."""
+"""The notebooks: both forms of each are equal, and each runs from top to bottom."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def cells(notebook):
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def test_there_is_a_pair_of_each_and_no_other_file():
-    found = {path.name for path in FOLDER.iterdir() if path.is_file()}
-    assert found == {"README.md", *(f"{n}{end}" for n in NAMES for end in (".ipynb", ".py"))}
+def test_each_notebook_is_a_pair_of_files():
+    files = {path.name for path in FOLDER.iterdir() if path.is_file()}
+    assert files == {"README.md", *(f"{n}{end}" for n in NAMES for end in (".ipynb", ".py"))}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_forms_are_the_same_notebook(name):
+def test_both_forms_are_equal(name):
     text, notebook = (jupytext.read(FOLDER / f"{name}{end}") for end in (".py", ".ipynb"))
     assert cells(text) == cells(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
@@ -36,6 +36,6 @@ def test_it_runs_from_top_to_bottom(name):
     ).execute()
     outputs = [output for cell in run.cells for output in cell.get("outputs", ())]
     drawn = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert drawn, "a notebook shows at least one picture"
+    assert drawn, "a notebook shows at least one figure"
     noise = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     assert noise == []

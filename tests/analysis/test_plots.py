@@ -1,4 +1,4 @@
-"""Curves, comparisons and figures: what is drawn is what the runs did."""
+"""Curves, comparisons and figures: the drawn data are those of the records."""
 
 import math
 
@@ -23,17 +23,17 @@ def points(line):
 
 
 def marks(panel):
-    """Return the points of marks that no line joins."""
+    """Return the points of markers without a line."""
     alone = [points(line) for line in panel.lines if line.get_linestyle() == "None"]
     return [tuple(point) for drawn in alone for point in drawn.tolist()]
 
 
 def at(table, cost, column="median"):
-    """Read a resampled curve at a cost of its grid."""
+    """Interpolate a resampled curve at a cost."""
     return float(np.interp(cost, table["cost"], table[column]))
 
 
-def test_curves_are_interpolated_on_one_axis_logarithmically(tmp_path):
+def test_curves_are_interpolated_logarithmically_on_a_shared_axis(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.01], times=[0, 10])
     write_run(tmp_path, "a", "adam", 1, [1.0, 1e-4, 1e-4], times=[0, 5, 10])
     write_run(tmp_path, "a", "adam", 2, [1.0, 1.0, 1.0], times=[0, 5, 10])
@@ -45,7 +45,7 @@ def test_curves_are_interpolated_on_one_axis_logarithmically(tmp_path):
     assert at(table, 5) == pytest.approx(0.1, rel=0.05)
 
 
-def test_a_run_that_ended_well_keeps_its_value_and_a_failed_one_is_infinite(tmp_path):
+def test_a_completed_run_keeps_its_value_and_a_failed_one_is_infinite(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.1], times=[0, 2], status="target")
     write_run(tmp_path, "a", "adam", 1, [1.0, 0.5], times=[0, 10])
     write_run(tmp_path, "a", "adam", 2, [1.0, 2.0, math.nan], times=[0, 2, 3], status="diverged")
@@ -68,7 +68,7 @@ def test_a_median_over_mostly_failed_runs_ends(tmp_path):
     assert points(line)[:, 0].max() <= 1
 
 
-def test_an_unfinished_run_counts_while_it_lasts(tmp_path):
+def test_an_unfinished_run_contributes_up_to_its_last_evaluation(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 1.0], times=[0, 10])
     write_run(tmp_path, "a", "adam", 1, [3.0, 3.0], times=[0, 4], status="interrupted")
     table = analysis.resample(analysis.load(tmp_path))
@@ -94,12 +94,12 @@ def test_every_bad_end_is_on_the_figure(tmp_path):
     assert {"adam", "sgd", "hig", "diverged", "out of memory"} <= set(names)
     panel = figure.axes[0]
     assert set(marks(panel)) == {(2.0, 2.0), (1.0, 0.3)}
-    (told,) = [text.get_text() for text in panel.texts]
-    assert "cma_es: 1 error" in told
-    assert "sip: 1 refused" in told
+    (text,) = [text.get_text() for text in panel.texts]
+    assert "cma_es: 1 error" in text
+    assert "sip: 1 refused" in text
 
 
-def test_the_figure_says_units_quantiles_seeds_and_compilation(tmp_path):
+def test_the_figure_states_units_quantiles_seeds_and_compilation(tmp_path):
     for seed in range(3):
         write_run(tmp_path, "a", "adam", seed, [1.0, 0.1], compile_seconds=7)
     frame = analysis.load(tmp_path)
@@ -125,15 +125,15 @@ def test_devices_stay_apart_in_curves(tmp_path):
     assert sorted(table["method"].unique()) == ["adam on H200", "adam on cpu"]
 
 
-def test_looks_differ_and_the_colours_do_too_in_grey():
+def test_styles_differ_and_colours_are_visible_in_grey():
     styles = method_styles([f"rule{k}" for k in range(30)])
     looks = {(s["color"], s["ls"]) for s in styles.values()}
     assert len(looks) == 30
     greys = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in COLOURS]
-    assert max(greys) < 0.75, "every colour is seen on white paper"
+    assert max(greys) < 0.75, "every colour is visible on white paper"
 
 
-def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
+def test_drawing_does_not_change_matplotlibs_settings(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
     before = dict(mpl.rcParams)
     analysis.curves(analysis.load(tmp_path))
@@ -142,7 +142,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
 
 @pytest.fixture
 def batches(tmp_path):
-    """Twice the batch: half as many updates a second; hig needs half as many updates for it."""
+    """Twice the batch: half as many updates per second; hig needs half as many updates."""
     for batch in (8, 16):
         for seed in (0, 1):
             slow = batch / 8
@@ -245,7 +245,7 @@ def test_one_run_each_has_no_interval_and_failures_give_medians(tmp_path):
     ]
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_incomparable_folders_are_refused(tmp_path):
     frame = two(tmp_path, 0.01, 0.02)
     with pytest.raises(OptionError, match="takes two folders"):
         analysis.compare(frame[frame["source"] == frame["source"].iloc[0]])
@@ -259,7 +259,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     assert len(analysis.compare(mixed, allow=["devices"]))
 
 
-def test_example_results_are_whole_and_small():
+def test_example_results_are_complete_and_small():
     from pathlib import Path
 
     examples = Path(analysis.__file__).resolve().parent / "example_results"
@@ -270,7 +270,7 @@ def test_example_results_are_whole_and_small():
     assert sum(file.stat().st_size for file in examples.rglob("*") if file.is_file()) < 1e6
 
 
-def test_what_diverges_far_is_marked_on_the_edge_and_presses_nobody_together(tmp_path):
+def test_a_large_divergence_is_marked_on_the_edge_and_does_not_set_the_scale(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.9, 0.8])
     write_run(tmp_path, "a", "sgd", 0, [1.0, 1e20, math.nan], status="diverged")
     panel = analysis.curves(analysis.load(tmp_path)).axes[0]
@@ -279,7 +279,7 @@ def test_what_diverges_far_is_marked_on_the_edge_and_presses_nobody_together(tmp
     assert marks(panel) == [(2, pytest.approx(top))]
 
 
-def test_a_run_that_failed_before_its_first_update_is_marked_on_a_logarithmic_axis_too(tmp_path):
+def test_a_failure_before_the_first_update_is_marked_on_a_logarithmic_axis(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.9, 0.8])
     write_run(tmp_path, "a", "hig", 0, [1.0], status="oom")
     panel = analysis.curves(analysis.load(tmp_path), logarithmic=(True, True)).axes[0]

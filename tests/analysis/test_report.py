@@ -1,4 +1,4 @@
-"""The report in a real browser: it renders, asks nobody, its controls act, text stays text."""
+"""The report in a browser: it renders without requests, its controls work, text is escaped."""
 
 import base64
 import io
@@ -14,19 +14,19 @@ from analysis_records import write_run
 from PIL import Image
 
 from physopt import analysis
-from physopt.analysis.report_tables import run_rows
-from physopt.analysis.scores import run_errors
+from physopt.analysis.errors import run_errors
+from physopt.analysis.report.tables import run_rows
 from physopt.cli import main
 
 pytest.importorskip("bokeh")
 HOSTILE = "<script>window.stolen = 1</script>"
 ADAM = (0xD5, 0x5E, 0x00)
-"""The colour of the second method in alphabetical order; the first is the hostile one."""
+"""The colour of the second method in alphabetical order; the first is HOSTILE."""
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Runs of every kind: three methods, a divergence, out of memory, a refusal, hostile names."""
+    """Runs of all kinds: three methods, a divergence, out of memory, a refusal, markup in names."""
     root = tmp_path_factory.mktemp("runs")
     for seed in range(3):
         fall = [10.0 ** -(0.1 * k) * (1 + 0.05 * seed) for k in range(12)]
@@ -52,9 +52,9 @@ def page(results):
     return out
 
 
-def test_the_page_is_whole_and_names_no_other_address(page):
+def test_the_page_is_self_contained(page):
     text = page.read_text(encoding="utf-8")
-    ours = re.sub(r"<script>(?:.|\n)*?</script>", "", text)  # the library's own text apart
+    ours = re.sub(r"<script>(?:.|\n)*?</script>", "", text)  # without the text of the library
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", ours)
     assert "url(" not in ours
     assert "default-src 'none'" in ours
@@ -83,7 +83,7 @@ def test_every_run_is_in_the_page(page, results):
     assert "for seed in 0 1 2; do python -m physopt run problem=oscillators rule=adam" in text
 
 
-def test_a_physical_error_may_have_the_name_of_a_score(tmp_path):
+def test_a_metric_may_have_the_name_of_a_score_column(tmp_path):
     folder = write_run(tmp_path, "control", "adam", 0, [1.0, 0.5])
     curve = folder / "curve.jsonl"
     named = '{"final_error": 7.0, "metric": 8.0, '
@@ -97,7 +97,7 @@ def test_pictures_are_small(page):
     assert Image.open(io.BytesIO(base64.b64decode(uri))).size == (760, 190)
 
 
-def test_a_picture_says_whose_it_is_and_how_good(tmp_path):
+def test_a_picture_has_its_method_seed_and_error(tmp_path):
     examples = Path(analysis.__file__).resolve().parent / "example_results" / "designs"
     analysis.write_report(analysis.load(examples), tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(browser, page):
-    """The page with all charts drawn, and what the browser logged meanwhile."""
+    """The page with all charts drawn, the browser's log, and the URLs it requested."""
     browser.get("about:blank")
     for kind in ("browser", "performance"):
         browser.get_log(kind)
@@ -159,12 +159,12 @@ def opened(browser, page):
 def wait_for(browser, script, seconds=60):
     end = time.monotonic() + seconds
     while not browser.execute_script(script):
-        assert time.monotonic() < end, f"waited in vain for: {script}"
+        assert time.monotonic() < end, f"timed out: {script}"
         time.sleep(0.05)
 
 
 def act(browser, script):
-    """Change something and wait until the charts are drawn again."""
+    """Run a script and wait until the charts are redrawn."""
     browser.execute_script(f"document.body.dataset.drawn = 'no'; {script}")
     wait_for(browser, "return document.body.dataset.drawn === 'yes'")
 
@@ -174,7 +174,7 @@ def click(browser, selector):
 
 
 def chart(browser, case="oscillators"):
-    """Return axis labels and kinds of the chart of a case as the drawing library holds them."""
+    """Return axis label, scales and number of lines of the chart of a case, as Bokeh holds them."""
     return browser.execute_script(
         """
         const one = Bokeh.documents.flatMap((d) => d.roots()).find(
@@ -187,7 +187,7 @@ def chart(browser, case="oscillators"):
 
 
 def painted(browser, colour):
-    """Say whether the first chart comes to show a colour: painting follows drawing by a moment."""
+    """Return whether the first chart shows a colour within 10 s: painting lags behind drawing."""
     end = time.monotonic() + 10
     while pixels(browser, colour) < 100:
         if time.monotonic() > end:
@@ -196,7 +196,7 @@ def painted(browser, colour):
 
 
 def pixels(browser, colour):
-    """Count the pixels of about a colour in the first chart as painted."""
+    """Count the pixels close to a colour in the first chart."""
     clip = browser.execute_script(
         "const r = document.querySelector('#curve-charts .plot').getBoundingClientRect();"
         "return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height, scale: 1}"
@@ -207,7 +207,7 @@ def pixels(browser, colour):
     return int(np.sum(np.abs(np.asarray(picture, int) - colour).max(axis=2) < 12))
 
 
-def test_it_renders_without_complaint_and_without_a_request(opened):
+def test_it_renders_without_warnings_and_requests(opened):
     browser, log, requests = opened
     assert [entry for entry in log if entry["level"] != "INFO"] == []
     assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [
@@ -219,7 +219,7 @@ def test_it_renders_without_complaint_and_without_a_request(opened):
     assert painted(browser, ADAM)
 
 
-def test_a_script_in_a_record_is_text(opened):
+def test_a_script_in_a_record_is_not_executed(opened):
     browser = opened[0]
     assert browser.execute_script("return window.stolen === undefined")
     labels = browser.find_elements("css selector", "#methods span")
@@ -228,7 +228,7 @@ def test_a_script_in_a_record_is_text(opened):
     assert any("<script>window.stolen" in cell.text for cell in cells)
 
 
-def test_the_axis_control_acts(opened):
+def test_the_axis_control_works(opened):
     browser = opened[0]
     for name, words in {
         "compiled": "compilation included", "updates": "updates", "calls": "physics calls",
@@ -238,19 +238,19 @@ def test_the_axis_control_acts(opened):
         assert words in chart(browser)["x"]
 
 
-def test_the_scale_controls_act(opened):
+def test_the_scale_controls_work(opened):
     browser = opened[0]
     assert chart(browser)["scales"] == ["LinearScale", "LogScale"]
     click(browser, "#log-error")
     assert chart(browser)["scales"][1] == "LinearScale"
     click(browser, "#log-error")
     kinds = {True: "LogScale", False: "LinearScale"}
-    chosen = []
+    selected = []
     for _ in range(2):
         click(browser, "#log-cost")
-        chosen.append(browser.find_element("css selector", "#log-cost").is_selected())
-        assert chart(browser)["scales"] == [kinds[chosen[-1]], "LogScale"]
-    assert sorted(chosen) == [False, True]
+        selected.append(browser.find_element("css selector", "#log-cost").is_selected())
+        assert chart(browser)["scales"] == [kinds[selected[-1]], "LogScale"]
+    assert sorted(selected) == [False, True]
 
 
 def test_hiding_a_method_removes_its_line_from_the_picture(opened):
@@ -265,7 +265,7 @@ def test_hiding_a_method_removes_its_line_from_the_picture(opened):
     assert painted(browser, ADAM)
 
 
-def test_hovering_tells_the_method(opened):
+def test_hovering_shows_the_method(opened):
     from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
     browser = opened[0]
@@ -275,23 +275,23 @@ def test_hovering_tells_the_method(opened):
         "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
         "return [r.x, r.y]"
     )
-    told = """
+    visible = """
         const texts = (node) => [...node.querySelectorAll('*')].flatMap((one) =>
             one.shadowRoot ? [one.shadowRoot.textContent, ...texts(one.shadowRoot)] : []);
         return texts(document).join(' ')"""
     text = ""
-    for down in range(10, 250, 3):  # from the top of the chart downwards, until a line is met
+    for down in range(10, 250, 3):  # from the top of the chart down to a line
         pointer = ActionBuilder(browser, duration=0)
         pointer.pointer_action.move_to_location(int(left + 200), int(top + down))
         pointer.perform()
-        text = browser.execute_script(told)
+        text = browser.execute_script(visible)
         if "median" in text:
             break
     assert "quartiles" in text
     assert "adam" in text or "hig" in text
 
 
-def test_charts_that_are_replaced_are_let_go(opened):
+def test_replaced_charts_are_removed_from_memory(opened):
     browser = opened[0]
     count = "return Bokeh.documents.filter((d) => d.roots().length).length"
     before = browser.execute_script(count)
@@ -322,7 +322,7 @@ def test_the_table_filters_and_sorts(opened):
     assert falling == sorted(seeds, reverse=True)
 
 
-def test_nothing_is_cut_off_at_either_width(opened):
+def test_nothing_is_cut_off_at_small_and_large_widths(opened):
     browser = opened[0]
     for width in (1366, 2560):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
@@ -333,7 +333,7 @@ def test_nothing_is_cut_off_at_either_width(opened):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_it_prints_its_charts_on_paper(opened):
+def test_its_charts_are_printed(opened):
     browser = opened[0]
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     charts = browser.execute_script("return document.querySelectorAll('.plot').length")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ INF = math.inf
 @pytest.fixture
 def race(tmp_path):
     """One case, targets 10^(k/5) from 0.1 to 0.63: fast reaches 0.1 at 2 s and 4 s, slow at 8 s in
-    one of two runs, never stays at 1; 10 s is the most that a run spent."""
+    one of two runs, never stays at 1; 10 s is the largest time of a run."""
     write_run(tmp_path, "a", "fast", 0, [1, 0.5, 0.1, 0.1])
     write_run(tmp_path, "a", "fast", 1, [1, 0.5, 0.1, 0.1], times=[0, 2, 4, 6])
     write_run(tmp_path, "a", "slow", 0, [1, 0.5, 0.1], times=[0, 4, 8])
@@ -29,8 +30,7 @@ def race(tmp_path):
 
 
 def at(table, target):
-    chosen = table[np.isclose(table["target"], target)]
-    return chosen.set_index("method")
+    return table[np.isclose(table["target"], target)].set_index("method")
 
 
 def test_targets_are_shared_round_and_between_start_and_best(race):
@@ -46,7 +46,7 @@ def test_time_to_target_by_hand(race):
     table = analysis.time_to_target(race)
     hard = at(table, 0.1)
     assert hard.loc["fast", ["runs", "reached", "median", "penalised"]].tolist() == [2, 2, 3, 3]
-    # One run took 8 s, the other missed: twice the 10 s that the case took at most.
+    # One run took 8 s, the other missed: twice the largest time on the case, 10 s.
     assert hard.loc["slow", ["runs", "reached", "median", "penalised"]].tolist() == [2, 1, INF, 14]
     assert hard.loc["slow", ["low", "high"]].tolist() == [8, 20]
     easy = at(table, 10**-0.3)
@@ -69,10 +69,19 @@ def test_nothing_but_failures_still_scores(tmp_path):
     assert errors["median"].tolist() == [INF, INF]
     assert errors["failed"].tolist() == [1, 1]
     table = analysis.score_table(frame)
-    assert table["penalised"].tolist() == [INF, INF], "the problem's own target, reached by nobody"
+    assert table["penalised"].tolist() == [INF, INF], "the problem's own target, not reached"
     assert analysis.ranks(frame)["mean"].tolist() == [1.5, 1.5]
     assert analysis.performance_profile(frame)["fraction"].max() == 0
     assert analysis.speedup(frame, "adam").empty
+
+
+def test_without_a_finished_run_scores_are_empty_and_say_why(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.5], status="interrupted")
+    frame = load(tmp_path)
+    for score in (analysis.ranks, analysis.score_table, analysis.final_errors):
+        table = score(frame)
+        assert table.empty
+        assert "1 interrupted" in " ".join(table.attrs["notes"])
 
 
 def test_other_costs_and_compilation(tmp_path):
@@ -100,7 +109,7 @@ def test_compilation_from_a_cache_counts_as_the_cold_one(tmp_path):
         analysis.hitting_times(cached[cached["seed"] == 1], compile_time=True)
 
 
-def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
+def test_final_errors_are_those_of_the_best_parameters_on_the_validation_set(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1, 0.2, 0.4])
     write_run(tmp_path, "a", "adam", 1, [1, 0.3, math.nan], status="diverged")
     write_run(tmp_path, "a", "adam", 2, [], status="oom")
@@ -109,8 +118,8 @@ def test_final_errors_are_those_of_the_best_parameters_on_validation(tmp_path):
     assert (row["median"], row["best"], row["high"]) == (0.3, 0.2, INF)
 
 
-def test_the_best_parameters_are_chosen_by_the_metric_that_is_reported(tmp_path):
-    # The loss falls on, the metric of the validation set does not: the second evaluation counts.
+def test_the_best_parameters_are_selected_by_the_reported_metric(tmp_path):
+    # The loss keeps falling, the validation metric does not: the second evaluation is selected.
     folder = write_run(tmp_path, "a", "adam", 0, [1, 0.4, 0.3])
     path = folder / "curve.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -123,7 +132,7 @@ def test_the_best_parameters_are_chosen_by_the_metric_that_is_reported(tmp_path)
 
 def test_profile_by_hand(tmp_path):
     # Two cases of one decade, 11 targets each, the last the problem's own. On `a` fast is twice as
-    # fast everywhere; on `b` only slow moves.
+    # fast everywhere; on `b` only slow improves.
     decade = [1.0, 0.5, 0.1]
     write_run(tmp_path, "a", "fast", 0, decade)
     write_run(tmp_path, "a", "slow", 0, decade, times=[0, 2, 4])
@@ -135,7 +144,7 @@ def test_profile_by_hand(tmp_path):
     assert steps["slow"] == [[1.0, pytest.approx(0.5)], [2.0, pytest.approx(1.0)]]
 
 
-def test_cases_weigh_the_same_whatever_their_number_of_targets(tmp_path):
+def test_cases_have_equal_weight_whatever_their_number_of_targets(tmp_path):
     write_run(tmp_path, "wide", "fast", 0, [1.0, 1e-6], target=("error", 0.5))
     write_run(tmp_path, "wide", "slow", 0, [1.0, 1.0], target=("error", 0.5))
     write_run(tmp_path, "narrow", "slow", 0, [1.0, 0.1])
@@ -231,6 +240,10 @@ def test_versions_are_pooled_only_if_allowed(tmp_path):
     table = analysis.final_errors(frame, allow=["versions"])
     assert table.set_index("method").loc["adam", "runs"] == 3
     assert "jax 0.10.2" in " ".join(table.attrs["notes"])
+    assert analysis.device_scaling(frame, allow=["versions"]).empty, "one device, and no refusal"
+    # Two folders are compared, not pooled: each may have versions of its own.
+    sides = frame[frame["seed"] < 2].assign(source=frame["versions"])
+    assert "final error" in analysis.compare(sides[sides["rule"] == "adam"])["quantity"].tolist()
 
 
 def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
@@ -245,7 +258,7 @@ def test_unequal_tuning_is_refused_unless_allowed(tmp_path):
     assert len(analysis.final_errors(load(tmp_path))) == 2
 
 
-def test_what_is_left_out_is_said(tmp_path):
+def test_notes_state_what_is_left_out(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.3], name="newer", finished="2026-02-01T00:00:00")
     write_run(tmp_path, "a", "adam", 1, [1.0], status="interrupted")
@@ -270,7 +283,7 @@ def test_speedup_by_hand(race):
         analysis.speedup(race, "slw")
 
 
-def test_nothing_changes_the_frame_it_is_given(race):
+def test_scores_do_not_change_their_frame(race):
     before = race.copy(deep=True)
     for function in (
         analysis.time_to_target, analysis.final_errors, analysis.ranks, analysis.paired_tests,
@@ -282,7 +295,7 @@ def test_nothing_changes_the_frame_it_is_given(race):
     assert race.attrs == {}
 
 
-def test_trials_of_tuning_do_not_count_beside_reporting_runs(tmp_path):
+def test_tuning_trials_are_left_out_beside_reporting_runs(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0, 0.5])
     write_run(tmp_path, "a", "adam", 1_000_000, [1.0, 0.1])
     table = analysis.final_errors(load(tmp_path))
@@ -292,7 +305,7 @@ def test_trials_of_tuning_do_not_count_beside_reporting_runs(tmp_path):
     assert analysis.final_errors(alone[alone["seed"] > 0])["median"].tolist() == [0.1]
 
 
-def test_words_say_who_wins_by_how_much_and_how_sure(tmp_path):
+def test_words_name_the_best_method_its_margin_and_significance(tmp_path):
     from physopt.analysis.words import findings, overall
 
     for case in ("a", "b"):
@@ -304,11 +317,54 @@ def test_words_say_who_wins_by_how_much_and_how_sure(tmp_path):
     (first, second) = findings(scores, tests, "seconds")["a"]
     # Eight pairs of one sign: 2 / 2^8; two cases and both together make three tests.
     assert "good ends lowest, at error 0.104 [" in first
-    assert "2 times below poor: sure, p = 0.023 over 8 seeds" in first
-    assert second.startswith("good comes first to the problem's own target error ≤ 0.1, in ")
+    assert "2 times below poor: significant, p = 0.023 over 8 seeds" in first
+    assert second.startswith("good reaches the problem's own target error ≤ 0.1 first, in ")
     assert second.endswith("no other reached it.")
-    said = overall(analysis.ranks(frame), analysis.performance_profile(frame), tests)
-    best = "Over 2 problems good has the best mean rank by final error, 1, before poor, 2"
-    assert said[0] == f"{best} (of 2 methods)."
-    assert said[1] == "good is the fastest to 100 % of the targets and reaches the most, 100 %."
-    assert "No difference between two methods is sure across all problems" in said[2]
+    sentences = overall(analysis.ranks(frame), analysis.performance_profile(frame), tests)
+    best = "Over 2 problems good has the best mean rank by final error, 1; next poor, 2"
+    assert sentences[0] == f"{best} (of 2 methods)."
+    assert sentences[1] == (
+        "good is the fastest to 100 % of the targets and reaches the most, 100 %."
+    )
+    assert "No difference between two methods is significant across all problems" in sentences[2]
+
+
+WITH_AXIS = (
+    *("time_to_target", "score_table", "performance_profile", "ecdf", "batch_scaling"),
+    *("device_scaling", "resample"),
+)
+WITHOUT_AXIS = ("final_errors", "ranks", "paired_tests")
+
+
+@pytest.mark.parametrize("name", [*WITH_AXIS, *WITHOUT_AXIS])
+def test_a_comparison_scores_as_its_frame_and_options_do(race, name):
+    on_two = race.assign(device=np.where(race["seed"] == 0, "cpu", "H200"))
+    comparison = analysis.Comparison(on_two, "updates", allow=["devices"])
+    axis = {"axis": "updates"} if name in WITH_AXIS else {}
+    score = getattr(analysis, name)
+    pd.testing.assert_frame_equal(score(comparison), score(on_two, **axis, allow=["devices"]))
+
+
+def test_an_option_beside_a_comparison_replaces_its_own(race):
+    comparison = analysis.Comparison(race, "updates")
+    by_calls = analysis.time_to_target(comparison, "calls")
+    pd.testing.assert_frame_equal(by_calls, analysis.time_to_target(race, "calls"))
+    assert not by_calls.equals(analysis.time_to_target(comparison))
+    with pytest.raises(TypeError, match="alow"):
+        analysis.score_table(race, alow=["devices"])
+
+
+def test_scores_of_one_comparison_prepare_its_runs_once(race, monkeypatch):
+    from physopt.analysis import comparison as module
+
+    names = ("comparable", "hitting_times", "run_errors")
+    counted = {name: mock.Mock(wraps=getattr(module, name)) for name in names}
+    for name, function in counted.items():
+        monkeypatch.setattr(module, name, function)
+    comparison = analysis.Comparison(race)
+    for score in (
+        analysis.score_table, analysis.ranks, analysis.paired_tests, analysis.performance_profile,
+        analysis.ecdf, analysis.time_to_target,
+    ):  # fmt: skip
+        score(comparison)
+    assert [function.call_count for function in counted.values()] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""Quantiles, intervals and tests of significance against numbers computed by hand."""
+"""Quantiles, intervals and significance tests against values computed by hand."""
 
 import math
 
@@ -20,7 +20,7 @@ from physopt.analysis.targets import first_reached
 INF = math.inf
 
 
-def test_quantiles_know_infinity_and_absence():
+def test_quantiles_with_infinite_and_missing_values():
     values = np.array([[1.0, 1, INF, np.nan], [2, INF, INF, np.nan], [3, INF, INF, 5]])
     assert quantile(values, 0.5).tolist() == [2, INF, INF, 5]
     assert quantile(values, 0.25).tolist() == [1.5, INF, INF, 5]
@@ -34,7 +34,7 @@ def test_quantiles_of_finite_values_are_numpys(values, q):
 
 
 @given(st.permutations([5.0, 3.0, 0.5, 0.2, 0.1]), st.permutations([0.6, 0.4, 0.15]))
-def test_a_target_is_reached_at_the_first_value_that_is_small_enough(values, targets):
+def test_a_target_is_reached_at_the_first_value_at_or_below_it(values, targets):
     costs = np.arange(5.0)
     expected = [
         next((c for c, v in zip(costs, values, strict=True) if v <= t), INF) for t in targets
@@ -43,7 +43,7 @@ def test_a_target_is_reached_at_the_first_value_that_is_small_enough(values, tar
 
 
 def test_holm_by_hand():
-    # Holm's own procedure on 0.01 0.04 0.03 0.005 of m = 4.
+    # Holm's procedure on 0.01 0.04 0.03 0.005 of m = 4.
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]).tolist() == [1, 1]
     assert holm([]).tolist() == []
@@ -55,9 +55,9 @@ def test_wilcoxon_counts_infinite_differences_as_the_largest():
     assert wilcoxon([0, 0]) == 1
 
 
-def test_intervals_cover_what_they_promise():
-    """Coverage of the 95 % interval over 200 normal samples of 20: at least 85 %, the percentile
-    bootstrap's known shortfall included; three binomial standard errors are 5 %."""
+def test_intervals_have_their_coverage():
+    """Coverage of the 95 % interval over 200 normal samples of 20: above 85 %, which allows for the
+    known undercoverage of the percentile bootstrap; three binomial standard errors are 5 %."""
     random = np.random.default_rng(0)
     samples = random.normal(size=(200, 20))
     mean, low, high = mean_interval(samples)

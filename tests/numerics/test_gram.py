@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.flatten_util import ravel_pytree
-from layerwise_cases import (
+from numerics.layerwise_cases import (
     CASES,
     X,
     convolution,
@@ -24,9 +24,10 @@ from layerwise_cases import (
     plain,
     weights,
 )
+from numerics.references import parameter_split, spectral_power
 
-from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram, parameter_split
-from physopt.numerics.linalg import damped_solve, gram_power, spectral_power
+from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
+from physopt.numerics.linalg import damped_solve, gram_power
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_equals_the_product_of_the_jacobian(make):
         assert result.dtype == jnp.float64
         assert_equal(result, j @ j.T)
     split = parameter_split(*arguments)
-    found = [{name_of(leaf, case) for leaf in way} for way in dataclasses.astuple(split)]
+    found = [{name_of(leaf, case) for leaf in way} for way in split]
     assert found == [case.layerwise, case.explicit, case.unused]
 
 

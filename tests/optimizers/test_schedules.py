@@ -9,10 +9,9 @@ from tiny import Tiny
 from physopt.objective import build
 from physopt.optimizers.evolution import OpenES
 from physopt.optimizers.first_order import SGD
-from physopt.optimizers.gauss_newton import GaussNewton
 from physopt.optimizers.metropolis import Metropolis
 from physopt.optimizers.sip import SIP
-from physopt.optimizers.spectral import HalfInverse
+from physopt.optimizers.spectral import GaussNewton, HalfInverse
 
 RULES = [
     SGD(momentum=0.0),

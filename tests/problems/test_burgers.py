@@ -98,7 +98,7 @@ def test_forces_of_the_driven_motion_reach_the_target(batch):
         forces.append(step(u + drive, 0.1) - step(u, 0.1))
         u = step(u, 0.1) + forces[-1]
     y = simulate(jnp.stack(forces, axis=1), batch)
-    # The same motion by other operations: float32 rounding of numbers near 3, over 32 steps.
+    # The same motion with different operations: float32 rounding of numbers near 3, 32 steps.
     np.testing.assert_allclose(y[:, 0], batch.target[:, 0], atol=1e-4)
     assert not np.asarray(batch.target[:, 1:]).any()
     # Half of the scenes are mirrored: 32 +- 4, five standard errors.
@@ -106,16 +106,16 @@ def test_forces_of_the_driven_motion_reach_the_target(batch):
 
 
 def test_scenes_have_the_specified_forces(batch):
-    """Two numbers of the specification: |F| of the driving force, 1/2 F^2 of the last step's."""
+    """Two values of the specification: |F| of the driving force, 1/2 F^2 of a last-step force."""
     _, drive, _ = jax.vmap(lambda key: random_scene(key, 32))(keys(64))
     idle = simulate(jnp.zeros((64, 32, 32)), batch)
     driving = 32 * np.abs(np.asarray(drive, float)).sum(axis=1)
     gaps = np.asarray(batch.target - idle, float)[:, 0]
     closing = np.square(gaps).sum(axis=1) / 2
     # Both were measured on 100 other scenes.
-    for found, expected in ((driving, 13.5), (closing, 3.89)):
-        assert found.mean() == pytest.approx(
-            expected, abs=3 * found.std() * np.sqrt(1 / 64 + 1 / 100)
+    for actual, expected in ((driving, 13.5), (closing, 3.89)):
+        assert actual.mean() == pytest.approx(
+            expected, abs=3 * actual.std() * np.sqrt(1 / 64 + 1 / 100)
         )
 
 
@@ -130,11 +130,11 @@ def test_inverse_step_solves_the_linearised_problem(small, closed):
         matrix = np.asarray(slope)[i, :, :, i].reshape(40, 32)
         residual = np.asarray(batch.target - y)[i].ravel()
         step = np.linalg.lstsq(matrix, residual, rcond=None)[0]
-        found = np.asarray(solved - forces)[i].ravel()
-        # lstsq sees the condition number of the matrix, about 30 at alpha = 0.01. A closed problem
-        # has its last force from the others.
+        actual = np.asarray(solved - forces)[i].ravel()
+        # lstsq works with the condition number of the matrix, about 30 at alpha = 0.01. In a closed
+        # problem the other forces determine the last one.
         free = 24 if closed else 32
-        np.testing.assert_allclose(found[:free], step[:free], atol=1e-11)
+        np.testing.assert_allclose(actual[:free], step[:free], atol=1e-11)
 
 
 def test_gradient_agrees_with_central_differences(small):
@@ -157,7 +157,7 @@ def test_inverse_steps_find_the_least_force(batch):
     for _ in range(15):
         losses.append(np.asarray(PROBLEM.loss(simulate(x, batch), batch)))
         x = invert(x, batch)
-    # Shortened steps go down, up to rounding, until none of the lengths does.
+    # Shortened steps decrease the loss, up to rounding, until no length does.
     assert (np.array(losses[1:]) < np.array(losses[:-1]) * 1.05 + 1e-4).all()
     metrics = PROBLEM.metrics(x, simulate(x, batch), batch)
     assert float(metrics["final_error"].mean()) < 0.02
@@ -181,7 +181,7 @@ def test_a_closed_problem_meets_the_end_and_counts_the_closing_force(small):
     y = problem.simulate(forces, batch)
     closing = np.asarray(y[:, -1]) / 0.1  # sqrt(alpha)
     closed = forces.at[:, -1].set(closing)
-    # Rounding of fields near 1; that the last force of x does not matter holds to the bit.
+    # Rounding of fields near 1; the result is bitwise independent of the last force of x.
     np.testing.assert_allclose(SMALL.simulate(closed, batch), y, atol=1e-14)
     np.testing.assert_array_equal(problem.simulate(closed, batch), y)
     metrics = problem.metrics(forces, y, batch)
@@ -198,7 +198,7 @@ NETWORKS = ("network", "network_cfe", "network_staggered", "network_refined")
 
 
 def reconstruct(predict, left, right, beyond, steps, forces):
-    """Algorithm 1 of the source, word by word: execute `steps` steps from the state `left`.
+    """Algorithm 1 of the source, literally: execute `steps` steps from the state `left`.
 
     Without a state `beyond` nothing is refined. Returns the state reached.
     """
@@ -215,12 +215,12 @@ def reconstruct(predict, left, right, beyond, steps, forces):
 
 
 def test_refinement_is_algorithm_1():
-    """The schedule that is scanned over, against the recursion with the states really reached."""
+    """Compare the scanned schedule with the recursion on the states reached."""
     with jax.enable_x64(True):
         problem = Burgers(**OPTIONS)
         network = problem.network_refined(nnx.Rngs(0))
         inputs = problem.sample(keys(2)).inputs
-        found = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
+        actual = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
         predictors = [nnx.jit(predictor) for predictor in network.predictors]
         calls = []
 
@@ -231,8 +231,8 @@ def test_refinement_is_algorithm_1():
 
         forces = []
         reconstruct(predict, inputs[..., 0], inputs[..., 1], None, 8, forces)
-        # A state reached is the one predicted, up to rounding of fields near 10.
-        np.testing.assert_allclose(found, np.stack(forces, axis=1), atol=1e-12)
+        # The predicted state is reached, up to rounding of fields near 10.
+        np.testing.assert_allclose(actual, np.stack(forces, axis=1), atol=1e-12)
     assert calls == [2 ** (use.network + 1) for use in schedule(0, 8)]
 
 
@@ -247,12 +247,12 @@ def test_refinement_takes_the_published_number_of_predictions(steps):
 
 
 def test_staggered_predictions_see_the_states_reached():
-    """All intervals of one length at once, against one after another with the motion in between."""
+    """Compare predictions for all intervals of one length at once with sequential ones."""
     with jax.enable_x64(True):
         problem = Burgers(**OPTIONS)
         network = problem.network_staggered(nnx.Rngs(1))
         inputs = problem.sample(keys(2)).inputs
-        found = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
+        actual = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
         predictors = [nnx.jit(predictor) for predictor in network.predictors]
         forces = []
 
@@ -266,7 +266,7 @@ def test_staggered_predictions_see_the_states_reached():
 
         execute(inputs[..., 0], inputs[..., 1], 8)
         assert len(forces) == 8
-        np.testing.assert_allclose(found, np.stack(forces, axis=1), atol=1e-12)
+        np.testing.assert_allclose(actual, np.stack(forces, axis=1), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["network_staggered", "network_refined"])
@@ -278,7 +278,7 @@ def test_predictors_need_a_power_of_two(name):
 # --- supervised
 
 
-def test_supervised_forces_are_those_that_moved_the_scene(batch):
+def test_supervised_forces_are_those_that_drove_the_scene(batch):
     supervised = jax.jit(BurgersSupervised().sample)(keys(64))
     np.testing.assert_array_equal(supervised.inputs[:, 0], batch.extra)
     y = simulate(supervised.target, batch)
@@ -299,7 +299,7 @@ def test_supervised_training_has_the_parameters_of_control(name):
 
 @pytest.mark.parametrize("name", ["network_cfe", "network_staggered"])
 def test_taught_networks_see_true_states_at_every_step(name):
-    """A network that has learnt its lesson by heart repeats it when it is on its own."""
+    """A network that reproduces its trajectory when taught also does so under control."""
     options = {key: value for key, value in OPTIONS.items() if key != "closed"}
     taught = getattr(BurgersSupervised(**options), name)(nnx.Rngs(0))
     own = getattr(Burgers(**OPTIONS), name)(nnx.Rngs(0))
@@ -309,6 +309,6 @@ def test_taught_networks_see_true_states_at_every_step(name):
         frames, x = [start[..., 0]], forces(own, start)
         for i in range(8):
             frames.append(advance(frames[-1], 0.1) + x[:, i])
-        # The trajectory that a network makes is the one on which its taught self is right.
+        # On the trajectory that a network makes under control, the taught network is exact.
         again = forces(taught, jnp.stack(frames, axis=1))
         np.testing.assert_allclose(again, x, atol=1e-5)  # parameters and U-nets in float32

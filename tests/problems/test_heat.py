@@ -58,14 +58,14 @@ def test_inverse_step_is_exact_where_nothing_was_lost():
     assert wave(4, 1)[1] > 0.25  # the mode that decays most
     with jax.enable_x64(True):
         batch = Batch(jnp.asarray(later), jnp.asarray(later))
-        found = jax.jit(PROBLEM.invert)(jnp.asarray(guess), batch)
+        actual = jax.jit(PROBLEM.invert)(jnp.asarray(guess), batch)
     # Modes present are amplified by 4 at most, from rounding at 1e-17. All others hold rounding
-    # only, which passes unamplified because it cannot be told from signal.
-    np.testing.assert_allclose(found, initial, atol=1e-13)
+    # only, which is not amplified because it is indistinguishable from signal.
+    np.testing.assert_allclose(actual, initial, atol=1e-13)
 
 
 def test_inverse_steps_in_single_precision_converge():
-    """What is left is what float32 has lost; steps must not amplify its rounding instead."""
+    """The remaining error is information lost in float32; steps must not amplify rounding."""
     batch = jax.jit(PROBLEM.sample)(jax.random.split(jax.random.key(0), 8))
     invert = jax.jit(PROBLEM.invert)
     x = jnp.zeros_like(batch.extra)
@@ -75,9 +75,9 @@ def test_inverse_steps_in_single_precision_converge():
         x = invert(x, batch)
     assert x.dtype == jnp.float32
     assert distances[1] < 0.45 * distances[0]
-    # Modes at the edge of the noise may move: by no more than some per cent.
+    # Modes at the edge of the noise may change by a few per cent.
     assert max(distances[2:]) < 1.03 * distances[1]
-    # From the solution the step leads nowhere: D is rounding, and counts as such.
+    # At the solution the step vanishes: D is rounding error and is treated as noise.
     still = invert(batch.extra, batch)
     assert float(jnp.abs(still - batch.extra).max()) < 0.05
 

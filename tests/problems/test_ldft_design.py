@@ -1,4 +1,4 @@
-"""The inverse-design problems: relaxations, penalties, inverse solver, user's curves."""
+"""The inverse-design problems: relaxations, penalties, inverse solver, user-supplied curves."""
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,8 @@ def test_a_softer_derivative_leaves_the_matrix_as_it_is():
         np.testing.assert_allclose(pull(jnp.ones_like(x))[0], k * s * (1 - s), rtol=1e-5)
 
 
-def test_what_is_no_number_is_no_matrix():
-    """NaN pre-activations have no isotherm, and nobody sweeps for one up to the limit."""
+def test_nan_propagates_through_the_isotherm():
+    """NaN pre-activations give NaN isotherms without sweeping up to the limit."""
     problem = LDFT2D(**SMALL)
     x = jnp.full((2, 6, 6), 0.5).at[0].set(jnp.nan)
     samples = held_out_samples(problem, 1)
@@ -104,7 +104,7 @@ def test_penalties_enter_the_loss_with_their_weights_and_keep_gradients_finite()
 
 
 @pytest.mark.parametrize("misfit", ["squared", "area", "smooth_area"])
-def test_the_misfit_is_what_its_name_says(misfit):
+def test_misfits_are_their_definitions(misfit):
     problem = LDFT2D(**SMALL, misfit=misfit)
     batch = problem._batch(jnp.zeros((1, 10))).at(1.0)
     y = jnp.linspace(0, 0.9, 10)[None]
@@ -132,7 +132,7 @@ def test_the_error_of_a_design_is_that_of_its_rounded_matrix():
     y = isotherm(matrices, dimensions=2, spacing=0.1)
     assert isinstance(y, jax.Array)
     batch = problem._batch(y).at(1.0)
-    x = jnp.where(matrices > 0, 0.5, -0.5)  # relaxed this is far from binary
+    x = jnp.where(matrices > 0, 0.5, -0.5)  # far from binary when relaxed
     metrics = jax.jit(lambda x: problem.metrics(x, problem.simulate(x, batch), batch))(x)
     assert (metrics["area_percent"] < 1e-2).all()
     assert metrics["area_percent_relaxed"].max() > 10
@@ -141,7 +141,7 @@ def test_the_error_of_a_design_is_that_of_its_rounded_matrix():
 
 @pytest.mark.parametrize("gradient", ["unrolled", "remat"])
 def test_enough_sweeps_give_the_implicit_gradient_and_jacobian(gradient):
-    # A plain sweep contracts by a constant factor, here to below 1e-8 well before the last.
+    # Plain sweeps contract by a constant factor, here to below 1e-8 well before the last one.
     implicit = LDFT2D(size=4, points=5, continuity=0.1, relaxation="relaxed")
     unrolled = implicit.replace(gradient=gradient, sweeps=400)
     with jax.enable_x64(True):
@@ -155,8 +155,8 @@ def test_enough_sweeps_give_the_implicit_gradient_and_jacobian(gradient):
             )(x)
 
         pairs = zip(*(jax.tree.leaves(both(p)) for p in (implicit, unrolled)), strict=True)
-        for known, found in pairs:
-            np.testing.assert_allclose(found, known, atol=1e-7)
+        for known, actual in pairs:
+            np.testing.assert_allclose(actual, known, atol=1e-7)
             assert abs(known).max() > 1e-3
 
 
@@ -168,7 +168,7 @@ def test_enough_sweeps_give_the_implicit_gradient_and_jacobian(gradient):
         LDFTHysteresis(**SMALL, inverse_offsets=(-1, 0, 1, 2)),
     ],
 )
-def test_the_inverse_step_comes_nearer(problem):
+def test_the_inverse_step_reduces_the_error(problem):
     batch = jax.jit(problem.held_out)(keys(6)).at(0.0)
     x = jax.random.normal(jax.random.key(2), (6, *problem.shape))
 
@@ -178,8 +178,8 @@ def test_the_inverse_step_comes_nearer(problem):
 
     before, after = error(x), error(jax.jit(problem.invert)(x, batch))
     assert after.mean() < 0.995 * before.mean()
-    # A step is at most 1 in x, so a matrix far away comes nearer by little; none gets worse by more
-    # than the linearisation is worth.
+    # A step is at most 1 in x, so a distant matrix improves little; none gets worse by more than
+    # the error of the linearisation.
     assert (after < before + 0.05).all()
     if problem.inverse_iterations > 1:  # the best iterate is returned, and the first counts
         assert (after <= before + 1e-6).all()
@@ -211,10 +211,10 @@ def test_other_generators_make_matrices_that_are_not_uniform(cls, network):
 def test_baselines_improve_with_the_bank():
     problem = LDFT2D(**SMALL)
     batch = jax.jit(problem.held_out)(keys(8))
-    found = {k: v["area_percent"] for k, v in problem.baselines(batch).items()}
-    order = [found[f"nearest_of_{k}"] for k in (1000, 100, 10)]
+    actual = {k: v["area_percent"] for k, v in problem.baselines(batch).items()}
+    order = [actual[f"nearest_of_{k}"] for k in (1000, 100, 10)]
     assert order == sorted(order)
-    assert found["fixed_matrix"] > found["nearest_of_1000"]
+    assert actual["fixed_matrix"] > actual["nearest_of_1000"]
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,10 @@ def test_baselines_improve_with_the_bank():
         ("0,0\n1,1\n0.5,0.9\n0,0\n", 2, True, [0.5, 1, 0.9, 0]),
     ],
 )
-def test_a_user_s_isotherm_is_read_as_it_is_meant(tmp_path, text, points, desorption, expected):
+def test_a_user_s_isotherm_is_read(tmp_path, text, points, desorption, expected):
     (tmp_path / "curve.csv").write_text(text)
-    found = read_isotherm(tmp_path / "curve.csv", points, desorption)
-    np.testing.assert_allclose(found, expected)
+    actual = read_isotherm(tmp_path / "curve.csv", points, desorption)
+    np.testing.assert_allclose(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_a_user_s_isotherm_is_read_as_it_is_meant(tmp_path, text, points, desorp
         ("0,0\n0.5,0.1\n0.5,0.2\n1,1\n", False, "one direction"),
     ],
 )
-def test_a_table_that_is_no_isotherm_is_refused(tmp_path, text, desorption, reason):
+def test_a_table_that_is_not_an_isotherm_is_rejected(tmp_path, text, desorption, reason):
     (tmp_path / "curve.csv").write_text(text)
     with pytest.raises(ValueError, match=reason):
         read_isotherm(tmp_path / "curve.csv", 10, desorption)
 
 
-def test_a_trained_generator_answers_to_a_user_s_curve(tmp_path, capsys):
+def test_a_trained_generator_designs_for_a_user_s_curve(tmp_path, capsys):
     from physopt.cli import main
 
     run = physopt.run(
@@ -274,7 +274,7 @@ def test_a_trained_generator_answers_to_a_user_s_curve(tmp_path, capsys):
     ("options", "name"),
     [({"size": 1}, "size"), ({"points": 1}, "points"), ({"hidden": 8}, "hidden")],
 )
-def test_impossible_options_are_refused(options, name):
+def test_impossible_options_are_rejected(options, name):
     with pytest.raises(OptionError) as caught:
         LDFT3D(**options)
     assert caught.value.key == f"problem.{name}"
@@ -292,6 +292,6 @@ def test_a_line_search_may_be_vmapped_over_samples():
 
         return jax.lax.while_loop(lambda x: value(x) > 0.5, body, x)
 
-    # Tracing is what failed; nothing needs to be compiled for it.
+    # The failure was in tracing; no compilation is needed.
     shape = jax.eval_shape(jax.vmap(descend), jax.ShapeDtypeStruct((3, 4, 4), jnp.float32))
     assert shape.shape == (3, 4, 4)

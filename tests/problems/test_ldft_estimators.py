@@ -12,7 +12,7 @@ SIZE, POINTS, BATCH, DRAWS = 4, 5, 3, 100
 
 @pytest.fixture(scope="module", params=[LDFT2D, LDFTHysteresis], ids=["adsorption", "hysteresis"])
 def case(request):
-    """Grey matrices at which no pore is about to fill, in float64, with a penalty in the loss.
+    """Grey matrices without a pore close to filling, in float64, with a penalty in the loss.
 
     Problem, batch, x, dL/dx, and both estimators, compiled once.
     """
@@ -42,10 +42,10 @@ def test_nudged_equilibria_give_the_gradient_up_to_the_square_of_the_nudge(case)
     _, batch, x, gradient, nudged, _ = case
     with jax.enable_x64(True):
         errors = [relative(nudged(x, batch, None, nudge), gradient) for nudge in (4e-2, 2e-2)]
-        # Where there are no pores there is nothing to nudge.
+        # Without pores the gradient is zero.
         np.testing.assert_array_equal(nudged(jnp.full_like(x, -1e4), batch, None, 2e-2), 0)
     assert errors[1] < 1e-2
-    # The next term of the error is (nudge^4); at these nudges it is a few per cent of this one.
+    # The next term of the error is of order nudge^4, at these nudges a few per cent of this one.
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 
@@ -60,5 +60,5 @@ def test_randomized_gradients_are_unbiased_and_vary_less_with_a_larger_fraction(
             missed = np.sum((drawn.mean(0) - gradient.ravel()) ** 2)
             assert missed < 3 * variance[fraction] / DRAWS + 1e-18
         np.testing.assert_array_equal(randomized(jnp.full_like(x, -1e4), batch, keys[0], 0.4), 0)
-    # All humidities are the gradient itself, but for the order in which they are summed.
+    # With all humidities the estimate is the gradient, up to the order of summation.
     assert variance[1.0] < 1e-24 * np.sum(gradient**2) < 1e-12 * variance[0.4]

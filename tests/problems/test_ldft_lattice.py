@@ -25,7 +25,7 @@ def double():
 
 
 def relaxed(shape, seed=0):
-    """Pore fractions between 0 and 1, on a lattice too small and too blurred for avalanches."""
+    """Pore fractions between 0 and 1, on a lattice too small and too smooth for avalanches."""
     return np.random.default_rng(seed).uniform(size=shape)
 
 
@@ -50,24 +50,24 @@ def test_matrices_with_known_isotherms(double):
     single[3, 4], full[:], slit[:-1] = 1, 1, 1
     uptake, _ = both_branches(jnp.stack([single, full, none, slit]), 2, 1e-12)
     attraction, mu = 4 * 647 / 298, np.log(HUMIDITIES) - 2 * 647 / 298
-    # A lone pore sees four solid sites and no fluid: one sweep is exact up to rounding.
+    # A single pore has four solid neighbours and no fluid: one sweep is exact up to rounding.
     alone = 1 / (1 + np.exp(-(mu + 1.5 * attraction)))
     np.testing.assert_allclose(uptake[0, :40], alone, atol=1e-14)
     # Without solid the density is uniform and solves s = sigmoid(mu + c w s), least root.
     uniform = np.zeros(40)
     for _ in range(20_000):
         uniform = 1 / (1 + np.exp(-(mu + attraction * uniform)))
-    # Where the root is simple 1e-12 stays 1e-12, times the response 1 / (1 - r) < 1e3.
+    # At a simple root 1e-12 is multiplied by the response 1 / (1 - r) < 1e3.
     np.testing.assert_allclose(uptake[1, :40], uniform, atol=1e-9)
     assert (uptake[2] == 0).all()
-    # A slit is uniform along its walls: two neighbours alike, and the profile across it.
+    # A slit is uniform along its walls: two equal neighbours, and the profile across it.
     eta, film = slit[:, 0], np.zeros((40, 20))
     solid = mu[:, None] + 1.5 * attraction / 4 * ldft_numpy.neighbours(1 - eta)
     for _ in range(20_000):
         across = np.roll(film, 1, 1) + np.roll(film, -1, 1)
         film = eta / (1 + np.exp(-(solid + attraction / 4 * (2 * film + across))))
     np.testing.assert_allclose(uptake[3, :40], film.sum(1) / 19, atol=1e-9)
-    # At saturation adsorption still is the vapour: far from full, in a wide slit as without one.
+    # At saturation adsorption is still vapour: far from filled, in a wide slit as in bulk.
     np.testing.assert_allclose(uptake[jnp.array([1, 3]), 39], [0.0145, 0.1448], atol=5e-5)
     assert (uptake[:, -1] == 0).all()
 
@@ -88,9 +88,9 @@ def test_reference_data_in_double_precision(double, dimensions, tolerance, bound
 def test_reference_data_in_single_precision(dimensions):
     raw, expected = REFERENCE[f"pores_{dimensions}d"], REFERENCE[f"isotherm_{dimensions}d"][:, 1:]
     # Avalanches: points at which a pore region condenses or empties within 0.02 % of the humidity.
-    # There increments fall to 1e-7 a site on the way to a fixed point 1e-2 away, which single
-    # precision cannot tell from convergence; elsewhere a mean error of 1e-6 divided by a porosity
-    # of 1 % stays below 5e-4.
+    # There increments fall to 1e-7 per site at a distance of 1e-2 from the fixed point, which
+    # single precision cannot distinguish from convergence; elsewhere a mean error of 1e-6 divided
+    # by a porosity of 1 % stays below 5e-4.
     with jax.enable_x64(True):
         pairs = np.minimum(HUMIDITIES[:, None] * [1 - 2e-4, 1 + 2e-4], 1).ravel()
         near, _ = both_branches(jnp.asarray(raw, float), dimensions, 1e-9, tuple(pairs))
@@ -122,7 +122,7 @@ def test_numpy_oracle_and_symmetries(double, dimensions, side):
         )
         # Both stop within about 1e-12 of the fixed point, away from folds.
         np.testing.assert_allclose(uptake[index], expected, atol=1e-10)
-    # A shift by an odd number of sites swaps the colours: another path to the same fixed point.
+    # A shift by an odd number of sites swaps the colours: a different path to the same fixed point.
     np.testing.assert_allclose(uptake[1], uptake[0], atol=1e-10)
     np.testing.assert_allclose(uptake[2], uptake[0], atol=1e-10)
 
@@ -145,7 +145,7 @@ def test_baseline_is_a_fixed_number_of_plain_sweeps(double):
             return y.sum(), y
 
         results[gradient] = jax.grad(total, has_aux=True)(jnp.asarray(pores))
-    # The same sums in the same order up to what the compiler fuses.
+    # The same sums in the same order, up to fusion by the compiler.
     np.testing.assert_allclose(results["unrolled"][1], jnp.stack(expected, 1), rtol=1e-13)
     np.testing.assert_allclose(results["remat"][1], results["unrolled"][1], rtol=1e-13)
     np.testing.assert_allclose(results["remat"][0], results["unrolled"][0], rtol=1e-11)
@@ -156,7 +156,7 @@ def test_baseline_is_a_fixed_number_of_plain_sweeps(double):
 
 @partial(jax.jit, static_argnames="dimensions")
 def derivatives(pores, direction, weights, dimensions):
-    """Value, J v, J^T w and J, each by its own mode of differentiation."""
+    """Value, J v, J^T w and J, each from a different mode of differentiation."""
     options = {"dimensions": dimensions, "desorption": True, "tolerance": 1e-13}
     uptake, linear = jax.linearize(partial(isotherm, **options), pores)
     pullback = jax.linear_transpose(linear, pores)
@@ -228,7 +228,7 @@ def test_vmap_and_scan_do_not_change_results(double):
     whole = jax.jit(jax.grad(batch_loss))(pores)
     mapped = jax.jit(jax.vmap(jax.grad(loss)))(pores)
     _, scanned = jax.lax.scan(lambda carry, p: (carry, jax.grad(loss)(p)), 0, pores)
-    # Fixed points within 1e-12 of one another, whichever lanes they were swept with.
+    # Fixed points agree within 1e-12, independent of the lanes swept with them.
     np.testing.assert_allclose(mapped, whole, atol=1e-9)
     np.testing.assert_allclose(scanned, whole, atol=1e-9)
 
@@ -260,7 +260,7 @@ def test_grand_potential(double):
 
 
 def test_grand_potential_of_a_lone_pore(double):
-    # Independent site: Omega = -kT ln(1 + exp(-(energy of a full site) / kT)).
+    # Independent site: Omega = -kT ln(1 + exp(-(energy of a filled site) / kT)).
     pores = jnp.zeros((1, 4, 4)).at[0, 1, 2].set(1.0)
     exponent = np.log(0.3) - 2 * 647 / 298 + 1.5 * 4 * 647 / 298
     density = pores / (1 + np.exp(-exponent))

@@ -1,4 +1,4 @@
-"""The LDFT simulator at its limits: bounds, precision, and input that it cannot serve."""
+"""The LDFT simulator at its limits: bounds, precision and invalid input."""
 
 from functools import partial
 from itertools import product
@@ -11,7 +11,7 @@ import pytest
 from physopt.problems.ldft import isotherm, isotherm_and_jacobian
 
 
-def test_nan_is_never_converged_and_stays_alone():
+def test_nan_never_converges_and_does_not_spread():
     pores = np.random.default_rng(0).uniform(size=(2, 5, 5)).astype(np.float32)
     clean = isotherm(jnp.asarray(pores), dimensions=2, humidities=(0.3, 0.6))
     pores[0, 0, 0] = np.nan
@@ -29,7 +29,7 @@ def test_sweeps_are_bounded():
         pores, dimensions=2, humidities=(0.5, 0.9), maximum_sweeps=3, return_convergence=True
     )
     assert convergence.unconverged.sum() > 0
-    assert convergence.sweeps.max() < 20  # one visit to the block, never a second
+    assert convergence.sweeps.max() < 20  # selected for a block once, never again
 
 
 def test_precision_is_that_of_the_pores():
@@ -55,7 +55,7 @@ def test_precision_is_that_of_the_pores():
     ],
 )
 @pytest.mark.parametrize("function", [isotherm, isotherm_and_jacobian])
-def test_bad_shapes_are_refused_when_traced(function, shape, dimensions, message):
+def test_bad_shapes_are_rejected_when_traced(function, shape, dimensions, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(
             partial(function, dimensions=dimensions), jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -76,6 +76,6 @@ def test_bad_shapes_are_refused_when_traced(function, shape, dimensions, message
         (np.ones((1, 4, 4)), {"gradient": "remat", "return_convergence": True}, "implicit"),
     ],
 )
-def test_bad_values_are_refused(pores, options, message):
+def test_bad_values_are_rejected(pores, options, message):
     with pytest.raises(ValueError, match=message):
         isotherm(jnp.asarray(pores), dimensions=2, **options)

@@ -23,7 +23,7 @@ def test_procedural_targets_are_monotone_from_0_to_1():
     # Increments sum to one to the rounding of 40 float32 additions.
     np.testing.assert_allclose(curves[:, -1], 1, atol=40 * 1.2e-7)
     steps = (np.abs(curves - np.round(curves)) < 1e-9).all(axis=1)
-    # A fifth are unit steps; an anchored curve is binary to 1e-9 in practically no case. The
+    # A fifth are unit steps; an anchored curve is practically never binary to 1e-9. The
     # tolerance is 4 standard deviations of a binomial proportion.
     assert abs(steps.mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000)
     # A step is at each of the 40 humidities equally often: mean height 1/2 (1 + 1/40).
@@ -53,7 +53,7 @@ def test_loops_keep_the_physical_order():
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (6, 6, 6)])
-def test_random_matrices_are_binary_with_the_wanted_porosities(shape):
+def test_random_matrices_are_binary_with_the_specified_porosities(shape):
     matrices = np.asarray(jax.vmap(lambda k: random_matrix(k, shape))(keys(400)))
     assert set(np.unique(matrices)) == {0.0, 1.0}
     porosity = matrices.reshape(400, -1).mean(axis=1)
@@ -62,7 +62,7 @@ def test_random_matrices_are_binary_with_the_wanted_porosities(shape):
     assert porosity.max() <= POROSITIES[1] + half_site
     spread = (POROSITIES[1] - POROSITIES[0]) / np.sqrt(12)
     assert abs(porosity.mean() - np.mean(POROSITIES)) < 4 * spread / np.sqrt(400)
-    # Textures differ: neighbours are alike in smooth fields and independent in white noise.
+    # Textures differ: neighbours are similar in smooth fields and independent in white noise.
     alike = (matrices == np.roll(matrices, 1, axis=1)).reshape(400, -1).mean(axis=1)
     expected = porosity**2 + (1 - porosity) ** 2
     assert (alike - expected > 0.1).mean() > 0.2
@@ -72,7 +72,7 @@ def test_random_matrices_are_binary_with_the_wanted_porosities(shape):
 def test_textures_are_drawn_from_those_that_are_named():
     draw = jax.vmap(lambda k: random_matrix(k, (12, 12), ["slits"]))
     matrices = np.asarray(draw(keys(50)))
-    # A slit goes through; only where the porosity cuts a line is it partly pore.
+    # A slit spans the lattice; only the line at the threshold is partly pore.
     mixed = [
         min(
             sum(0 < line.mean() < 1 for line in matrix),

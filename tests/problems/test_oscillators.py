@@ -25,7 +25,7 @@ def states(number):
     return np.random.default_rng(0).uniform(size=(number, 4))
 
 
-def test_masses_that_move_alike_are_free_oscillators():
+def test_masses_in_phase_are_free_oscillators():
     """q0 = q1 never stretches the coupling: q = a cos t + b sin t at t = 12."""
     a, b = np.array([0.3, 1.0]), np.array([0.7, -0.2])
     end = final_state(PROBLEM, np.stack([a, a, b, b], axis=1), np.zeros((2, 96)))
@@ -88,7 +88,7 @@ def test_the_untrained_network_is_the_papers():
     assert sum(leaf.size for leaf in leaves) == 2956
     assert all(not leaf.any() for leaf in leaves if leaf.ndim == 1)
     last = max((leaf for leaf in leaves if leaf.ndim == 2), key=jnp.size)
-    bound = np.sqrt(6 / (20 + 96))  # Glorot's; 1920 draws come within 1 % of it
+    bound = np.sqrt(6 / (20 + 96))  # Glorot's; the maximum of 1920 draws is within 1 %
     assert 0.99 * bound < float(jnp.abs(last).max()) <= bound
     batch = jax.jit(PROBLEM.sample)(jax.random.split(jax.random.key(1), 512))
     x = network(batch.inputs)

@@ -24,8 +24,8 @@ def keys(number):
 def test_laplacian_is_the_stencil_with_zeros_outside():
     field = np.arange(1.0, 10).reshape(3, 3)
     # Centre: 2 + 4 + 6 + 8 - 20; corner: 2 + 4 - 4; edge: 1 + 3 + 5 - 8.
-    found = np.asarray(laplacian(jnp.asarray(field)))
-    assert (found[1, 1], found[0, 0], found[0, 1]) == (0, 2, 1)
+    actual = np.asarray(laplacian(jnp.asarray(field)))
+    assert (actual[1, 1], actual[0, 0], actual[0, 1]) == (0, 2, 1)
 
 
 def test_sine_modes_are_eigenfunctions():
@@ -42,7 +42,7 @@ def test_sine_modes_are_eigenfunctions():
 def test_solver_undoes_the_laplacian(size):
     with jax.enable_x64(True):
         field = jnp.asarray(normal(0, 2, size, size))
-        # The condition number is 1700 at n = 64: 1e-13 is expected, 1e-10 asked for.
+        # The condition number is 1700 at n = 64: 1e-13 is expected, 1e-10 required.
         np.testing.assert_allclose(inverse_laplacian(laplacian(field)), field, atol=1e-10)
 
 
@@ -51,25 +51,25 @@ def test_one_inverse_step_solves_poisson():
     with jax.enable_x64(True):
         batch = jax.jit(problem.sample)(keys(2))
         x = jnp.asarray(normal(1, 2, 64, 64))
-        found = problem.invert(x, batch)
+        actual = problem.invert(x, batch)
         # Potentials of 50 round at 1e-14; the Laplacian multiplies by up to 8.
-        np.testing.assert_allclose(found, batch.extra, atol=1e-10)
+        np.testing.assert_allclose(actual, batch.extra, atol=1e-10)
         metrics = problem.metrics(x, problem.simulate(x, batch), batch)
         distance = np.asarray(x - batch.extra)
         np.testing.assert_allclose(metrics["x_l1"], np.abs(distance).sum(axis=(1, 2)))
     single = jax.jit(problem.sample)(keys(2))
-    found = problem.invert(jnp.asarray(x, jnp.float32), single)
-    assert found.dtype == jnp.float32
+    actual = problem.invert(jnp.asarray(x, jnp.float32), single)
+    assert actual.dtype == jnp.float32
     # The same in float32: 50 * 6e-8 * 8 * a few operations.
-    np.testing.assert_allclose(found, single.extra, atol=5e-4)
+    np.testing.assert_allclose(actual, single.extra, atol=5e-4)
 
 
 def test_one_inverse_step_solves_poisson8():
     problem = Poisson8()
     with jax.enable_x64(True):
         batch = jax.jit(problem.sample)(keys(3))
-        found = problem.invert(jnp.asarray(normal(2, 3, 8, 8)), batch)
-        np.testing.assert_allclose(found, batch.extra, atol=1e-12)
+        actual = problem.invert(jnp.asarray(normal(2, 3, 8, 8)), batch)
+        np.testing.assert_allclose(actual, batch.extra, atol=1e-12)
 
 
 @pytest.mark.parametrize("problem", [Poisson(size=16), Poisson8()])
@@ -103,10 +103,10 @@ def test_random_fields_have_the_specified_spectrum(fields):
     assert max(power[mode] for mode in cut) < 1e-10
     assert power[1, 2] > 1e-2
     # Power goes like k^-4. Each value is a mean over two independent modes in 1024 fields, exact
-    # to 2.2 %; these modes hold too little of the variance for its normalisation to matter.
+    # to 2.2 %; these modes have too little variance to be affected by the normalisation.
     near, far = (power[m, m] + power[m, -m] for m in (4, 8))
     assert near / far == pytest.approx(16, rel=4 * 0.031)
-    # No mode is left out on a small grid but the mean.
+    # On a small grid only the mean is left out.
     small = np.asarray(jax.vmap(lambda key: random_field(key, (8, 8)))(keys(64)))
     assert (np.abs(np.fft.fft2(small)) ** 2).mean(axis=0)[1, 0] > 1
 
@@ -122,7 +122,7 @@ def test_potentials_have_the_specified_scale(fields):
     ("inputs", "outputs", "levels", "parameters"), [(1, 1, 4, 37_697), (2, 2, 5, 49_570)]
 )
 def test_unet_has_the_papers_size(inputs, outputs, levels, parameters):
-    # Shapes alone are enough.
+    # Shapes are sufficient.
     network = nnx.eval_shape(lambda: UNet(inputs, outputs, nnx.Rngs(0), levels=levels))
     leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
     assert sum(leaf.size for leaf in leaves) == parameters
@@ -134,7 +134,7 @@ def evaluate(network, inputs):
 
 
 @pytest.mark.parametrize(("kind", "coupled"), [("group", False), ("batch", True)])
-def test_unet_couples_samples_by_batch_normalisation_alone(kind, coupled):
+def test_unet_couples_samples_only_by_batch_normalisation(kind, coupled):
     batch = jnp.asarray(normal(6, 3, 9, 9), jnp.float32)  # an odd grid, too
     network = UNet(1, 1, nnx.Rngs(0), levels=2, filters=2, normalization=kind)
     first, second = (evaluate(network, batch.at[1:].add(shift * batch[0])) for shift in (0, 1))

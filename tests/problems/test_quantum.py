@@ -26,7 +26,7 @@ def hamiltonian(problem, field):
     return kinetic + field * np.diag(problem.spacing * np.arange(1, n + 1))
 
 
-def test_the_free_ground_state_turns_its_phase():
+def test_the_phase_of_the_free_ground_state_rotates():
     """A step multiplies an eigenstate of energy E by (1 - i E dt/2) / (1 + i E dt/2)."""
     energy = (2 - 2 * np.cos(np.pi / 15)) / PROBLEM.spacing**2
     factor = (1 - 0.025j * energy) / (1 + 0.025j * energy)
@@ -37,7 +37,7 @@ def test_the_free_ground_state_turns_its_phase():
 
 def test_the_order_of_convergence_is_two():
     # On five points the highest energy is 34, whose phase error E^3 dt^2 t / 12 is below 0.3: on
-    # fourteen it is 215, and the order is seen at far smaller steps only.
+    # fourteen it is 215, and the order shows only at much smaller steps.
     coarse = QuantumDipole(points=5)
     energies, states = np.linalg.eigh(hamiltonian(coarse, 1.0))
     begin = coarse.eigenstate(1)
@@ -61,7 +61,7 @@ def test_single_precision_is_kept_and_enough():
     control = np.random.default_rng(1).normal(size=(4, 384))
     single = jax.jit(PROBLEM.simulate)(jnp.asarray(control, jnp.float32), Batch((), ()))
     assert single.dtype == jnp.float32
-    # 384 steps that round at 6e-8 and amplify nothing.
+    # 384 steps with rounding errors of 6e-8 and no amplification.
     np.testing.assert_allclose(as_complex(single), final_state(PROBLEM, control), atol=3e-5)
 
 
@@ -72,7 +72,7 @@ def test_gradient_agrees_with_central_differences():
         check_grads(lambda x: small.simulate(x, Batch((), ())), (control,), order=1, modes=["rev"])
 
 
-def test_loss_is_the_infidelity_whatever_the_phase():
+def test_loss_is_the_infidelity_for_any_phase():
     ground, first, second = (PROBLEM.eigenstate(k) for k in (1, 2, 3))
     wanted = 0.6 * first + 0.8 * second
     reached = np.stack([wanted, 1j * wanted, np.exp(2j) * wanted, ground, first])
@@ -86,7 +86,7 @@ def test_loss_is_the_infidelity_whatever_the_phase():
     np.testing.assert_allclose(metrics["high_energy_loss"], [0, 0, 0, 0.64, 0.64], atol=1e-6)
 
 
-def test_wanted_states_mix_two_levels_uniformly():
+def test_target_states_mix_two_levels_uniformly():
     batch = PROBLEM.sample(jax.random.split(jax.random.key(0), 4096))
     real, imaginary = batch.target[:, ::2], batch.target[:, 1::2]
     assert not np.asarray(imaginary).any()

@@ -99,7 +99,7 @@ def test_inverse_step_is_saddle_free_newton_in_the_eigenbasis(xi, phi):
     with jax.enable_x64(True):
         target = problem.sample(keys(12)).target
         x = jnp.asarray(2 * normal(1, 12, 2)) / problem.slopes @ problem.rotation
-        found = problem.invert(x, Batch(target, target)) - x
+        actual = problem.invert(x, Batch(target, target)) - x
         derivatives = jax.jit(
             jax.vmap(lambda *pair: (jax.grad(loss)(*pair), jax.hessian(loss)(*pair)))
         )
@@ -109,7 +109,7 @@ def test_inverse_step_is_saddle_free_newton_in_the_eigenbasis(xi, phi):
     assert not definite.all()
     expected = np.stack([saddle_free(*pair) for pair in zip(slopes, hessians, strict=True)])
     # A Hessian with condition number xi^4, up to 1e6, loses so many digits in eigh.
-    np.testing.assert_allclose(found, expected, atol=1e-7)
+    np.testing.assert_allclose(actual, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize(("xi", "phi"), [(1.0, 45.0), (32.0, 45.0)])
@@ -127,7 +127,7 @@ def test_inverse_steps_reach_the_nearest_solution(xi, phi):
         assert float(jnp.max(left * problem.slopes[0])) < 1e-6
         moved = jnp.linalg.norm(end - x, axis=-1)
         # The sine is monotone between its peaks, and each such piece holds the solution nearest to
-        # its points. A step may leave it only where curvature is large, which is near the solution.
+        # its points. A step may leave it only at large curvature, which is near the solution.
         assert float(jnp.mean(moved <= begin * (1 + 1e-6) + 1e-6)) == 1
 
 
@@ -136,7 +136,7 @@ def test_distance_is_to_the_nearest_of_all_solutions():
     with jax.enable_x64(True):
         batch = problem.sample(keys(50))
         x = jnp.asarray(3 * normal(3, 50, 2))
-        found = problem.metrics(x, x, batch)["x_distance"]
+        actual = problem.metrics(x, x, batch)["x_distance"]
         y1, y2 = np.asarray(batch.target).T
         turns = 2 * np.pi * np.arange(-20, 21)[:, None]
         phases = np.concatenate([np.arcsin(y1) + turns, np.pi - np.arcsin(y1) + turns])
@@ -145,10 +145,10 @@ def test_distance_is_to_the_nearest_of_all_solutions():
         y = np.stack([problem.simulate(jnp.asarray(s), batch) for s in solutions[::8]])
         np.testing.assert_allclose(y, np.broadcast_to(batch.target, y.shape), atol=1e-12)
         every = np.linalg.norm(np.asarray(x) - solutions, axis=-1)
-        np.testing.assert_allclose(found, every.min(axis=0), atol=1e-12)
+        np.testing.assert_allclose(actual, every.min(axis=0), atol=1e-12)
 
 
-def test_wanted_values_are_uniform():
+def test_target_values_are_uniform():
     y = np.asarray(Sine().sample(keys(4096)).target)
     # Standard errors 1/sqrt(3 * 4096) = 0.009 of the mean, 0.0047 of the mean square.
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=0.045)
@@ -158,7 +158,7 @@ def test_wanted_values_are_uniform():
 # --- toy
 
 
-def test_toy_is_two_curves_one_of_them_scaled():
+def test_toy_is_two_curves_with_one_scaled():
     problem = Toy(gamma=0.1)
     network = problem.network(nnx.Rngs(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) == 30

@@ -12,27 +12,35 @@ import pytest
 from matplotlib.figure import Figure
 
 from physopt.machine.resident import resident_peak
-from physopt.problems.ldft import studies, study_figures
 from physopt.problems.ldft.named import LDFT2D
 
-SCRIPT = Path(__file__).resolve().parent.parent.parent / "runs" / "ldft_studies.py"
+STUDIES = Path(__file__).resolve().parent.parent.parent / "runs" / "ldft"
+sys.path.insert(0, str(STUDIES))
+
+import figures  # noqa: E402
+from cost import memory  # noqa: E402
+from matrices import near_binary, procedural_isotherms  # noqa: E402
+from pores import pore_size_map, pore_sizes  # noqa: E402
+from repetition import translation  # noqa: E402
+from unrolled import accuracy, gradient_error  # noqa: E402
+
 HUMIDITIES = np.arange(1, 41) / 40
 ATTRACTION = 4 * 647 / 298  # c w_ff / kT, in either dimension
 
 
 @pytest.fixture
 def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("ldft_studies", SCRIPT)
+    spec = importlib.util.spec_from_file_location("ldft_studies", STUDIES / "__main__.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # tyro looks the options up there
+    monkeypatch.setitem(sys.modules, spec.name, module)  # tyro resolves option types there
     spec.loader.exec_module(module)
     return module
 
 
 def single_pore(size=4, dimensions=2):
-    """One matrix, solid but for one site."""
+    """One matrix with a single pore site."""
     pores = np.zeros((1, *(size,) * dimensions))
     pores[(0, *(1,) * dimensions)] = 1
     return pores
@@ -42,7 +50,7 @@ def single_pore(size=4, dimensions=2):
 
 
 def naive_size_map(pores):
-    """The definition, square by square."""
+    """Pore sizes from the definition, square by square."""
     sizes = np.zeros(pores.shape, int)
     for side in range(1, len(pores) + 1):
         for corner in itertools.product(*(range(n) for n in pores.shape)):
@@ -58,7 +66,7 @@ def test_the_pores_of_a_slit_are_as_wide_as_the_slit(dimensions, width):
     pores = np.zeros((1, *(6,) * dimensions))
     pores[0, :width] = 1
     pores = np.roll(pores, 4, axis=1)  # across the periodic border, for the wider ones
-    frame = studies.pore_sizes(pores)
+    frame = pore_sizes(pores)
     assert frame[frame.share > 0].pore_size.tolist() == [width]
     assert frame.share.sum() == 1
     np.testing.assert_allclose(frame.porosity, width / 6)
@@ -66,7 +74,7 @@ def test_the_pores_of_a_slit_are_as_wide_as_the_slit(dimensions, width):
 
 def test_the_pores_of_a_single_site_of_a_full_and_of_an_empty_lattice():
     pores = np.concatenate([single_pore(5), np.ones((1, 5, 5)), np.zeros((1, 5, 5))])
-    frame = studies.pore_sizes(pores)
+    frame = pore_sizes(pores)
     assert frame.shape == (15, 6)
     assert list(frame.columns) == [
         *("dimensions", "size", "matrix", "porosity", "pore_size", "share"),
@@ -80,14 +88,14 @@ def test_pore_sizes_are_those_of_the_definition(dimensions, size):
     pores = np.random.default_rng(0).random((4, *(size,) * dimensions)) < 0.8
     expected = np.stack([naive_size_map(p) for p in pores])
     assert len(np.unique(expected)) > 2
-    np.testing.assert_array_equal(studies.pore_size_map(pores.astype(float)), expected)
+    np.testing.assert_array_equal(pore_size_map(pores.astype(float)), expected)
 
 
-def test_pore_sizes_refuse_what_has_none():
+def test_pore_sizes_reject_other_arrays():
     with pytest.raises(ValueError, match="binary"):
-        studies.pore_sizes(np.full((1, 4, 4), 0.5))
+        pore_sizes(np.full((1, 4, 4), 0.5))
     with pytest.raises(ValueError, match="matrices are"):
-        studies.pore_sizes(np.ones((4, 4)))
+        pore_sizes(np.ones((4, 4)))
 
 
 # --- translation
@@ -95,11 +103,11 @@ def test_pore_sizes_refuse_what_has_none():
 
 @pytest.fixture(scope="module")
 def translated():
-    return studies.translation(np.concatenate([single_pore(), np.ones((1, 4, 4))]))
+    return translation(np.concatenate([single_pore(), np.ones((1, 4, 4))]))
 
 
 def test_a_matrix_without_solid_translates_without_loss(translated):
-    # w_ff = 2 k T_c / d: the attraction by all neighbours together is the same in 2D and 3D.
+    # w_ff = 2 k T_c / d: the total attraction by all neighbours is the same in 2D and 3D.
     full = translated[translated.matrix == 1]
     assert full.shape == (40, 7)
     np.testing.assert_allclose(full.humidity, HUMIDITIES)
@@ -122,20 +130,20 @@ def test_a_single_pore_translates_into_a_channel(translated):
     np.testing.assert_allclose(single.area_percent, loss, atol=1e-5)
 
 
-def test_translation_refuses_cubic_matrices():
+def test_translation_rejects_cubic_matrices():
     with pytest.raises(ValueError, match="not"):
-        studies.translation(np.ones((1, 4, 4, 4)))
+        translation(np.ones((1, 4, 4, 4)))
 
 
 # --- the unrolled simulator
 
-# Two matrices on a lattice of side 4 everywhere: what is compiled for one test serves the others.
+# Two matrices on a lattice of side 4 everywhere, so that tests share compiled programs.
 SWEEPS = (1, 30, 3000)
 
 
 @pytest.fixture(scope="module")
 def accuracies():
-    return {d: studies.accuracy(slow_matrices(d), SWEEPS) for d in (2, 3)}
+    return {d: accuracy(slow_matrices(d), SWEEPS) for d in (2, 3)}
 
 
 def slow_matrices(dimensions):
@@ -162,16 +170,16 @@ def test_the_unrolled_isotherm_approaches_the_converged_one(accuracies, dimensio
 
 
 def test_one_sweep_is_exact_for_a_single_pore():
-    frame = studies.accuracy(np.repeat(single_pore(), 2, axis=0), (1,))
+    frame = accuracy(np.repeat(single_pore(), 2, axis=0), (1,))
     assert frame.quantile95_area_percent.item() < 1e-10
 
 
 @pytest.fixture(scope="module")
 def gradient_errors():
-    """Of a nearly binary matrix and of one without pores, which has no gradient."""
-    near = studies.near_binary(slow_matrices(2)[1:], 0.05, 0)
+    """Errors for a nearly binary matrix and for one without pores, which has no gradient."""
+    near = near_binary(slow_matrices(2)[1:], 0.05, 0)
     matrices = np.concatenate([near, np.zeros((1, 4, 4))])
-    return studies.gradient_error(matrices, studies.procedural_isotherms(1, 2), (1, 3000))
+    return gradient_error(matrices, procedural_isotherms(1, 2), (1, 3000))
 
 
 def test_the_unrolled_gradient_approaches_the_implicit_one(gradient_errors):
@@ -184,20 +192,20 @@ def test_the_unrolled_gradient_approaches_the_implicit_one(gradient_errors):
     assert frame.share_cosine_below_09[1] == 0
 
 
-def test_matrices_without_a_gradient_are_left_out(gradient_errors):
+def test_matrices_without_a_gradient_are_excluded(gradient_errors):
     assert (gradient_errors.matrices == 1).all()
     assert np.isfinite(gradient_errors.to_numpy(float)).all()
-    empty, wanted = np.zeros((2, 4, 4)), studies.procedural_isotherms(0, 2)
+    empty, wanted = np.zeros((2, 4, 4)), procedural_isotherms(0, 2)
     with pytest.raises(ValueError, match="no matrix"):
-        studies.gradient_error(empty, wanted, (1,))
+        gradient_error(empty, wanted, (1,))
     with pytest.raises(ValueError, match="wanted"):
-        studies.gradient_error(empty, wanted[:1], (1,))
+        gradient_error(empty, wanted[:1], (1,))
 
 
-def test_values_that_are_no_pore_fractions_are_refused():
+def test_values_outside_0_and_1_are_rejected():
     for wrong in (1.5, np.nan):
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
-            studies.accuracy(np.full((2, 4, 4), wrong))
+            accuracy(np.full((2, 4, 4), wrong))
 
 
 # --- memory
@@ -205,9 +213,9 @@ def test_values_that_are_no_pore_fractions_are_refused():
 
 @pytest.fixture(scope="module")
 def memories():
-    """Of the modes whose sweeps are stored, for 50 and for 200 of them; limited to 300 kB."""
+    """Memory of the unrolled modes with 50 and 200 sweeps, limited to 300 kB."""
     options = {"dimensions": 2, "gradients": ("unrolled", "remat"), "points": 10, "repeats": 1}
-    frames = (studies.memory((4,), (2,), sweeps=m, limit_bytes=3e5, **options) for m in (50, 200))
+    frames = (memory((4,), (2,), sweeps=m, limit_bytes=3e5, **options) for m in (50, 200))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -215,7 +223,7 @@ def test_memory_of_unrolled_sweeps_grows_with_their_number(memories):
     assert memories.shape == (4, 9)
     size = memories.set_index(["gradient", "sweeps"]).bytes_per_site
     assert 3.7 < size["unrolled", 200] / size["unrolled", 50] < 4.1
-    # A sweep keeps two float32 a site for the way back, with remat for one humidity at a time.
+    # A sweep stores two float32 per site for reverse mode, remat for one humidity at a time.
     assert 8 * 200 * 10 <= size["unrolled", 200] < 1.2 * 8 * 200 * 10
     assert size["remat", 200] < size["unrolled", 200] / 5
     np.testing.assert_allclose(memories.predicted_bytes, memories.bytes_per_site * 2 * 4**2)
@@ -228,11 +236,11 @@ def test_cells_beyond_the_memory_limit_are_not_run(memories):
 
 
 def test_resident_memory_is_that_of_what_is_allocated():
-    size = 2**26  # pages are touched, or they would not be resident
+    size = 2**26  # pages become resident only when written
     peak = resident_peak(lambda: np.ones(size // 8).sum())
     if np.isnan(peak):
         pytest.skip("this system keeps no mark of resident memory")
-    # Linux counts pages in batches of 64 a thread.
+    # Linux counts pages in batches of 64 per thread.
     assert 0.95 * size <= peak < 1.1 * size
 
 
@@ -241,7 +249,7 @@ def test_resident_memory_is_that_of_what_is_allocated():
 
 def test_near_binary_matrices_stay_on_their_side():
     binary = slow_matrices(2)
-    near = studies.near_binary(binary, 0.1, 0)
+    near = near_binary(binary, 0.1, 0)
     assert 0 < np.abs(near - binary).max() <= 0.1
     assert 0 <= near.min() < near.max() <= 1
     np.testing.assert_array_equal(np.round(near), binary)
@@ -251,18 +259,17 @@ def test_near_binary_matrices_stay_on_their_side():
 
 
 def drawings(accuracies, gradient_errors, translated, memories):
-    """Figures of all studies, with one lattice or with two, with values missing or not."""
-    accuracy = pd.concat(accuracies.values(), ignore_index=True)
-    pores = [studies.pore_sizes(slow_matrices(d)) for d in (2, 3)]
-    yield study_figures.draw_accuracy(accuracy)
-    yield study_figures.draw_accuracy(accuracies[3].assign(quantile95_area_percent=1e-9))
-    yield study_figures.draw_pores(pd.concat(pores, ignore_index=True))
-    yield study_figures.draw_pores(studies.pore_sizes(np.zeros((1, 2, 2))))
-    yield study_figures.draw_gradient_error(gradient_errors)
-    yield study_figures.draw_translation(translated)
-    yield study_figures.draw_translation(translated[translated.matrix == 1])
-    yield study_figures.draw_memory(memories, limit_bytes=3e5)
-    yield study_figures.draw_memory(memories.assign(seconds=np.nan))
+    """Figures of all studies, with one or two lattices, with and without missing values."""
+    sizes = [pore_sizes(slow_matrices(d)) for d in (2, 3)]
+    yield figures.draw_accuracy(pd.concat(accuracies.values(), ignore_index=True))
+    yield figures.draw_accuracy(accuracies[3].assign(quantile95_area_percent=1e-9))
+    yield figures.draw_pores(pd.concat(sizes, ignore_index=True))
+    yield figures.draw_pores(pore_sizes(np.zeros((1, 2, 2))))
+    yield figures.draw_gradient_error(gradient_errors)
+    yield figures.draw_translation(translated)
+    yield figures.draw_translation(translated[translated.matrix == 1])
+    yield figures.draw_memory(memories, limit_bytes=3e5)
+    yield figures.draw_memory(memories.assign(seconds=np.nan))
 
 
 def test_the_figures_draw(tmp_path, accuracies, gradient_errors, translated, memories):
@@ -275,17 +282,17 @@ def test_the_figures_draw(tmp_path, accuracies, gradient_errors, translated, mem
 
 
 def test_the_script_studies_the_designs_of_a_run(tmp_path, capsys, monkeypatch, script):
-    # The network of this run answers to a wanted isotherm with one row of pores.
+    # The network of this run designs one row of pores for every isotherm.
     x = -np.ones((2, 4, 4))
     x[:, 0] = 1
     problem = LDFT2D(size=4)
-    asked = SimpleNamespace(
+    stub_problem = SimpleNamespace(
         held_out=lambda keys: SimpleNamespace(inputs=np.zeros((len(keys), 40))),
         design=problem.design,
     )
-    config = SimpleNamespace(problem=asked)
+    config = SimpleNamespace(problem=stub_problem)
     run = SimpleNamespace(config=config, predict=lambda inputs: x[: len(inputs)])
-    monkeypatch.setattr(script.results, "load", {Path("folder"): run}.__getitem__)
+    monkeypatch.setattr(script, "load", {Path("folder"): run}.__getitem__)
     words = [f"out={tmp_path / 'studies'}", "run=folder", "count=2"]
     assert script.main(["pores", *words]) == 0
     frame = pd.read_csv(tmp_path / "studies" / "pores.csv")
@@ -295,7 +302,7 @@ def test_the_script_studies_the_designs_of_a_run(tmp_path, capsys, monkeypatch, 
     assert "1.0 sites wide in 2D, at a porosity of 25 %" in capsys.readouterr().out
 
 
-def test_the_script_names_what_it_does_not_know(capsys, script, tmp_path):
+def test_the_script_names_unknown_words(capsys, script, tmp_path):
     assert script.main(["speed"]) == 2
     assert "study=speed" in capsys.readouterr().err
     assert script.main(["pores", "cuont=3"]) == 2

@@ -11,7 +11,7 @@ import pytest
 from analysis_records import write_run
 
 from physopt import analysis
-from physopt.analysis.learning_rates import plot_learning_rates
+from physopt.analysis.sensitivity import plot_learning_rates
 from physopt.config import from_words
 from physopt.config.registry import names
 from physopt.records import RunFolder

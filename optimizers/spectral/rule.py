@@ -1,11 +1,11 @@
-"""Spectral-power rules, and half-inverse gradients among them.
+"""The spectral-power rule, of which half-inverse gradients and Gauss-Newton are special cases.
 
-With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy, they are
+With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy,
 
     theta <- theta - eta V S^kappa U^T g,
 
-of which kappa = 1 is gradient descent. g carries the 1/batch of the mean loss. The paths to this
-direction, none of which forms V, are in `methods` and `directions`.
+which is gradient descent for kappa = 1. g carries the 1/batch of the mean loss. `methods` and
+`directions` compute this direction without forming V.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import optax
 
 from physopt.machine.devices import current_platform, memory_limit
-from physopt.objective import Objective
-from physopt.optimizers.directions import Power, Solution, System
-from physopt.optimizers.methods import Choice, Plan, choose, measure
+from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
+from physopt.optimizers.spectral.directions import Power, Solution
+from physopt.optimizers.spectral.methods import Choice, Plan, choose, measure
 from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State
@@ -31,10 +31,10 @@ ROUNDING_ERROR = 1e-3
 
 
 class SpectralState(NamedTuple):
-    """What a spectral rule keeps between updates."""
+    """State of a spectral rule between updates."""
 
-    velocity: Parameters  # sum of earlier steps, each weighed by momentum^age; () without momentum
-    damping: jax.Array  # relative to the largest singular value; moves in an adaptive rule only
+    velocity: Parameters  # sum of earlier steps, each weighted by momentum^age; () without momentum
+    damping: jax.Array  # relative to the largest singular value; only an adaptive rule changes it
     plateau: Any  # of the schedule that follows the loss
 
 
@@ -43,13 +43,13 @@ class Trial(NamedTuple):
 
     step: Parameters
     scale: jax.Array  # step = scale * direction
-    system: System
+    system: Linearised
     solution: Solution
 
 
 @dataclasses.dataclass(frozen=True)
 class SpectralPower(Scheduled):
-    """The body of all of them; a subclass says what kappa is."""
+    """A step along V S^kappa U^T g, with a free kappa."""
 
     learning_rate: PositiveFloat = 1.0
     """eta. g carries 1/batch, so that the full Gauss-Newton step of a squared loss has eta equal
@@ -65,7 +65,7 @@ class SpectralPower(Scheduled):
     """Whether tau is a singular value itself instead of a fraction of the largest."""
 
     damping: NonNegativeFloat = 0.0
-    """A positive d takes the place of tau by the smooth weights
+    """A positive d replaces the cutoff tau by the smooth weights
     s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
 
     beta: float = 0.0
@@ -75,26 +75,27 @@ class SpectralPower(Scheduled):
     """Weight of earlier steps, v <- momentum v + step."""
 
     max_step_norm: PositiveFloat | None = None
-    """Largest norm of a step before momentum adds earlier ones; none leaves it."""
+    """Largest norm of a step, before momentum; none sets no bound."""
 
     method: Choice = "auto"
-    """How the direction is found: auto chooses by cost and memory. layerwise and physics: a Gram
-    matrix without J; rows and columns: one from J; krylov: step by step, for many outputs or a
-    large damping; it needs forward differentiation of a physics that has no dy/dx of its own."""
+    """How the direction is computed: auto chooses by cost and memory. layerwise and physics: a Gram
+    matrix without J; rows and columns: a Gram matrix from J; krylov: iteratively, for many outputs
+    or a large damping; it needs forward differentiation of a physics without its own dy/dx."""
 
     krylov_steps: PositiveInt = 30
-    """Products with J and with J^T that method=krylov makes in an update."""
+    """Products with J and with J^T per update with method=krylov."""
 
     memory_limit: PositiveFloat | None = None
-    """Gigabytes that the matrices of an update may take; none takes 70 % of what there is."""
+    """Gigabytes that the matrices of an update may take; none takes 70 % of the memory."""
 
     gram_dtype: Literal["float64", "float32"] = "float64"
-    """Of Gram matrices and their decomposition, whatever the run's; float32 serves tau >= 1e-2."""
+    """Type of Gram matrices and their decomposition, whatever the run's; float32 suffices for
+    tau >= 1e-2."""
 
     tunable: ClassVar = {"learning_rate": (1e-2, 1e1), "tau": (1e-7, 1e-1)}
 
     def refuses(self, objective: Objective) -> str | None:
-        """Refuse batch normalisation, and float64 matrices where there is no float64."""
+        """Refuse batch normalisation, and float64 matrices on a device without float64."""
         if objective.has_batch_statistics():
             return (
                 "batch normalisation couples the samples of a batch, so that none has a Jacobian "
@@ -105,15 +106,14 @@ class SpectralPower(Scheduled):
         return None
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
-        """Say which method is used for a batch, why, what it is estimated to cost, and where
-        rounding limits it.
+        """Return the method for a batch, the reason, its estimated cost and its rounding error.
 
-        Raises PlanError where no method fits into memory.
+        Raises PlanError if no method fits into memory.
         """
         return f"{self._plan(objective, params, batch)}{self._rounding(params)}"
 
     def _rounding(self, params: Parameters) -> str:
-        """Warn where the network's precision does not resolve the smallest singular values kept.
+        """Warn if the network's precision does not resolve the smallest singular values kept.
 
         Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
         """
@@ -127,23 +127,18 @@ class SpectralPower(Scheduled):
         )
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return no velocity, and the damping to begin with."""
+        """Return no velocity, and the initial damping."""
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
         dtype = network_dtype(params)
         plateau = self.plateau().init(jnp.ones((), dtype))
         return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau)
 
     def update(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
         """Return the step and the spectrum it was made from.
 
-        Raises PlanError where no method fits into memory.
+        Raises PlanError if no method fits into memory.
         """
         plan = self._plan(objective, params, batch)
         power = Power(
@@ -196,18 +191,6 @@ class SpectralPower(Scheduled):
         return trial.step, state, {}
 
 
-@dataclasses.dataclass(frozen=True)
-class HalfInverse(SpectralPower):
-    """Half-inverse gradients: theta <- theta - eta V S^(-1/2) U^T g.
-
-    Half-way between gradient descent (kappa = 1) and Gauss-Newton (kappa = -1), in logarithms of
-    the singular values s of J = dy/dtheta [n, P]: directions in which outputs hardly respond catch
-    up without the full inverse's blow-up. Costs one Gram matrix, its decomposition, of order n^3
-    with n = batch |y|, and one vector-Jacobian product: smaller batches are much cheaper.
-    Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131 (ICLR 2022).
-    """
-
-
 def network_dtype(params: Parameters) -> Any:
     """Return the floating type of the parameters."""
     return jnp.result_type(*jax.tree.leaves(params))
@@ -228,6 +211,6 @@ def _diagnostics(solution: Solution) -> Info:
 
 
 def _joined(info: Info, more: Info) -> Info:
-    """Add counts that both have."""
+    """Merge two infos; entries of both are added."""
     both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
     return {**info, **more, **both}

@@ -1,4 +1,4 @@
-"""The Krylov method: the direction V S^kappa U^T g from products with J and J^T alone."""
+"""The Krylov method: the direction V S^kappa U^T g from products with J and J^T only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ import optax
 from jax import Array, lax
 
 from physopt.numerics.linalg import HIGHEST, GramPower
-from physopt.optimizers.directions import (
+from physopt.objective import Linearised
+from physopt.optimizers.spectral.directions import (
     Power,
     Solution,
-    System,
     decompose,
     precise_product,
     quotient,
@@ -21,19 +21,19 @@ from physopt.optimizers.directions import (
 from physopt.rule import Parameters
 
 
-def by_krylov(system: System, power: Power) -> Solution:
+def by_krylov(system: Linearised, power: Power) -> Solution:
     """Golub-Kahan bidiagonalisation from g: `steps` products with J and J^T each.
 
     J^T U_m = V_m L^T with L [m, m] lower bidiagonal, so in the space of the first m steps
     V S^kappa U^T g = J^T U_m (L L^T)^((kappa - 1)/2) |g| e_1. It works on J and not on J J^T, whose
-    small eigenvalues rounding would hide. `krylov_change` is the relative change of the direction
-    over the last quarter of the steps, an estimate of what is missing.
+    small eigenvalues are lost to rounding. `krylov_change` is the relative change of the direction
+    over the last quarter of the steps, an estimate of the truncation error.
     Source: G. Golub, W. Kahan, SIAM J. Numer. Anal. 2, 205 (1965); orthogonalised on one side as in
     H. Simon, H. Zha, SIAM J. Sci. Comput. 21, 2257 (2000).
     """
-    _, push = jax.linearize(system.values, system.params)
-    gradient = system.pull(system.g)
-    basis, alpha, beta = _bidiagonalise(system, gradient, push, min(power.steps, system.g.size))
+    push, gradient = system.forward(), system.pull(system.gradient)
+    steps = min(power.steps, system.gradient.size)
+    basis, alpha, beta = _bidiagonalise(system, gradient, push, steps)
     lower = jnp.diag(alpha) + jnp.diag(beta[1:], -1)
 
     def leading(m: int) -> GramPower:
@@ -43,19 +43,19 @@ def by_krylov(system: System, power: Power) -> Solution:
 
     early = (3 * len(alpha) + 3) // 4
     last, before = leading(len(alpha)), leading(early).coefficients
-    missing = last.coefficients.at[:early].add(-before)
+    difference = last.coefficients.at[:early].add(-before)
     # J^T U_m c = V_m L^T c, and V_m has orthonormal columns.
-    size, change = (jnp.linalg.norm(lower.T @ c) for c in (last.coefficients, missing))
+    size, change = (jnp.linalg.norm(lower.T @ c) for c in (last.coefficients, difference))
     direction = system.pull(jnp.matmul(last.coefficients, basis, precision=HIGHEST))
     extra = {"krylov_change": quotient(change, size)}
     return solution_of(direction, push(direction), last, gradient, extra)
 
 
 def _bidiagonalise(
-    system: System, gradient: Parameters, push: Callable[..., Array], steps: int
+    system: Linearised, gradient: Parameters, push: Callable[..., Array], steps: int
 ) -> tuple[Array, Array, Array]:
     """Return U [m, n], alpha [m], beta [m]: J^T u_k = alpha_k v_k + beta_k v_(k-1)."""
-    g = system.g
+    g = system.gradient
     norm = jnp.linalg.norm(g)
     u, v = quotient(g, norm), _over_tree(gradient, norm)
     alpha = _noiseless(optax.tree.norm(v), 0 * norm)
@@ -81,9 +81,9 @@ def _bidiagonalise(
 def _orthogonal(w: Array, basis: Array) -> tuple[Array, Array]:
     """Return the part of w [n] orthogonal to the rows of basis [m, n], and its norm.
 
-    The norm is 0 where w lies in their span to rounding: then a second projection takes away much
-    of what the first one left. As a unit vector such a rest would not be orthogonal, and the basis
-    would grow without bound.
+    The norm is 0 if w lies in their span up to rounding: then a second projection removes much of
+    what the first one left. Scaled to a unit vector, such a remainder would not be orthogonal, and
+    the basis would grow without bound.
     Source: J. Daniel, W. Gragg, L. Kaufman, G. Stewart, Math. Comp. 30, 772 (1976),
     doi 10.1090/S0025-5718-1976-0431641-8.
     """
@@ -98,11 +98,12 @@ def _orthogonal(w: Array, basis: Array) -> tuple[Array, Array]:
 
 
 def _over_tree(tree: Any, b: Array) -> Any:
+    """Return tree / b, and 0 where b is 0."""
     return jax.tree.map(lambda leaf: quotient(leaf, b.astype(leaf.dtype)), tree)
 
 
 def _noiseless(value: Array, scale: Array) -> Array:
-    """Zero where only rounding is left, of `scale` or of squares too small for their type."""
+    """Return 0 in place of rounding: of `scale`, or of squares too small for their type."""
     limits = jnp.finfo(value.dtype)
     noise = jnp.maximum(10 * limits.eps * scale, limits.tiny**0.5 / limits.eps)
     return jnp.where(value > noise, value, 0 * value)

@@ -1,7 +1,8 @@
-"""Which way leads to a spectral-power update: a table of methods, their costs, and the choice.
+"""Methods for a spectral-power update: a table with their estimated costs, and the choice of one.
 
-Estimates count operations on numbers and bytes of arrays; they are rough, but the costs compared
-differ by powers of n. A new method is a function in `directions` and an entry of METHODS.
+Estimates count floating-point operations and bytes of arrays. They are rough, but the costs that
+are compared differ by powers of n. A new method is a function like those in `directions` and an
+entry of METHODS.
 """
 
 import math
@@ -14,34 +15,25 @@ import jax.numpy as jnp
 from jax import Array
 
 from physopt.numerics.dense_layers import find_dense_products
-from physopt.objective import Objective, flatten
-from physopt.optimizers.directions import (
-    Power,
-    Solution,
-    System,
-    by_columns,
-    by_layers,
-    by_rows,
-    through_physics,
-    through_slope,
-)
-from physopt.optimizers.krylov import by_krylov
+from physopt.objective import Linearised, Objective, flatten
+from physopt.optimizers.spectral.directions import Power, Solution, by_columns, by_layers, by_rows
+from physopt.optimizers.spectral.krylov import by_krylov
 from physopt.problem import Batch, Linearizes
 from physopt.rule import Info, Parameters, PlanError, cost
 
 Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
 Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
-Way = Callable[[System, Power], Solution]
+Direction = Callable[[Linearised, Power], Solution]
 
 EXACT_OPERATIONS = 1e13
-"""More than this, minutes for an update, is not spent on an exact update unless asked for."""
+"""Most operations of an exact update that is chosen automatically; more take minutes."""
 
 KRYLOV_ERROR = 1e-4
 """Relative error below which the Krylov method counts as exact."""
 
 
 class Size(NamedTuple):
-    """What the cost of a method depends on."""
+    """The sizes that the cost of a method depends on."""
 
     batch: int
     outputs: int  # |y|
@@ -53,66 +45,65 @@ class Size(NamedTuple):
     itemsize: int
     steps: int  # of the Krylov method
     limit: float  # bytes
-    damping: float = 0.0  # known before the update, else 0
+    damping: float = 0.0  # lower bound that is known before the update
 
     @property
     def n(self) -> int:
-        """All outputs of the batch."""
+        """Number of outputs of the batch."""
         return self.batch * self.outputs
 
 
 def measure(
-    objective: Objective,
-    params: Parameters,
-    batch: Batch,
-    steps: int,
-    limit: float,
-    damping: float,
+    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float, damping: float
 ) -> Size:
-    """Read the sizes from shapes alone."""
+    """Read the sizes from shapes, without computing anything."""
     x = jax.eval_shape(objective.predict, params, batch.inputs)
-    y = jax.eval_shape(objective.problem.simulate, x, batch)
+    unknowns = jax.eval_shape(flatten, x).shape[1]
+    outputs = jax.eval_shape(flatten, objective.output_shapes(x, batch)).shape[1]
 
     def predict(params: Parameters, inputs: Any) -> Array:
         return flatten(objective.predict(params, jax.tree.map(lambda leaf: leaf[None], inputs)))[0]
 
-    found = find_dense_products(predict, params, batch.inputs)
+    dense = find_dense_products(predict, params, batch.inputs)
     leaves = jax.tree.leaves(params)
     layers = []
-    for p in found.products:
+    for p in dense.products:
         out = math.prod(p.shape) // max(1, p.positions)
         layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
-    n = len(batch) * jax.eval_shape(flatten, y).shape[1]
     return Size(
-        len(batch), jax.eval_shape(flatten, y).shape[1], jax.eval_shape(flatten, x).shape[1],
-        sum(leaf.size for leaf in leaves), tuple(layers),
-        sum(leaves[i].size for i in found.explicit), isinstance(objective.problem, Linearizes),
-        jnp.result_type(*leaves).itemsize, min(steps, n), limit, damping,
+        len(batch), outputs, unknowns, sum(leaf.size for leaf in leaves), tuple(layers),
+        sum(leaves[i].size for i in dense.explicit), isinstance(objective.problem, Linearizes),
+        jnp.result_type(*leaves).itemsize, min(steps, len(batch) * outputs), limit, damping,
     )  # fmt: skip
 
 
 def _sweeps(size: Size, network: float, physics: float) -> float:
-    """Operations of pulling samples back; a physics is taken to cost 100 per unknown and output."""
+    """Operations of pulling `network` and `physics` samples back through either; the physics is
+    assumed to take 100 per unknown and output.
+    """
     dense = sum(t * i * o for t, i, o in size.layers)
     return network * 4 * (dense + size.explicit) + physics * 100 * size.unknowns * size.outputs
 
 
 def _decomposition(n: int) -> float:
+    """Operations of a symmetric eigendecomposition [n, n]."""
     return 10.0 * n**3
 
 
 def _layers(size: Size) -> float:
+    """Operations of the layerwise Gram matrix from its factors."""
     pairs = sum(min(t * t * (i + o), i * o) for t, i, o in size.layers)
     return 2.0 * size.n**2 * (pairs + size.explicit)
 
 
 def _factor_bytes(size: Size) -> float:
+    """Bytes of the factors of the layerwise Gram matrix, and of the matrix."""
     slopes = size.n * sum(t * o for t, _, o in size.layers)
     return (3 * slopes + size.n * size.explicit) * (size.itemsize + 8) + 40 * size.n**2
 
 
 def _row_bytes(size: Size, pieces: int) -> float:
-    """Of the rows of J, as they are and in float64, and of the Gram matrix."""
+    """Bytes of the rows of J, in the run's type and in float64, and of the Gram matrix."""
     entries = size.n / pieces * size.parameters
     # In one piece, only blocks of columns are cast at a time.
     cast = min(entries, 2**25) if pieces == 1 else entries
@@ -120,24 +111,24 @@ def _row_bytes(size: Size, pieces: int) -> float:
 
 
 def _pieces(size: Size) -> int:
-    """Pieces of the batch whose rows stay within the limit, as few as possible."""
+    """Return the least number of pieces of the batch whose rows stay within the limit."""
     divisors = (k for k in range(1, size.batch + 1) if size.batch % k == 0)
     return next((k for k in divisors if _row_bytes(size, k) <= size.limit), size.batch)
 
 
 def _pulled(size: Size, otherwise: float) -> float:
-    """Samples pulled back through the physics: each once where it gives its own dy/dx."""
+    """Samples pulled back through the physics: each once if the physics has its own dy/dx."""
     return size.batch if size.linearizes else otherwise
 
 
 class Method(NamedTuple):
-    """A way to the update, with estimates of its operations and bytes."""
+    """A way to compute the direction, with estimates of its operations and bytes."""
 
     name: Name
-    builds: str
+    summary: str
     operations: Callable[[Size], float]
     bytes: Callable[[Size], float]
-    way: Callable[[Size], Way]
+    direction: Callable[[Size], Direction]
 
 
 METHODS = (
@@ -191,7 +182,7 @@ METHODS = (
 
 
 class Plan(NamedTuple):
-    """The method chosen for a size, and why."""
+    """The method chosen for a size, and the reason."""
 
     method: Method
     size: Size
@@ -200,44 +191,45 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         s, m = self.size, self.method
         return (
-            f"{m.name}: {m.builds}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
+            f"{m.name}: {m.summary}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
             f"P = {s.parameters} parameters, {_estimate(m, s)}, limit {_si(s.limit)}B"
         )
 
     def solve(
         self, objective: Objective, params: Parameters, batch: Batch, power: Power
-    ) -> tuple[System, Solution]:
-        """Compute the direction, with one linearisation of the physics where it has its own."""
-        system = (through_slope if self._slope else through_physics)(objective, params, batch)
-        return system, self.method.way(self.size)(system, power)
+    ) -> tuple[Linearised, Solution]:
+        """Linearise the outputs and compute the direction."""
+        system = objective.linearised(params, batch, slope=self._slope)
+        return system, self.method.direction(self.size)(system, power)
 
     def cost(self) -> Info:
-        """Count what the direction costs."""
+        """Count what a direction costs."""
         s, name = self.size, self.method.name
         products = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(name, s.n)
         factor = 0 if name == "krylov" else 1
-        if self._slope:  # nothing but dy/dx is asked of the physics
+        if self._slope:  # the physics is only linearised
             return cost(simulate=s.batch, vjp=_pulled(s, s.n), factor=factor)
         return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
 
     @property
     def _slope(self) -> bool:
+        """Whether dy/dx stands for the physics."""
         name = self.method.name
         return name == "physics" or (self.size.linearizes and name != "layerwise")
 
 
 def choose(size: Size, method: Choice) -> Plan:
-    """Choose the cheapest exact method within the limits, Krylov's where there is none.
+    """Choose the cheapest exact method within the limits, or Krylov's if there is none.
 
-    Raises PlanError where a method needs more memory than may be used.
+    Raises PlanError if the requested method, or every method, needs more memory than the limit.
     """
     fitting = [m for m in METHODS if m.bytes(size) <= size.limit]
     if method != "auto":
-        wanted = {m.name: m for m in METHODS}[method]
-        if wanted not in fitting:
-            need = f"needs {_si(wanted.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
+        requested = {m.name: m for m in METHODS}[method]
+        if requested not in fitting:
+            need = f"needs {_si(requested.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
             raise PlanError(f"method={method} {need}; lower batch_size or raise memory_limit")
-        return Plan(wanted, size, "asked for")
+        return Plan(requested, size, "as requested")
     exact = [
         m
         for m in fitting
@@ -246,19 +238,19 @@ def choose(size: Size, method: Choice) -> Plan:
     if exact:
         best = min(exact, key=lambda m: m.operations(size))
         others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
-        found = f" (others: {', '.join(others)})" if others else ""
-        return Plan(best, size, "the cheapest exact method that fits" + found)
+        alternatives = f" (others: {', '.join(others)})" if others else ""
+        return Plan(best, size, "the cheapest exact method that fits" + alternatives)
     if METHODS[-1] in fitting:
         return Plan(METHODS[-1], size, "no exact method fits into memory and time")
     raise PlanError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
 
 
 def _converges(size: Size) -> bool:
-    """Whether the Krylov method is known to reach KRYLOV_ERROR.
+    """Return whether the Krylov method is known to reach KRYLOV_ERROR.
 
     With damping d, J J^T + d^2 max(s)^2 has a condition number of at most c = 1 + 1/d^2, and the
-    error falls by (sqrt(c) + 1) / (sqrt(c) - 1) or more with each step. Without a dy/dx of its own
-    the physics would need forward differentiation, which not every physics has.
+    error falls by a factor of (sqrt(c) + 1) / (sqrt(c) - 1) or more per step. A physics without its
+    own dy/dx would need forward differentiation, which not every physics supports.
     """
     if not (size.linearizes and size.damping > 0):
         return False

@@ -1,4 +1,4 @@
-"""What becomes of the isotherm of a 2D design when it is built in 3D."""
+"""Change of the isotherm of a 2D design when it is built in 3D."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-
-from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import (
+from matrices import (
     area_percent,
     compiled_isotherm,
     in_precision_of,
     lattice_of,
 )
 
+from physopt.problems.ldft.lattice import WATER, Fluid
+
 
 def translation(
     matrices: np.ndarray, *, spacing: float = 0.025, fluid: Fluid = WATER
 ) -> pd.DataFrame:
-    """Read 2D matrices as 3D ones: repeated n times along the third axis.
+    """Compare 2D matrices with their 3D extrusions, repeated n times along a third axis.
 
-    Every section of the repeated matrix is the design, but each site has two more neighbours, of
-    its own kind, and all attractions are weaker by 2/3, since w_ff = 2 k T_c / d. The translation
+    Every section of the repeated matrix is the design, but each site has two more neighbours of
+    its own kind, and all attractions are reduced to 2/3, since w_ff = 2 k T_c / d. The translation
     loss of a matrix is 100 mean_h |y_3D - y_2D| per cent.
 
     Args:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from physopt.analysis.costs import COSTS
-from physopt.analysis.words import amount, duration, factor, interval
+from physopt.analysis.words import amount, duration, factor, interval, score_cells
 from physopt.records import RunFolder
+from physopt.records.status import RESULTS
 
 WORST_FACTOR = 50.0
-"""An error this many times the best has the lightest shade of the heat map."""
+"""Ratio to the best error at which the heat map has its lightest shade."""
 
 
 def heat_map(
@@ -19,7 +19,7 @@ def heat_map(
 ) -> dict[str, Any]:
     """Return the map of final errors: a row for each case, a column for each method by mean rank.
 
-    A cell has text, a second line, a longer title, and a shade from 0 (worst) to 1 (best).
+    A cell has text, a second line, a tooltip, and a shade from 0 (worst) to 1 (best).
     """
     order = [str(method) for method in ranks.index]
     order += sorted({method for _, method in refused} - set(order))
@@ -42,8 +42,8 @@ def heat_map(
 
 def _cell(row: dict[str, Any] | None, best: float, refused: bool) -> dict[str, Any]:
     if row is None:
-        told = "refused" if refused else "no run"
-        return {"text": "–", "below": told, "title": told, "shade": None}
+        reason = "refused" if refused else "no run"
+        return {"text": "–", "below": reason, "title": reason, "shade": None}
     failed = f"{row['failed']} of {row['runs']} failed" if row["failed"] else ""
     if math.isinf(row["median"]):
         return {"text": "failed", "below": failed, "title": failed, "shade": None}
@@ -63,35 +63,20 @@ def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
     for case, group in scores.groupby("case", sort=False):
         first = group.iloc[0]
         own = " (the problem's own)" if bool(first["own"]) else ""
-        rows = [
-            [
-                row["method"],
-                f"{row['runs']}",
-                f"{row['failed'] or ''}",
-                amount(row["median"]).replace("never", "∞"),
-                interval(row["low"], row["high"]),
-                duration(row["penalised"], axis),
-                interval(row["time_low"], row["time_high"]) if row["reached"] else "",
-                f"{row['reached']} of {row['runs']}",
-            ]
-            for row in group.to_dict("records")
-        ]
+        rows = []
+        for row in group.to_dict("records"):
+            *cells, _, time_interval = score_cells(row)
+            reached = f"{row['reached']} of {row['runs']}"
+            rows.append([*cells, duration(row["penalised"], axis), time_interval, reached])
         target = f"{first['metric']} ≤ {amount(first['target'])}{own}"
         cases.append({"case": case, "metric": first["metric"], "target": target, "rows": rows})
     return cases
 
 
-def score_titles(axis: str) -> str:
-    """Return the words for the cost of a target."""
-    return f"{COSTS[axis].words} to target"
-
-
 def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """Return every run of `run_errors` as texts, those that did not end well first."""
-    ended_well = runs["status"].isin(["ok", "target", "budget"])
-    runs = runs.assign(well=ended_well).sort_values(
-        ["well", "case", "method", "seed"], kind="stable"
-    )
+    """Return every run of `run_errors` as texts, those without a result first."""
+    runs = runs.assign(completed=runs["status"].isin(RESULTS))
+    runs = runs.sort_values(["completed", "case", "method", "seed"], kind="stable")
     return [
         {
             "problem": row["case"],
@@ -121,20 +106,20 @@ def _seconds(value: float) -> str:
 
 
 def environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return what the runs computed with: each entry of env.json with its different values."""
-    found: dict[str, dict[str, int]] = {}
+    """Return the environments of the runs: each entry of env.json with its different values."""
+    entries: dict[str, dict[str, int]] = {}
     for folder in frame["folder"].unique():
         for name, value in RunFolder(Path(folder)).read("env.json").items():
             if name != "seed":
                 text = str(value).partition("\n")[0] or "–"
-                counts = found.setdefault(name, {})
+                counts = entries.setdefault(name, {})
                 counts[text] = counts.get(text, 0) + 1
-    return [(name, _values(counts)) for name, counts in found.items()]
+    return [(name, _values(counts)) for name, counts in entries.items()]
 
 
 def _values(counts: dict[str, int]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     most = sorted(counts.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{text} ({count} runs)" for text, count in most[:5])
-    return told + (f" and {len(most) - 5} more" if len(most) > 5 else "")
+    values = ", ".join(f"{text} ({count} runs)" for text, count in most[:5])
+    return values + (f" and {len(most) - 5} more" if len(most) > 5 else "")

@@ -1,9 +1,9 @@
-"""The studies of H. Liu et al., npj Computational Materials 9, 121 (2023), on this simulator.
+"""The studies of H. Liu et al., npj Computational Materials 9, 121 (2023), with this simulator.
 
-    python runs/ldft_studies.py [accuracy|translation|memory|pores|gradient|all] [key=value ...]
+    python runs/ldft [accuracy|translation|memory|pores|gradient|all] [key=value ...]
 
-Writes a table (CSV) and a figure (PNG) of each study, and prints what it found. `help` after the
-name of the study lists the options.
+Writes a table (CSV) and a figure (PNG) per study and prints its result in one line. `help` after
+the name of a study lists the options.
 """
 
 import sys
@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cost
+import figures
 import jax
+import matrices
 import numpy as np
 import pandas as pd
+import repetition
+import unrolled
 from matplotlib.figure import Figure
+from pores import pore_sizes
 
 from physopt.commands.script import HELP, script
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
-from physopt.problems.ldft import studies, study_figures
 from physopt.training.run import load
 
 
 @dataclass(frozen=True)
 class StudyOptions(Options):
-    """What the studies run on; the defaults take about four minutes on two cores."""
+    """Inputs of the studies; the defaults take about four minutes on two cores."""
 
     out: Path = Path("runs/results/studies")
     """Folder of the tables and figures."""
@@ -37,56 +42,56 @@ class StudyOptions(Options):
     """Square matrices; half as many cubic ones."""
 
     seed: int = 0
-    """Of the matrices."""
+    """Seed of the matrices."""
 
     sweeps: tuple[PositiveInt, ...] = (10, 30, 100, 300)
     """Numbers M of sweeps of the unrolled simulator."""
 
     distance: PositiveFloat = 0.05
-    """How far from 0 and 1 the pore fractions of the gradient study lie, at most."""
+    """Largest distance of the pore fractions from 0 and 1 in the gradient study."""
 
     limit: PositiveFloat = 0.3
-    """GiB of predicted memory from which the memory study runs a cell no more."""
+    """Predicted memory in GiB from which the memory study no longer runs a cell."""
 
     run: Path | None = None
-    """Folder of a trained run of ldft2d or ldft3d, whose designs translation and pores then study;
-    without one they are the inverse solver's."""
+    """Folder of a trained run of ldft2d or ldft3d whose designs translation and pores use; without
+    one they use designs of the inverse solver."""
 
 
 Study = Callable[[StudyOptions], tuple[pd.DataFrame, Figure, str]]
 
 
 def accuracy(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
-    """Isotherms of M unrolled sweeps against converged ones."""
-    parts = [studies.accuracy(m, options.sweeps) for m in random_matrices(options)]
+    """Compare isotherms of M unrolled sweeps with converged ones."""
+    parts = [unrolled.accuracy(m, options.sweeps) for m in random_matrices(options)]
     frame = pd.concat(parts, ignore_index=True)
     last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
-    found = "; ".join(
+    errors = "; ".join(
         f"in {row['dimensions']}D {row['mean_area_percent']:.2f} % of area on average and more "
         f"than 0.01 somewhere on {100 * row['share_uptake_off']:.0f} % of {row['matrices']} "
         "matrices"
         for row in last.to_dict("records")
     )
-    return frame, study_figures.draw_accuracy(frame), f"M = {last.sweeps.iloc[0]} is off: {found}."
+    return frame, figures.draw_accuracy(frame), f"Error at M = {last.sweeps.iloc[0]}: {errors}."
 
 
 def translation(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
-    """2D designs repeated along a third axis."""
-    frame = studies.translation(designs(options, 2))
+    """Repeat 2D designs along a third axis."""
+    frame = repetition.translation(designs(options, 2))
     losses = frame.groupby("matrix").area_percent.first()
-    found = (
-        f"2D designs read as 3D lose {losses.mean():.1f} % of area on average "
+    text = (
+        f"2D designs built in 3D lose {losses.mean():.1f} % of area on average "
         f"({losses.min():.1f} to {losses.max():.1f} %)."
     )
-    return frame, study_figures.draw_translation(frame), found
+    return frame, figures.draw_translation(frame), text
 
 
 def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
-    """Memory and time of a gradient, by lattice size, batch and mode."""
+    """Measure memory and time of a gradient by lattice size, batch and mode."""
     limit = options.limit * 2**30
     cells = {2: (10, 20, 40), 3: (5, 10, 20)}
     frame = pd.concat(
-        [studies.memory(sizes, (2, 8), dimensions=d, limit_bytes=limit, repeats=2)
+        [cost.memory(sizes, (2, 8), dimensions=d, limit_bytes=limit, repeats=2)
          for d, sizes in cells.items()], ignore_index=True)  # fmt: skip
     at_large = frame[frame["size"] == frame.groupby("dimensions")["size"].transform("max")]
     per_site = at_large.groupby("gradient").bytes_per_site.median()
@@ -95,41 +100,43 @@ def memory(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
     ratio = (seconds.unrolled / seconds.implicit).dropna()
     sizes = ", ".join(f"{gradient} {number:,.0f}" for gradient, number in per_site.items())
     times = f"unrolled takes {ratio.min():.1f} to {ratio.max():.1f} times the time of implicit"
-    found = f"Bytes a site on the largest lattices: {sizes}; {times}."
-    return frame, study_figures.draw_memory(frame, limit), found
+    text = f"Bytes per site on the largest lattices: {sizes}; {times}."
+    return frame, figures.draw_memory(frame, limit), text
 
 
 def pores(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
-    """Pore sizes of designs."""
+    """Compute the pore sizes of designs."""
     kinds = (2, 3) if options.run is None else (None,)
-    parts = [studies.pore_sizes(designs(options, dimensions)) for dimensions in kinds]
+    parts = [pore_sizes(designs(options, dimensions)) for dimensions in kinds]
     frame = pd.concat(parts, ignore_index=True)
-    found = []
+    averages = []
     for dimensions, part in frame.groupby("dimensions"):
         size = (part.pore_size * part.share).groupby(part.matrix).sum().mean()
         porosity = 100 * part.groupby("matrix").porosity.first().mean()
-        found.append(f"{size:.1f} sites wide in {dimensions}D, at a porosity of {porosity:.0f} %")
-    text = f"On average the pores of designs are {'; '.join(found)}."
-    return frame, study_figures.draw_pores(frame), text
+        averages.append(
+            f"{size:.1f} sites wide in {dimensions}D, at a porosity of {porosity:.0f} %"
+        )
+    text = f"On average the pores of designs are {'; '.join(averages)}."
+    return frame, figures.draw_pores(frame), text
 
 
 def gradient(options: StudyOptions) -> tuple[pd.DataFrame, Figure, str]:
-    """Gradients through M unrolled sweeps against implicit ones."""
+    """Compare gradients through M unrolled sweeps with implicit ones."""
     parts = []
-    for matrices in random_matrices(options):
-        relaxed = studies.near_binary(matrices, options.distance, options.seed)
-        wanted = studies.procedural_isotherms(options.seed + 1, len(relaxed))
-        parts.append(studies.gradient_error(relaxed, wanted, options.sweeps))
+    for binary in random_matrices(options):
+        relaxed = matrices.near_binary(binary, options.distance, options.seed)
+        targets = matrices.procedural_isotherms(options.seed + 1, len(relaxed))
+        parts.append(unrolled.gradient_error(relaxed, targets, options.sweeps))
     frame = pd.concat(parts, ignore_index=True)
     last = frame.query(f"sweeps == {nearest(options.sweeps, 100)}")
-    found = "; ".join(
+    errors = "; ".join(
         f"in {row['dimensions']}D the median relative error is {row['error_50']:.2g} and the "
         f"cosine below 0.9 on {100 * row['share_cosine_below_09']:.0f} % of {row['matrices']} "
         "matrices"
         for row in last.to_dict("records")
     )
-    text = f"At M = {last.sweeps.iloc[0]} {found}."
-    return frame, study_figures.draw_gradient_error(frame), text
+    text = f"At M = {last.sweeps.iloc[0]} {errors}."
+    return frame, figures.draw_gradient_error(frame), text
 
 
 STUDIES: dict[str, Study] = {
@@ -144,26 +151,26 @@ STUDIES: dict[str, Study] = {
 def random_matrices(options: StudyOptions) -> list[np.ndarray]:
     """Draw the square and the cubic matrices."""
     return [
-        studies.random_matrices(options.seed, options.count, options.size, 2),
-        studies.random_matrices(options.seed, *halved(options), 3),
+        matrices.random_matrices(options.seed, options.count, options.size, 2),
+        matrices.random_matrices(options.seed, *halved(options), 3),
     ]
 
 
 def designs(options: StudyOptions, dimensions: int | None) -> np.ndarray:
-    """Make designs: a trained run's of its own lattice, or the inverse solver's."""
+    """Return designs of the trained run, on its own lattice, or else of the inverse solver."""
     if options.run is not None:
-        made = designs_of_run(options.run, options.count, options.seed)
-        if dimensions not in (None, made.ndim - 1):
-            reason = f"its designs are {made.ndim - 1}D; this study needs {dimensions}D ones"
+        designed = designs_of_run(options.run, options.count, options.seed)
+        if dimensions not in (None, designed.ndim - 1):
+            reason = f"its designs are {designed.ndim - 1}D; this study needs {dimensions}D ones"
             raise OptionError(StudyOptions, "run", options.run, reason)
-        return made
+        return designed
     if dimensions == 3:
-        return studies.designed_matrices(options.seed, *halved(options), 3)
-    return studies.designed_matrices(options.seed, options.count, options.size, 2)
+        return matrices.designed_matrices(options.seed, *halved(options), 3)
+    return matrices.designed_matrices(options.seed, options.count, options.size, 2)
 
 
 def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:
-    """Let a trained network design matrices for new isotherms that matrices have."""
+    """Design matrices with a trained network, for new isotherms that are reachable."""
     run = load(folder)
     problem = run.config.problem
     held_out = problem.held_out(jax.random.split(jax.random.key(seed), count))
@@ -173,29 +180,29 @@ def designs_of_run(folder: Path, count: int, seed: int) -> np.ndarray:
 
 
 def halved(options: StudyOptions) -> tuple[int, int]:
-    """Return number and size of the cubic matrices: they have more sites."""
+    """Return the number and size of the cubic matrices, which have more sites."""
     return max(1, options.count // 2), max(2, options.size // 2)
 
 
 def nearest(numbers: tuple[int, ...], wanted: int) -> int:
-    """Return the one of `numbers` that is nearest to `wanted`."""
+    """Return the element of `numbers` nearest to `wanted`."""
     return min(numbers, key=lambda number: abs(number - wanted))
 
 
 def make(name: str, options: StudyOptions) -> None:
-    """Make one study or all of them: table, figure and what they say in a line."""
+    """Run one study or all: write table and figure, print the result."""
     if name != "all" and name not in STUDIES:
         raise OptionError(object, "study", name, f"one of all, {', '.join(STUDIES)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    for chosen in STUDIES if name == "all" else (name,):
-        frame, figure, found = STUDIES[chosen](options)
-        frame.to_csv(options.out / f"{chosen}.csv", index=False)
-        figure.savefig(options.out / f"{chosen}.png")
-        print(f"{chosen}: {found}", flush=True)
+    for study in STUDIES if name == "all" else (name,):
+        frame, figure, text = STUDIES[study](options)
+        frame.to_csv(options.out / f"{study}.csv", index=False)
+        figure.savefig(options.out / f"{study}.png")
+        print(f"{study}: {text}", flush=True)
 
 
 def main(words: list[str]) -> int:
-    """Make the studies that the words name; return the exit code."""
+    """Run the studies named on the command line; return the exit code."""
     named = bool(words) and "=" not in words[0] and words[0] not in HELP
     name = words[0] if named else "all"
     return script(StudyOptions, partial(make, name), __doc__, words[1:] if named else words)

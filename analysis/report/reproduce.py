@@ -1,26 +1,26 @@
-"""Reproduce: the commands that make a run or a figure again, exactly."""
+"""Reproduce: the commands that repeat a run or a figure exactly."""
 
 import json
 import shlex
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from physopt.analysis.comparison import Comparison
 from physopt.records import RunFolder
 
 _NOT_TYPED = ("out", "force", "debug", "seed", "target", "tuning", "problem", "rule")
 
 
 def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
-    """Return for each case and method the command that makes its runs: case, method, command.
+    """Return for each case and method the command that repeats its runs: case, method, command.
 
-    Every option is spelled out, so that a later change of a default changes nothing. Runs of one
-    method share a command, whose seeds follow one another.
+    Every option is explicit, so the command does not depend on defaults. Runs that differ in the
+    seed alone share a command with a loop over seeds.
     """
     runs = frame[frame["status"] != "damaged"].drop_duplicates("folder")
-    found = []
+    rows = []
     for (case, method), group in runs.groupby(["case", "method"], sort=True):
         by_options: dict[str, list[int]] = {}
         for row in group.sort_values("seed").to_dict("records"):
@@ -34,20 +34,20 @@ def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
                 command = f"for seed in {listed}; do {command}$seed; done"
             else:
                 command += str(seeds[0])
-            found.append({"case": str(case), "method": str(method), "command": command})
-    return found
+            rows.append({"case": str(case), "method": str(method), "command": command})
+    return rows
 
 
 def _options(config: dict[str, Any]) -> str:
     """Return the options of a run as they are typed."""
-    told = []
+    words = []
     for kind in ("problem", "rule"):
         options = config.get(kind)
         options = dict(options) if isinstance(options, dict) else {}
-        told.append(f"{kind}={options.pop('name', '')}")
-        told += [f"{kind}.{name}={_typed(value)}" for name, value in options.items()]
-    told += [f"{name}={_typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
-    return " ".join(shlex.quote(word) for word in told)
+        words.append(f"{kind}={options.pop('name', '')}")
+        words += [f"{kind}.{name}={_typed(value)}" for name, value in options.items()]
+    words += [f"{name}={_typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
+    return " ".join(shlex.quote(word) for word in words)
 
 
 def _typed(value: Any) -> str:
@@ -60,10 +60,10 @@ def _typed(value: Any) -> str:
     return str(value)
 
 
-def figures(
-    sources: list[str], out: Path | str, axis: str, compile_time: bool, allow: Collection[str]
-) -> dict[str, str]:
-    """Return for each part of a report the command that makes it."""
+def figures(comparison: Comparison, out: Path | str) -> dict[str, str]:
+    """Return for each part of a report the command that repeats it."""
+    axis, compile_time, allow = comparison.axis, comparison.compile_time, comparison.allow
+    sources = list(dict.fromkeys(comparison.frame["source"]))
     folders = ", ".join(json.dumps(source) for source in sources)
     allowed = f", allow={json.dumps(sorted(allow))}" if allow else ""
     how = f", {json.dumps(axis)}" if axis != "seconds" else ""

@@ -1,13 +1,14 @@
-"""Report data: what the page draws, as plain numbers and texts."""
+"""Report data: the numbers and texts that the page draws."""
 
 import math
-from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from physopt.analysis.costs import cost_label
+from physopt.analysis.comparison import Comparison
+from physopt.analysis.costs import cost, cost_label
 from physopt.analysis.fairness import apart
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.resampling import endpoints, resample
@@ -28,57 +29,49 @@ _MARKS = {
 }
 
 
-def page_data(
-    frame: pd.DataFrame, axis: str, compile_time: bool, allow: Collection[str]
-) -> dict[str, Any]:
-    """Return all that the page's script draws; it may hold text from records."""
-    ways = _ways(frame)
+def page_data(comparison: Comparison) -> dict[str, Any]:
+    """Return everything that the page's script draws; it may contain text from records."""
+    frame = comparison.frame
+    axes = _axes(comparison)
     styles = method_styles(apart(frame)["method"])
-    cases = list(frame["case"].unique())
-    chosen = "compiled" if compile_time and axis == "seconds" else axis
+    compiled = comparison.compile_time and comparison.axis == "seconds"
+    first = "compiled" if compiled else comparison.axis
     return {
-        "axis": chosen if chosen in ways else "seconds",
-        "axes": {name: cost_label(*way) for name, way in ways.items()},
+        "axis": first if first in axes else "seconds",
+        "axes": {name: cost_label(c.axis, c.compile_time) for name, c in axes.items()},
         "methods": [
             {"name": name, "colour": style["color"], "dash": _DASHES[style["ls"]]}
             for name, style in styles.items()
         ],
-        "cases": _cases(frame, cases, ways),
-        "profiles": {name: _profile(frame, way, allow) for name, way in ways.items()},
-        "batches": _scaling(batch_scaling(frame, allow=allow), "batch_size"),
-        "devices": _scaling(device_scaling(frame), "device"),
+        "cases": _cases(frame, axes),
+        "profiles": {name: _profile(c) for name, c in axes.items()},
+        "batches": _scaling(batch_scaling(axes["seconds"]), "batch_size"),
+        "devices": _scaling(device_scaling(axes["seconds"]), "device"),
     }
 
 
-def _ways(frame: pd.DataFrame) -> dict[str, tuple[str, bool]]:
-    """Return the costs that the page offers: (axis, compilation counted) by name."""
-    ways = {"seconds": ("seconds", False), "compiled": ("seconds", True)}
+def _axes(comparison: Comparison) -> dict[str, Comparison]:
+    """Return the comparison along each axis that the page offers."""
+    offered = {"seconds": ("seconds", False), "compiled": ("seconds", True)}
+    offered |= {axis: (axis, False) for axis in ("updates", "calls")}
+    axes = {n: replace(comparison, axis=a, compile_time=c) for n, (a, c) in offered.items()}
     try:
-        resample(frame.head(0), "seconds", compile_time=True)
-        performance_profile(frame.head(0), "seconds", compile_time=True)
-        endpoints(frame, "seconds", compile_time=True)
-    except OptionError:  # nothing was compiled cold
-        ways.pop("compiled")
-    return {**ways, "updates": ("updates", False), "calls": ("calls", False)}
+        cost(apart(comparison.frame), "seconds", compile_time=True)
+        cost(comparison.runs, "seconds", compile_time=True)
+    except OptionError:  # every compilation came from a cache
+        axes.pop("compiled")
+    return axes
 
 
-def _cases(
-    frame: pd.DataFrame, names: list[str], ways: dict[str, tuple[str, bool]]
-) -> list[dict[str, Any]]:
-    curves = {
-        name: resample(frame, axis, compile_time=compiled, points=POINTS)
-        for name, (axis, compiled) in ways.items()
-    }
-    ends = {
-        name: endpoints(frame, axis, compile_time=compiled)
-        for name, (axis, compiled) in ways.items()
-    }
-    found = []
-    for case in names:
+def _cases(frame: pd.DataFrame, axes: dict[str, Comparison]) -> list[dict[str, Any]]:
+    curves = {name: resample(comparison, points=POINTS) for name, comparison in axes.items()}
+    ends = {name: endpoints(comparison) for name, comparison in axes.items()}
+    cases = []
+    for case in frame["case"].unique():
         of_case = frame[frame["case"] == case]
         metric = curves["seconds"].loc[curves["seconds"]["case"] == case, "metric"]
         target = of_case["target_value"].dropna()
-        found.append(
+        cases.append(
             {
                 "name": case,
                 "metric": str(metric.iloc[0]) if len(metric) else "",
@@ -88,14 +81,14 @@ def _cases(
                 "lost": _lost(ends["updates"][ends["updates"]["case"] == case]),
             }
         )
-    return found
+    return cases
 
 
 def _lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     lines = []
     for method, line in table.groupby("method", sort=True):
         drawn = line[np.isfinite(line["median"])]
-        # The band's upper edge is infinite where many runs have failed: null, drawn to the top.
+        # The upper edge is infinite once many runs have failed: null, drawn to the top.
         columns = {name: _numbers(drawn[name]) for name in ("cost", "low", "median", "high")}
         lines.append({"method": method, "runs": int(line["runs"].max()), **columns})
     return lines
@@ -119,16 +112,14 @@ def _ends(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
 
 
 def _lost(ends: pd.DataFrame) -> list[str]:
-    """Name the runs that have no point."""
+    """Return the runs without a point, counted by method and status."""
     lost = ends[ends["value"].isna()].assign(status=ends["status"].replace("skipped", "refused"))
     groups = lost.groupby(["method", "status"]).size()
     return [f"{method}: {count} {status}" for (method, status), count in groups.items()]
 
 
-def _profile(
-    frame: pd.DataFrame, way: tuple[str, bool], allow: Collection[str]
-) -> list[dict[str, Any]]:
-    table = performance_profile(frame, way[0], compile_time=way[1], allow=allow)
+def _profile(comparison: Comparison) -> list[dict[str, Any]]:
+    table = performance_profile(comparison)
     return [
         {"method": method, "ratio": _numbers(line["ratio"]), "fraction": _numbers(line["fraction"])}
         for method, line in table.groupby("method", sort=True)
@@ -136,7 +127,7 @@ def _profile(
 
 
 def _scaling(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
-    """Return the panels of a table of `batch_scaling` or `device_scaling`: one a case."""
+    """Return the panels of a table of `batch_scaling` or `device_scaling`: one per case."""
     panels = []
     for case, of_case in table.groupby("case", sort=False):
         names = [name for name in ("rule", "batch_size") if name != by]
@@ -158,8 +149,8 @@ def _scaling(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
                 }
             )
         target = of_case["target"].dropna()
-        told = f"{target.iloc[0]:.3g}" if len(target) else ""
-        panels.append({"name": case, "target": told, "series": series})
+        label = f"{target.iloc[0]:.3g}" if len(target) else ""
+        panels.append({"name": case, "target": label, "series": series})
     return panels
 
 
@@ -168,6 +159,6 @@ def _numbers(values: pd.Series) -> list[float | None]:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number in four digits, null for what is missing or infinite."""
+    """Return a number with four digits, None if it is missing or infinite."""
     value = float(value)
     return float(f"{value:.4g}") if math.isfinite(value) else None

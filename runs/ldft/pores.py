@@ -1,26 +1,25 @@
-"""The pore sizes of a matrix."""
+"""Pore sizes of matrices."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matrices import lattice_of
 from scipy import ndimage
-
-from physopt.problems.ldft.studies.matrices import lattice_of
 
 
 def pore_size_map(matrices: np.ndarray) -> np.ndarray:
     """Return the pore size at every site, 0 at solid sites: integers of the shape of `matrices`.
 
     The size of a pore site is the side, in sites, of the largest square (3D: cube) of pore sites
-    that covers it, on the periodic lattice; the lattice itself is the largest square there is.
-    Opening by a square of side s keeps the sites of size s and more.
+    that covers it on the periodic lattice, at most the lattice itself. Opening by a square of
+    side s keeps the sites of size s and larger.
 
     Args:
         matrices: binary matrices [matrices, n, n] or [matrices, n, n, n]; 1 pore, 0 solid.
 
     Raises:
-        ValueError: another shape, or values other than 0 and 1.
+        ValueError: a different shape, or values other than 0 and 1.
     """
     lattice = lattice_of(matrices)
     pores = np.asarray(matrices) > 0.5
@@ -66,9 +65,9 @@ def pore_sizes(matrices: np.ndarray) -> pd.DataFrame:
 
 
 def _opening(pores: np.ndarray, side: int) -> np.ndarray:
-    """Keep the pore sites that a square of this side covers, periodically."""
+    """Keep the pore sites covered by a square of this side, with periodic boundaries."""
     axes = pores.ndim - 1
-    # A square that covers a site reaches no farther than side - 1 from it.
+    # A square that covers a site extends at most side - 1 sites beyond it.
     padded = np.pad(pores, [(0, 0)] + [(side - 1, side - 1)] * axes, mode="wrap")
     opened = ndimage.binary_opening(padded, np.ones((1, *(side,) * axes), bool))
     inner = slice(side - 1, side - 1 + pores.shape[1])

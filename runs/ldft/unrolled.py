@@ -1,4 +1,4 @@
-"""How far the unrolled simulator, its isotherms and its gradients, is from the converged one."""
+"""Error of the unrolled simulator: isotherms and gradients against the converged ones."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-
-from physopt.problems.ldft.isotherm import isotherm
-from physopt.problems.ldft.lattice import WATER, Fluid
-from physopt.problems.ldft.studies.matrices import (
+from matrices import (
     area_percent,
     compiled_isotherm,
     in_precision_of,
     lattice_of,
 )
+
+from physopt.problems.ldft.isotherm import isotherm
+from physopt.problems.ldft.lattice import WATER, Fluid
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -31,7 +31,7 @@ def accuracy(
     desorption: bool = False,
     fluid: Fluid = WATER,
 ) -> pd.DataFrame:
-    """Compare isotherms of M plain sweeps a humidity with converged ones.
+    """Compare isotherms of M plain sweeps per humidity with converged ones.
 
     With y_M the unrolled and y the converged isotherm, the area difference of a matrix is
     100 mean_h |y_M - y| per cent, and its largest difference is max_h |y_M - y|.
@@ -49,7 +49,7 @@ def accuracy(
         1 % (share_area_off) and whose largest difference exceeds 0.01 (share_uptake_off).
 
     Raises:
-        ValueError: matrices or options that `isotherm` refuses.
+        ValueError: matrices or options that `isotherm` rejects.
 
     Source: H. Liu et al., npj Computational Materials 9, 121 (2023), which trains with M = 100.
     """
@@ -89,16 +89,16 @@ def gradient_error(
     *,
     fluid: Fluid = WATER,
 ) -> pd.DataFrame:
-    """Compare loss gradients through M unrolled sweeps a humidity with the implicit ones.
+    """Compare loss gradients through M unrolled sweeps per humidity with the implicit ones.
 
     The loss is L = 1/2 sum_h (y - y*)^2. With g_M and g the gradients dL/deta of the unrolled and
     of the converged isotherm, the relative error of a matrix is |g_M - g| / |g| and the cosine
     g_M . g / (|g_M| |g|), both in the Euclidean norm over sites. Binary matrices are allowed;
-    those without a pore have no gradient and are left out.
+    matrices without pores have a zero gradient and are excluded.
 
     Args:
         matrices: pore fractions [matrices, n, n] or [matrices, n, n, n].
-        wanted: isotherms y* [matrices, points] at h = 1/points ... 1.
+        wanted: target isotherms y* [matrices, points] at h = 1/points ... 1.
         sweeps: the numbers M of sweeps.
         fluid: temperatures and attraction.
 
@@ -108,8 +108,8 @@ def gradient_error(
         of the cosine; share_cosine_below_09, the share in [0, 1] of cosines below 0.9.
 
     Raises:
-        ValueError: matrices that `isotherm` refuses, wanted isotherms of another number, or no
-            matrix with a gradient.
+        ValueError: matrices that `isotherm` rejects, a different number of targets, or no matrix
+            with a gradient.
 
     Source: H. Liu et al., npj Computational Materials 9, 121 (2023), for the unrolled gradient.
     """
@@ -126,7 +126,7 @@ def gradient_error(
         lattice["matrices"] = int(defined.sum())
         rows = []
         for count in sweeps:
-            # Remat gives the unrolled gradient in a thirtieth of the memory.
+            # remat gives the unrolled gradient in a thirtieth of the memory.
             unrolled = {"gradient": "remat", "sweeps": count, **options}
             other = _gradients(matrices, wanted, unrolled)
             difference = np.linalg.norm(other - exact, axis=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from physopt.objective import Objective
-from physopt.optimizers.spectral import SpectralPower, SpectralState, Trial, network_dtype
+from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
 from physopt.options import OptionError
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
@@ -20,15 +20,15 @@ class GaussNewton(SpectralPower):
 
     adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
     decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
-    rho > 3/4, multiplied by 2 where rho < 1/4, and a step that does not lower the loss is not made.
-    adaptive=false is the published rule, cut at tau alone; it diverges where J is near singular.
+    rho > 3/4, multiplied by 2 where rho < 1/4, and a step that does not lower the loss is rejected.
+    adaptive=false is the published rule, with the cutoff tau only; it diverges near a singular J.
     Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
 
     kappa: float = -1.0
     adaptive: bool = True
-    """Adapt the damping; begins with `damping`, or with 0.1 where that is 0."""
+    """Adapt the damping, starting from `damping`, or from 0.1 if that is 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,10 +37,10 @@ class GaussNewton(SpectralPower):
             raise OptionError(type(self), "momentum", self.momentum, reason)
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return no velocity, and the damping to begin with."""
+        """Return no velocity, and the initial damping."""
         state = super().init(objective, params, key)
-        begin = (self.damping or 0.1) if self.adaptive else self.damping
-        return state._replace(damping=jnp.asarray(begin, network_dtype(params)))
+        initial = (self.damping or 0.1) if self.adaptive else self.damping
+        return state._replace(damping=jnp.asarray(initial, network_dtype(params)))
 
     @property
     def _least_damping(self) -> float:
@@ -59,9 +59,10 @@ class GaussNewton(SpectralPower):
         after = objective.value(optax.apply_updates(system.params, step), batch)
         # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
         v = scale.astype(solution.response.dtype) * solution.response
-        predicted = -(system.g @ v + 0.5 * system.curvature(v))
+        curvature = objective.output_curvature(system.y, batch, v)
+        predicted = -(system.gradient @ v + 0.5 * curvature)
         actual = system.loss - after
-        # Written so that a loss that is not a number is no decrease.
+        # A loss that is NaN does not compare as a decrease.
         lower = (actual > 0) & (predicted > 0)
         rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
         factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))

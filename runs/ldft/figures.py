@@ -1,7 +1,7 @@
-"""Figures of the studies: one function for the DataFrame of each.
+"""Figures of the studies: one function per DataFrame.
 
-Series differ in marker and line as well as in colour, of the Okabe-Ito palette, so that they can be
-told apart in grey and by colour-blind readers.
+Series differ in marker and line style as well as in colour (Okabe-Ito palette), so that they can be
+distinguished in grey and by colour-blind readers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 
 
 def draw_accuracy(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.accuracy`, several lattices in one frame if wanted."""
+    """Draw the frame of `unrolled.accuracy`, which may contain several lattices."""
     figure = Figure(figsize=(8.4, 3.8), dpi=150, layout="constrained")
     size, share = figure.subplots(1, 2)
     for name, part in _lattices(frame):
@@ -43,10 +43,10 @@ def draw_accuracy(frame: pd.DataFrame) -> Figure:
         share.plot(part.sweeps, 100 * part.share_uptake_off, ls="--", markerfacecolor="white",
                    label=f"{name}, uptake anywhere by > 0.01", **style)  # fmt: skip
     size.set_yscale("log")
-    # What is below is the tolerance of the converged isotherm, not an error of the unrolled one.
+    # Smaller values are the tolerance of the converged isotherm, not an error of the unrolled one.
     size.set_ylim(1e-3, max(1.0, 2 * frame.quantile95_area_percent.max()))
     size.set_ylabel("area difference to converged (%)")
-    share.set_ylabel("matrices that are off (%)")
+    share.set_ylabel("matrices beyond the bound (%)")
     share.set_ylim(0, 100)
     for axis in (size, share):
         _sweeps_axis(axis, frame)
@@ -55,14 +55,14 @@ def draw_accuracy(frame: pd.DataFrame) -> Figure:
 
 
 def draw_translation(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.translation`: two designs, and the losses of all."""
+    """Draw the frame of `repetition.translation`: two designs and the distribution of losses."""
     figure = Figure(figsize=(10.2, 3.6), dpi=150, layout="constrained")
     *examples, distribution = figure.subplots(1, 3)
     losses = frame.groupby("matrix").area_percent.first().sort_values()
-    chosen = {"median": losses.index[(len(losses) - 1) // 2], "largest": losses.index[-1]}
-    for axis, (which, matrix) in zip(examples, chosen.items(), strict=True):
+    shown = {"median": losses.index[(len(losses) - 1) // 2], "largest": losses.index[-1]}
+    for axis, (which, matrix) in zip(examples, shown.items(), strict=True):
         part = frame.query(f"matrix == {matrix}")
-        # A dry matrix holds no water.
+        # At h = 0 a matrix contains no water.
         humidity, flat, deep = (np.insert(part[c], 0, 0.0) for c in CURVES)
         axis.plot(100 * humidity, flat, color=BLUE, label="2D")
         axis.plot(100 * humidity, deep, color=VERMILION, ls="--", label="3D, repeated")
@@ -75,16 +75,16 @@ def draw_translation(frame: pd.DataFrame) -> Figure:
     distribution.axvline(losses.mean(), color=BLUE, ls="--", label=f"mean {losses.mean():.1f} %")
     distribution.axvline(PUBLISHED_TRANSLATION_LOSS, color=ORANGE, ls=":",
                          label=f"published {PUBLISHED_TRANSLATION_LOSS} %")  # fmt: skip
-    distribution.set(xlabel="translation loss (% area)", ylabel="matrices that lose less (%)")
+    distribution.set(xlabel="translation loss (% area)", ylabel="matrices with a smaller loss (%)")
     distribution.set(xlim=(0, None), ylim=(0, 103))
     distribution.legend(fontsize=8, frameon=False, loc="upper left")
     return figure
 
 
 def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure:
-    """Draw the frame of `studies.memory`, a row of panels per lattice dimension.
+    """Draw the frame of `cost.memory`, one row of panels per lattice dimension.
 
-    limit_bytes: where the memory limit of the study is drawn; cells above it have no time.
+    limit_bytes: memory limit of the study, drawn as a line; cells above it have no time.
     """
     dimensions = sorted(frame.dimensions.unique())
     figure = Figure(figsize=(9.2, 3.1 * len(dimensions) + 0.4), dpi=150, layout="constrained")
@@ -120,7 +120,7 @@ def draw_memory(frame: pd.DataFrame, limit_bytes: float | None = None) -> Figure
 
 
 def draw_pores(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.pore_sizes`: mean distribution, and mean size by porosity."""
+    """Draw the frame of `pores.pore_sizes`: mean distribution and mean size by porosity."""
     figure = Figure(figsize=(8.4, 3.6), dpi=150, layout="constrained")
     distribution, scatter = figure.subplots(1, 2)
     lattices = _lattices(frame)
@@ -147,19 +147,19 @@ def draw_pores(frame: pd.DataFrame) -> Figure:
 
 
 def draw_gradient_error(frame: pd.DataFrame) -> Figure:
-    """Draw the frame of `studies.gradient_error`: medians over matrices, with quartiles."""
+    """Draw the frame of `unrolled.gradient_error`: medians over matrices, with quartiles."""
     figure = Figure(figsize=(10.2, 3.6), dpi=150, layout="constrained")
     error, cosine, share = figure.subplots(1, 3)
     for k, (name, part) in enumerate(_lattices(frame)):
         style = _lattice_style(part)
-        at = part.sweeps * 1.06**k  # side by side, so that no bar hides another
+        at = part.sweeps * 1.06**k  # offset, so that error bars do not overlap
         for axis, column in ((error, "error"), (cosine, "cosine")):
             middle = part[f"{column}_50"]
             spread = [middle - part[f"{column}_25"], part[f"{column}_75"] - middle]
             axis.errorbar(at, middle, spread, capsize=3, elinewidth=1, label=name, **style)
         share.plot(part.sweeps, part.share_cosine_below_09, label=name, **style)
     error.set_yscale("log")
-    # Below that the compared gradients are equal for any purpose.
+    # Smaller differences between gradients are negligible.
     error.set_ylim(1e-6, max(1.0, 2 * frame.error_75.max()))
     error.set_ylabel("relative error, median and quartiles")
     cosine.set_ylabel("cosine, median and quartiles")
@@ -174,7 +174,7 @@ def draw_gradient_error(frame: pd.DataFrame) -> Figure:
 
 
 def _lattices(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Split by lattice, each with its name."""
+    """Split a frame into (name, rows) per lattice."""
     kinds = sorted(set(zip(frame.dimensions, frame["size"], strict=True)))
     parts = [frame.query(f"dimensions == {d} and size == {size}") for d, size in kinds]
     return [(" × ".join([str(n)] * d), part) for (d, n), part in zip(kinds, parts, strict=True)]
@@ -193,7 +193,7 @@ def _sweeps_axis(axis: Axes, frame: pd.DataFrame) -> None:
 
 
 def _number_ticks(axis: Axes, numbers: Iterable[float]) -> None:
-    """Tick a logarithmic axis at the numbers studied, written out."""
+    """Put ticks with plain numbers at the values studied, on a logarithmic axis."""
     ticks = sorted(set(numbers))
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.xaxis.set_minor_locator(NullLocator())

@@ -1,12 +1,12 @@
 "use strict";
-// Draws the charts of the page with BokehJS from the data in the page, and serves its controls.
+// Draws the charts with BokehJS from the data embedded in the page, and handles the controls.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const state = { axis: data.axis, logCost: null, logError: true, hidden: new Set() };
   const views = new Map();
   const looks = new Map(data.methods.map((method) => [method.name, method]));
   const soft = "#5b6875", faint = "#e6ebef";
-  // Other names than those of the methods (a rule with several batch sizes) take their turn.
+  // Names that are no method (a rule with several batch sizes) take the styles by position.
   const look = (name, place) => looks.get(name) ?? data.methods[place % data.methods.length];
   const visible = (name) => !state.hidden.has(name);
 
@@ -41,7 +41,7 @@
     return made;
   }
 
-  // The library's own ticks leave most of an axis of less than two decades without a number.
+  // The library labels almost no tick of an axis of less than two decades.
   function logTicks(low, high) {
     const decades = Math.log10(high / low);
     const factors = decades > 2.5 ? [1] : decades > 1.2 ? [1, 3] : [1, 1.5, 2, 3, 4, 5, 7];
@@ -78,7 +78,7 @@
 
   const positive = (values) => values.filter((value) => value !== null && value > 0);
 
-  // Methods that spent very unlike amounts ask for a logarithmic axis.
+  // Methods that differ widely in cost need a logarithmic axis.
   function uneven(lines) {
     const ends = lines.map((line) => Math.max(...line.cost)).filter((end) => end > 0);
     return ends.length > 1 && Math.max(...ends) > 10 * Math.min(...ends);
@@ -103,7 +103,7 @@
     const costs = lines.flatMap((line) => line.cost).concat(ends.map((end) => end.cost[state.axis]));
     const logCost = (state.logCost ?? uneven(lines)) && positive(costs).length > 0;
     const least = logCost ? Math.min(...positive(costs)) : -Infinity;
-    // What diverges must not press the others together.
+    // A diverging method must not set the scale for the others.
     const start = Math.max(...lines.map((line) => line.median[0] ?? 0));
     const extent = range(start > 0 ? errors.map((value) => Math.min(value, 3 * start)) : errors, logError);
     const chart = figure({
@@ -131,7 +131,7 @@
       drawn.push(chart.line({ field: "x" }, { field: "y" }, { source, line_color: colour, line_dash: dash, line_width: 2 }));
     });
     hover(chart, drawn, [["method", "@method"], [data.axes[state.axis].split(",")[0], "@x{0.[000]a}"], ["median", "@y{0.000e+0}"], ["quartiles", "@low{0.00e+0} to @high{0.00e+0}"], ["runs", "@runs"]], { line_policy: "nearest", attachment: "horizontal" });
-    // What lies above the chart is marked below its upper edge.
+    // Ends above the chart are marked just below its upper edge.
     const edge = logError ? extent.end * (extent.start / extent.end) ** 0.03 : extent.end - 0.03 * (extent.end - extent.start);
     const marks = ends.map((end) => {
       const source = new Bokeh.ColumnDataSource({ data: {
@@ -214,7 +214,7 @@
     return picture;
   }
 
-  // Charts that are replaced leave the library's books too.
+  // Remove replaced charts from the library's list of documents, too.
   function discard(places) {
     for (const [place, view] of views) {
       if (!place.closest(places)) continue;
@@ -223,7 +223,7 @@
     }
   }
 
-  // A later choice replaces an earlier one that is still being drawn.
+  // A later selection cancels the drawing of an earlier one.
   let turn = 0;
   async function draw() {
     const mine = ++turn;
@@ -247,7 +247,7 @@
       input.addEventListener("change", () => { state.axis = input.value; draw(); });
     }
     const [logCost, logError] = ["log-cost", "log-error"].map((id) => document.getElementById(id));
-    // Until someone chooses, each chart takes the scale that suits it.
+    // Until the box is used, each chart selects its own scale.
     logCost.indeterminate = true;
     logCost.checked = data.cases.some((one) => uneven(one.curves[state.axis]));
     logCost.addEventListener("change", () => { state.logCost = logCost.checked; draw(); });
@@ -288,18 +288,16 @@
         document.querySelectorAll(".runs th").forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", falling ? "descending" : "ascending");
         const value = (row) => row.cells[column].textContent;
-        const number = (text) => parseFloat(text);
-        rows.sort((a, b) => {
-          const [x, y] = [value(a), value(b)];
-          const numeric = !Number.isNaN(number(x)) && !Number.isNaN(number(y)) && column !== 11;
-          return (falling ? -1 : 1) * (numeric ? number(x) - number(y) : x.localeCompare(y));
-        });
+        const numeric = rows.every((row) => /^(–|-?[\d.]+(e-?\d+)?( s)?)$/.test(value(row)));
+        const number = (row) => (value(row) === "–" ? Infinity : parseFloat(value(row)));
+        const order = (a, b) => (numeric ? number(a) - number(b) : value(a).localeCompare(value(b)));
+        rows.sort((a, b) => (falling ? order(b, a) : order(a, b)));
         body.append(...rows);
       });
     });
   }
 
-  // A canvas keeps the width it had on the screen; paper gets a copy that fits its own.
+  // A canvas keeps its width on the screen; for print it is copied to an image that scales.
   function copyForPaper() {
     for (const [place, view] of views) {
       if (!place.isConnected) views.delete(place);

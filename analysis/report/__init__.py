@@ -1,13 +1,12 @@
-"""Report: one HTML page about many runs, complete in itself.
+"""Report: one self-contained HTML page about many runs.
 
-It holds its data, its script and the drawing library (BokehJS), so it opens without a network; its
-content security policy forbids every request. Text from records is escaped by the template.
+It contains its data, its script and the drawing library (BokehJS), so it opens without a network;
+its content security policy forbids every request. The template escapes text from records.
 """
 
 import base64
 import io
 import json
-from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,56 +16,55 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from physopt.analysis import reproduce, words
-from physopt.analysis.fairness import apart, comparable, refused
+from physopt.analysis import words
+from physopt.analysis.comparison import Comparison, Runs
+from physopt.analysis.errors import run_errors
+from physopt.analysis.fairness import apart, refused
 from physopt.analysis.load import runs_of
-from physopt.analysis.report_data import page_data
-from physopt.analysis.report_tables import environment, heat_map, run_rows, score_rows
-from physopt.analysis.scores import ranks, run_errors, score_table
+from physopt.analysis.report import reproduce
+from physopt.analysis.report.data import page_data
+from physopt.analysis.report.tables import environment, heat_map, run_rows, score_rows
+from physopt.analysis.scores import ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
+from physopt.records.status import RESULTS
+from physopt.records.units import seconds_text
 
 PAGE = Path(__file__).resolve().parent / "page"
 PICTURES = 12
-"""Pictures of designs on a page, at most."""
+"""Maximum number of pictures of designs on a page."""
 
 PICTURE_WIDTH = 760
 
 
-def write_report(
-    frame: pd.DataFrame,
-    out: Path | str,
-    axis: str = "seconds",
-    *,
-    compile_time: bool = False,
-    allow: Collection[str] = (),
-) -> int:
-    """Write a report of all runs of a frame to an HTML file; return its size in bytes.
+def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
+    """Write a report of runs to an HTML file; return its size in bytes.
 
-    `axis` and `compile_time` choose how progress is scored, and what the page shows first. Raises
-    OptionError as `comparable` does, and ImportError where bokeh is not installed.
+    The page scores progress by the axis of the comparison and offers the others. `options` are
+    those of `Comparison`. Raises OptionError as `comparable` does, and ImportError without bokeh.
     """
-    how: dict[str, Any] = {"compile_time": compile_time, "allow": allow}
-    kept = comparable(frame, allow)
-    scores = score_table(frame, axis, **how)
-    table, tests = ranks(frame, allow), paired_tests(frame, allow=allow)
-    data = page_data(frame, axis, compile_time, allow)
+    comparison = Comparison.of(runs, axis=axis, **options)
+    frame, axis = comparison.frame, comparison.axis
+    scores, ranked, tests = score_table(comparison), ranks(comparison), paired_tests(comparison)
+    data = page_data(comparison)
     profile = _profile_frame(data["profiles"][data["axis"]])
+    errors = run_errors(frame)
     sources = list(dict.fromkeys(frame["source"]))
     content = {
         "title": f"physopt: {', '.join(Path(s).resolve().name for s in sources)}",
         "counts": _counts(frame),
-        "overall": words.overall(table, profile, tests),
+        "overall": words.overall(ranked, profile, tests),
         "findings": words.findings(scores, tests, axis),
-        "notes": kept.attrs["notes"],
-        "heat": heat_map(scores, table, refused(apart(frame))),
+        "notes": comparison.notes,
+        "heat": heat_map(scores, ranked, refused(apart(frame))),
         "scores": score_rows(scores, axis),
         "axis_label": data["axes"].get(data["axis"], axis),
         "data": data,
         "json": _json(data),
-        "pictures": pictures(frame),
-        "runs": run_rows(run_errors(frame)),
+        "pictures": pictures(errors),
+        "runs": run_rows(errors),
+        "results": RESULTS,
         "environment": environment(frame),
-        "figures": reproduce.figures(sources, out, axis, compile_time, allow),
+        "figures": reproduce.figures(comparison, out),
         "commands": reproduce.commands(frame),
         "version": metadata.version("physopt"),
         "style": Markup((PAGE / "page.css").read_text(encoding="utf-8")),
@@ -80,17 +78,17 @@ def write_report(
 
 
 def _counts(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return what the page says first: numbers with their words."""
+    """Return the numbers at the top of the page, each with its unit."""
     runs = runs_of(frame)
     ended = runs["status"].value_counts()
-    told = [(str(len(runs)), "run" if len(runs) == 1 else "runs")]
+    counts = [(str(len(runs)), "run" if len(runs) == 1 else "runs")]
     for column, word in (("case", "problem"), ("method", "method"), ("device", "device")):
         count = runs[column].nunique()
-        told.append((str(count), word + ("" if count == 1 else "s")))
+        counts.append((str(count), word + ("" if count == 1 else "s")))
     updates = runs["step"].sum()
-    told.append((f"{updates:,.0f}", "updates"))
-    told.append((f"{runs['t_train'].sum():,.0f} s", "of training"))
-    return told + [(str(count), status) for status, count in ended.items() if status != "ok"]
+    counts.append((f"{updates:,.0f}", "updates"))
+    counts.append((seconds_text(runs["t_train"].sum()), "of training"))
+    return counts + [(str(count), status) for status, count in ended.items() if status != "ok"]
 
 
 def _profile_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
@@ -99,26 +97,28 @@ def _profile_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
 
 
-def pictures(frame: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the pictures that the problems drew of their designs, one a method, the best run's.
+def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the pictures of designs, one per method: that of its run with the lowest error.
 
-    Each is {case, method, told, uri}; at most PICTURES, one of each case first.
+    errors: as of `run_errors`. Each picture is {case, method, caption, uri}; at most PICTURES, the
+    first of every case before any second.
     """
-    errors = run_errors(frame).sort_values("final_error", kind="stable")
+    errors = errors.sort_values("final_error", kind="stable")
     drawn = errors[[(Path(folder) / "figure.png").is_file() for folder in errors["folder"]]]
     best = drawn.drop_duplicates(["case", "method"])
     best = best.assign(place=best.groupby("case").cumcount()).sort_values("place", kind="stable")
-    found = []
+    entries = []
     for row in best.head(PICTURES).to_dict("records"):
         uri = _small(Path(row["folder"]) / "figure.png")
         if uri:
-            told = f"seed {row['seed']:g}, {row['metric']} {words.amount(row['final_error'])}"
-            found.append({"case": row["case"], "method": row["method"], "told": told, "uri": uri})
-    return found
+            error = f"{row['metric']} {words.amount(row['final_error'])}"
+            names = {"case": row["case"], "method": row["method"]}
+            entries.append({**names, "caption": f"seed {row['seed']:g}, {error}", "uri": uri})
+    return entries
 
 
 def _small(path: Path) -> str | None:
-    """Return a picture as a small data URI, None where it cannot be read."""
+    """Return a picture as a small data URI, None if it cannot be read."""
     try:
         with Image.open(path) as picture:
             opaque = picture.convert("RGBA")
@@ -133,7 +133,7 @@ def _small(path: Path) -> str | None:
 
 
 def _json(data: dict[str, Any]) -> Markup:
-    """Write data as JSON that can stand inside a script element: no text in it can end that."""
+    """Return data as JSON that is safe inside a script element: no text can close the element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -141,7 +141,7 @@ def _json(data: dict[str, Any]) -> Markup:
 
 
 def _bokeh() -> list[str]:
-    """Return the drawing library's scripts."""
+    """Return the scripts of the drawing library."""
     try:
         from bokeh.resources import Resources
     except ImportError:

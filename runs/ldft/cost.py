@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 from jax.stages import Compiled
+from matrices import near_binary, random_matrices
 
 from physopt.machine.devices import current_platform
 from physopt.machine.resident import resident_peak
 from physopt.problems.ldft.isotherm import Gradient, isotherm
-from physopt.problems.ldft.studies.matrices import near_binary, random_matrices
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 
@@ -23,9 +23,9 @@ GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 def compile_gradient(
     shape: tuple[int, ...], gradient: Gradient, sweeps: int = 100, points: int = 40
 ) -> Compiled:
-    """Compile value and gradient of L = 1/2 sum_h y^2 in float32, without allocating its arrays.
+    """Compile value and gradient of L = 1/2 sum_h y^2 in float32, without allocating arrays.
 
-    shape: of the pore fractions, [batch, n, n] or [batch, n, n, n].
+    shape: shape of the pore fractions, [batch, n, n] or [batch, n, n, n].
     """
 
     def loss(pores: jax.Array) -> jax.Array:
@@ -43,9 +43,9 @@ def compile_gradient(
 
 
 def temporary_bytes(compiled: Compiled) -> float:
-    """Return the memory that a compiled program needs beside arguments and results.
+    """Return the memory of a compiled program in addition to its arguments and results.
 
-    The compiler's own figure, temp_size_in_bytes; NaN on a backend that gives none.
+    This is the compiler's temp_size_in_bytes; NaN on a backend that does not report it.
     """
     analysis = compiled.memory_analysis()
     return math.nan if analysis is None else float(analysis.temp_size_in_bytes)
@@ -63,23 +63,24 @@ def memory(
     repeats: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Predict the memory of a loss gradient in float32, and measure it and its time where it fits.
+    """Predict the memory of a loss gradient in float32, and measure memory and time if it fits.
 
-    A cell is a lattice size, a batch and a gradient mode. Each is compiled and its memory read from
-    the compiler; the cells below the limit run on random, nearly binary matrices. Gradient modes
-    take turns, so that other load on the machine falls on all of them, and the best time counts.
-    The measured memory is the rise of the process's resident memory on a CPU, results included.
+    A cell is a lattice size, a batch and a gradient mode. Each cell is compiled and the compiler's
+    memory estimate read; cells below the limit run on random, nearly binary matrices. Gradient
+    modes alternate, so that other load on the machine affects all of them; the best time counts.
+    The measured memory is the increase of the process's resident memory on a CPU, including
+    results.
 
     Args:
         sizes: sites n along each side of the lattice.
         batches: numbers of matrices in a batch.
         dimensions: 2 or 3.
-        gradients: of "implicit", "unrolled" and "remat"; see `isotherm`.
-        sweeps: sweeps a humidity of the modes that are not implicit.
-        points: humidities.
+        gradients: modes out of "implicit", "unrolled" and "remat"; see `isotherm`.
+        sweeps: sweeps per humidity in the modes that are not implicit.
+        points: number of humidities.
         limit_bytes: cells predicted to need this much memory or more are not run.
         repeats: runs of each cell; 0 measures nothing.
-        seed: of the matrices.
+        seed: seed of the matrices.
 
     Returns:
         A row per cell: dimensions, size, batch, gradient, sweeps, predicted_bytes,
@@ -97,7 +98,7 @@ def memory(
                 g: compile_gradient(shape, g, sweeps, points) for g in gradients
             }
             needed = {g: temporary_bytes(program) for g, program in programs.items()}
-            # Where the compiler gives no figure, nothing says that the cell would fit.
+            # A NaN estimate is not below the limit: such a cell might not fit.
             fitting: dict[Gradient, Compiled] = {
                 g: p for g, p in programs.items() if needed[g] < limit_bytes
             }
@@ -122,21 +123,19 @@ def memory(
 def _measured(
     programs: Mapping[Gradient, Compiled], shape: tuple[int, ...], repeats: int, seed: int
 ) -> tuple[dict[Gradient, float], dict[Gradient, float]]:
-    """Return the best of `repeats` times of each program, taking turns, and its resident memory."""
+    """Return the best of `repeats` alternating times of each program, and its resident memory."""
     if not programs or not repeats:
         return {}, {}
     drawn = random_matrices(seed, shape[0], shape[1], len(shape) - 1)
     pores = jnp.asarray(near_binary(drawn, 0.05, seed), jnp.float32)
-    best = dict.fromkeys(programs, math.inf)
+    best: dict[Gradient, float] = dict.fromkeys(programs, math.inf)
     for _ in range(repeats):
         for gradient, program in programs.items():
             start = time.perf_counter()
             jax.block_until_ready(program(pores))
             best[gradient] = min(best[gradient], time.perf_counter() - start)
-    on_cpu = current_platform() == "cpu"
-    peaks = {
-        gradient: resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
-        for gradient, program in programs.items()
-        if on_cpu
-    }
+    peaks: dict[Gradient, float] = {}
+    if current_platform() == "cpu":
+        for gradient, program in programs.items():
+            peaks[gradient] = resident_peak(lambda p=program: jax.block_until_ready(p(pores)))
     return best, peaks

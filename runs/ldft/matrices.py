@@ -1,7 +1,10 @@
-"""Matrices and isotherms that the studies run on, as NumPy arrays in float64.
+"""Matrices and isotherms for the studies, as NumPy arrays in float64.
 
-They are drawn in float32 whatever JAX's default is, so that one seed means the same matrices in
+They are drawn in float32 regardless of JAX's default, so that a seed gives the same matrices in
 both precisions.
+
+A study takes matrices as an array, [matrices, n, n] or [matrices, n, n, n], computes in its dtype,
+float32 or float64, and returns a DataFrame.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from physopt.problems.ldft.isotherm import isotherm
 from physopt.problems.ldft.named import LDFT2D, LDFT3D
 from physopt.problems.ldft.targets import procedural_target, random_matrix
 
-# Compiled once for every shape and choice of options, where calling `isotherm` compiles each time.
+# Compiled once per shape and set of options; a direct call of `isotherm` compiles every time.
 compiled_isotherm = jax.jit(
     isotherm,
     static_argnames=("dimensions", "spacing", "desorption", "gradient", "sweeps", "fluid"),
@@ -33,10 +36,10 @@ def random_matrices(seed: int, count: int, size: int, dimensions: int) -> np.nda
 def designed_matrices(
     seed: int, count: int, size: int, dimensions: int, iterations: int = 8
 ) -> np.ndarray:
-    """Design binary matrices [count, size, size(, size)] for isotherms that matrices have.
+    """Design binary matrices [count, size, size(, size)] for reachable isotherms.
 
-    `iterations` of the damped Gauss-Newton solver from noise, after the best of six porosities,
-    towards the held-out isotherms of ldft2d or ldft3d; rounded.
+    The targets are held-out isotherms of ldft2d or ldft3d. The damped Gauss-Newton solver starts
+    from noise at the best of six porosities and takes `iterations` steps; its result is rounded.
     """
     lattice = LDFT2D if dimensions == 2 else LDFT3D
     problem = lattice(
@@ -51,16 +54,17 @@ def designed_matrices(
 
 
 def near_binary(matrices: np.ndarray, distance: float, seed: int) -> np.ndarray:
-    """Move each site a uniformly random way, at most `distance`, from its 0 or 1 towards the other.
+    """Move each site from 0 or 1 towards the other value by a random distance.
 
-    eta = m + (1 - 2 m) u,  u ~ U(0, distance): a matrix as it is late in a relaxed optimisation.
+    eta = m + (1 - 2 m) u,  u ~ U(0, distance): a matrix as it occurs late in a relaxed
+    optimisation.
     """
     shift = distance * np.random.default_rng(seed).random(matrices.shape)
     return matrices + (1 - 2 * matrices) * shift
 
 
 def procedural_isotherms(seed: int, count: int, points: int = 40) -> np.ndarray:
-    """Draw wanted isotherms [count, points] as training does, reachable or not."""
+    """Draw procedural targets [count, points] as in training, reachable or not."""
     with jax.enable_x64(False):
         keys = jax.random.split(jax.random.key(seed), count)
         drawn = jax.vmap(lambda key: procedural_target(key, points))(keys)
@@ -68,7 +72,7 @@ def procedural_isotherms(seed: int, count: int, points: int = 40) -> np.ndarray:
 
 
 def in_precision_of(matrices: np.ndarray) -> AbstractContextManager:
-    """Let JAX compute in the precision of an array, float32 or float64, inside a `with`."""
+    """Return a context in which JAX computes in the precision of an array."""
     return jax.enable_x64(matrices.dtype == np.float64)
 
 
@@ -78,10 +82,10 @@ def area_percent(y: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def lattice_of(matrices: np.ndarray) -> dict[str, int]:
-    """Return the columns that every frame begins with: dimensions and size of the lattice.
+    """Return the first columns of every frame: dimensions and size of the lattice.
 
-    Raises ValueError for an array that is not [matrices, n, n] or [matrices, n, n, n], or whose
-    values are not all in [0, 1], which compiled code cannot check.
+    Raises ValueError for an array that is not [matrices, n, n] or [matrices, n, n, n] or that has
+    values outside [0, 1], which compiled code cannot check.
     """
     shape = np.shape(matrices)
     if len(shape) not in (3, 4) or len(set(shape[1:])) != 1:

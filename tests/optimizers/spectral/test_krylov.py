@@ -4,23 +4,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physopt.optimizers.directions import Power, System
-from physopt.optimizers.krylov import by_krylov
+from physopt.objective import Linearised
+from physopt.optimizers.spectral.directions import Power
+from physopt.optimizers.spectral.krylov import by_krylov
 
 DAMPING = 0.2
 POWER = Power(-0.5, 1e-5, absolute=False, damping=DAMPING, dtype="float64", steps=30)
 
 
 def linear_system(matrix, g):
-    """y = J theta, in float32; the Krylov method needs nothing but products with J and J^T."""
+    """y = J theta, in float32. Without samples, only products with J and J^T are defined."""
     j, g = jnp.asarray(matrix, jnp.float32), jnp.asarray(g, jnp.float32)
+    theta = jnp.zeros(j.shape[1], g.dtype)
 
-    def unused(*_):
-        raise AssertionError("not a product with J or J^T")
+    def outputs(theta, samples):
+        assert samples is None, "not a product with J or J^T"
+        return (j @ theta)[None]
 
-    return System(
-        jnp.float32(0), g, jnp.zeros(j.shape[1], g.dtype), None, unused,
-        lambda theta: j @ theta, lambda c: j.T @ c, unused,
+    return Linearised(
+        None, jnp.float32(0), g, theta, None, outputs, pull=lambda c: j.T @ c
     )  # fmt: skip
 
 
