@@ -38,32 +38,12 @@ if TYPE_CHECKING:
     from physopt.analysis.two_folders import compare, plot_comparison
 
 __all__ = [
-    "Comparison",
-    "batch_scaling",
-    "comparable",
-    "compare",
-    "curves",
-    "device_scaling",
-    "ecdf",
-    "feasibility_map",
-    "final_errors",
-    "hitting_times",
-    "load",
-    "paired_tests",
-    "performance_profile",
-    "plot_comparison",
-    "plot_ecdf",
-    "plot_profile",
-    "plot_scaling",
-    "plot_speedup",
-    "ranks",
-    "resample",
-    "score_table",
-    "shared_targets",
-    "speedup",
-    "time_to_target",
-    "write_report",
-]
+    "Comparison", "batch_scaling", "comparable", "compare", "curves", "device_scaling", "ecdf",
+    "feasibility_map", "final_errors", "hitting_times", "load", "paired_tests",
+    "performance_profile", "plot_comparison", "plot_ecdf", "plot_profile", "plot_scaling",
+    "plot_speedup", "ranks", "resample", "score_table", "shared_targets", "speedup",
+    "time_to_target", "write_report",
+]  # fmt: skip
 
 _NAMES = {
     "comparison": ("Comparison",),

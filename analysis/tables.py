@@ -10,7 +10,7 @@ from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.scores import ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
-from physopt.analysis.words import amount, factor, interval, overall
+from physopt.analysis.words import amount, factor, interval, overall, score_cells
 
 
 def print_scores(comparison: Comparison) -> None:
@@ -28,7 +28,8 @@ def print_scores(comparison: Comparison) -> None:
         for title in titles:
             table.add_column(escape(str(title)), justify="right")
         for row in group.to_dict("records"):
-            table.add_row(*(escape(text) for text in _score_row(row)))
+            reached = f"{row['reached']}/{row['runs']}"
+            table.add_row(*map(escape, score_cells(row)), reached)
         console.print(table)
     if len(ranked) > 1:
         means = ", ".join(f"{method} {mean:.2g}" for method, mean in ranked["mean"].items())
@@ -41,19 +42,6 @@ def print_scores(comparison: Comparison) -> None:
         "A run that misses the target counts twice the largest budget spent on the problem."
     )
     _print_notes(console, scores)
-
-
-def _score_row(row: dict) -> list[str]:
-    return [
-        row["method"],
-        str(row["runs"]),
-        str(row["failed"] or ""),
-        amount(row["median"]).replace("never", "∞"),
-        interval(row["low"], row["high"]),
-        amount(row["penalised"]),
-        interval(row["time_low"], row["time_high"]) if row["reached"] else "",
-        f"{row['reached']}/{row['runs']}",
-    ]
 
 
 def print_comparison(table: pd.DataFrame, sources: list[str]) -> None:

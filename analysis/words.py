@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,19 @@ def interval(low: float, high: float) -> str:
 def factor(value: float) -> str:
     """Format a ratio."""
     return "∞" if math.isinf(value) else amount(value)
+
+
+def score_cells(row: dict[str, Any]) -> list[str]:
+    """Format a row of `score_table`: method, runs, failed, error, 95 %, time to target, 95 %."""
+    return [
+        row["method"],
+        str(row["runs"]),
+        str(row["failed"] or ""),
+        amount(row["median"]).replace("never", "∞"),
+        interval(row["low"], row["high"]),
+        amount(row["penalised"]),
+        interval(row["time_low"], row["time_high"]) if row["reached"] else "",
+    ]
 
 
 def findings(scores: pd.DataFrame, tests: pd.DataFrame, axis: str) -> dict[str, list[str]]:

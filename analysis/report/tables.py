@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from physopt.analysis.words import amount, duration, factor, interval
+from physopt.analysis.words import amount, duration, factor, interval, score_cells
 from physopt.records import RunFolder
 from physopt.records.status import RESULTS
 
@@ -63,19 +63,11 @@ def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
     for case, group in scores.groupby("case", sort=False):
         first = group.iloc[0]
         own = " (the problem's own)" if bool(first["own"]) else ""
-        rows = [
-            [
-                row["method"],
-                f"{row['runs']}",
-                f"{row['failed'] or ''}",
-                amount(row["median"]).replace("never", "∞"),
-                interval(row["low"], row["high"]),
-                duration(row["penalised"], axis),
-                interval(row["time_low"], row["time_high"]) if row["reached"] else "",
-                f"{row['reached']} of {row['runs']}",
-            ]
-            for row in group.to_dict("records")
-        ]
+        rows = []
+        for row in group.to_dict("records"):
+            *cells, _, time_interval = score_cells(row)
+            reached = f"{row['reached']} of {row['runs']}"
+            rows.append([*cells, duration(row["penalised"], axis), time_interval, reached])
         target = f"{first['metric']} ≤ {amount(first['target'])}{own}"
         cases.append({"case": case, "metric": first["metric"], "target": target, "rows": rows})
     return cases

@@ -208,13 +208,12 @@ def show_info(name: str, kind: Kind, cls: type) -> None:
 def show_findings(name: str, findings: Sequence[Finding]) -> int:
     """Print the findings of a check; return 0 if all passed, 1 otherwise."""
     out = console()
-    marks = {True: "ok  ", False: "FAIL", None: "skip"}
     for finding in findings:
-        style = {True: "green", False: "red", None: "yellow"}[finding.passed]
-        out.print(f"[{style}]{marks[finding.passed]}[/] {escape(finding.claim)}")
+        mark = "[green]ok  [/]" if finding.passed else "[red]FAIL[/]"
+        out.print(f"{mark} {escape(finding.claim)}")
         if finding.detail:
             out.print(f"       {escape(finding.detail)}")
-    failed = sum(finding.passed is False for finding in findings)
+    failed = sum(not finding.passed for finding in findings)
     out.print(
         f"{escape(name)}: {failed} of {len(findings)} checks failed"
         if failed

@@ -1,6 +1,6 @@
-"""Settings: what every run has to be told, whatever its problem and rule.
+"""Settings of a run that do not depend on its problem and rule: seed, budget, precision, device.
 
-Nothing heavy is imported here, because the command line's help reads this file.
+Imports nothing heavy, because the command line's help reads this file.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 
 @dataclass(frozen=True)
 class Settings(Options):
-    """Settings of a run. One that is not given takes the value that suits the problem."""
+    """Settings of a run. Omitted settings take the problem's defaults."""
 
     seed: Seed = 0
     """Seed of the initial parameters and of the training batches. Runs of different rules with one
@@ -25,7 +25,7 @@ class Settings(Options):
     """Samples per update. With network=none: samples solved from each held-out set."""
 
     train_size: PositiveInt | None = None
-    """Samples in a fixed training set, visited in order; none draws fresh samples for ever."""
+    """Samples in a fixed training set, visited in order; none draws new samples in every update."""
 
     heldout_size: PositiveInt = 128
     """Samples in the validation set and in the test set; both are the same for every seed."""
@@ -53,7 +53,7 @@ class Settings(Options):
     """Precision of network and physics."""
 
     device: Literal["cpu", "gpu", "tpu"] | None = None
-    """Where to compute; none takes the accelerator if there is one."""
+    """Platform to compute on; none takes the accelerator if there is one."""
 
     devices: PositiveInt = 1
     """Devices of this machine over which each batch is spread in equal parts."""
@@ -62,10 +62,10 @@ class Settings(Options):
     """Folder in which the run's folder is made."""
 
     force: bool = False
-    """Run again although a finished run of the same settings is there; the old one is replaced."""
+    """Repeat a finished run of the same settings, replacing its records."""
 
     profile: bool = False
-    """Trace a few more updates, apart from training, and name the most expensive operations."""
+    """Trace a few additional updates, outside training, and list the most expensive operations."""
 
     tuning_trials: NonNegativeInt | None = None
     """Trials that chose the rule's options, which `tune` writes; scores refuse unequal ones."""
@@ -75,4 +75,4 @@ class Settings(Options):
 
 
 UNRECORDED = ("out", "force", "profile", "tuning_trials", "debug")
-"""Settings that change nothing about the numbers of a run."""
+"""Settings that do not change a run's numbers."""

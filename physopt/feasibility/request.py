@@ -152,7 +152,7 @@ def _default_sizes(base: RunConfig, key: str) -> tuple[int, ...]:
     of, _, name = key.rpartition(".")
     default = getattr({"problem": base.problem, "rule": base.rule}.get(of, base.settings), name)
     if not isinstance(default, int) or isinstance(default, bool):
-        reason = f"say which sizes; {key} is {default} by default"
+        reason = f"name the sizes; {key} is {default} by default"
         raise OptionError(FeasibilityOptions, "sizes", "", reason)
     return tuple(factor * default for factor in (1, 2, 3))
 
@@ -161,7 +161,7 @@ def _all_modes(hints: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
     if key is None:
         return (ONE_MODE,)
     if not _choices(hints[key]):
-        raise OptionError(FeasibilityOptions, "modes", "", f"say which values of {key}")
+        raise OptionError(FeasibilityOptions, "modes", "", f"name the values of {key}")
     return _choices(hints[key])
 
 

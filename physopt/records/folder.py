@@ -1,11 +1,11 @@
-"""Records: the folder that a run leaves behind, written so that no crash can spoil it.
+"""Records: the folder of a run, written so that a crash cannot corrupt it.
 
     config.json   the settings, fully resolved       env.json     versions, device, commit
-    curve.jsonl   one line per evaluation            status.json  how far, and how it ended
+    curve.jsonl   one line per evaluation            status.json  progress and outcome
     checkpoints/  see physopt.records.checkpoints            figures      what the problem draws
 
-JSON is strict (a NaN is null); whole files are replaced atomically; a curve line that was cut short
-by a crash is not believed. The lock is held by the running process and vanishes with it.
+JSON is strict (NaN is null); files are replaced atomically; a curve line truncated by a crash is
+ignored. The lock is held by the running process and is released when it ends.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ import filelock
 from physopt.options import OptionError
 
 SOURCE = "source"
-"""Folder inside a run's, with copies of the plug-in files that it ran."""
+"""Subfolder of a run with copies of the plug-in files that it ran."""
 
 OWN_FOLDERS = ("checkpoints", "profile", SOURCE)
-"""Folders inside a run's, which hold no runs."""
+"""Subfolders of a run, which contain no runs."""
 
 
 class Locked(OptionError):
@@ -42,24 +42,24 @@ class RunFolder:
         self.lock = filelock.FileLock(self.path / ".lock", blocking=False)
 
     def exists(self) -> bool:
-        """Say whether a run has been recorded here."""
+        """Return whether a run has been recorded here."""
         return (self.path / "config.json").is_file()
 
     def clear(self) -> None:
-        """Remove what an earlier run left, but for the lock."""
+        """Remove the files of an earlier run, except the lock."""
         for path in self.path.iterdir():
             if path.name != ".lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextlib.contextmanager
     def held(self, work: str = "run") -> Iterator[None]:
-        """Hold the folder, made if need be, against other processes while they would do the same.
+        """Lock the folder, creating it if missing.
 
-        Raises Locked where one of them has it.
+        Raises Locked if another process holds the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            # Who only looks whether a folder is locked holds the lock for a moment.
+            # A status check holds the lock for a moment.
             self.lock.acquire(timeout=1.0, blocking=True)
         except filelock.Timeout:
             reason = f"another process is working on this {work}"
@@ -79,7 +79,7 @@ class RunFolder:
         self.write_text(name, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Replace a file of the folder so that at any moment the old or the new one is there."""
+        """Replace a file of the folder atomically."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -90,12 +90,12 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
-            except BaseException:  # a full disk above all, which must not be filled with remains
+            except BaseException:  # above all a full disk: leave no partial file
                 os.unlink(file.name)
                 raise
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read a JSON file of the folder; {} where it is missing or damaged."""
+        """Read a JSON file of the folder; {} if it is missing or damaged."""
         try:
             content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -111,13 +111,13 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def curve(self) -> list[dict[str, Any]]:
-        """Return the rows of the curve, without a last line that was cut short."""
+        """Return the rows of the curve, without an incomplete last line."""
         try:
             text = (self.path / "curve.jsonl").read_bytes().decode("utf-8", errors="replace")
         except OSError:
             return []
         rows = []
-        for line in text.split("\n")[:-1]:  # what follows the last newline is incomplete
+        for line in text.split("\n")[:-1]:  # text after the last newline is incomplete
             try:
                 row = json.loads(line)
             except ValueError:
@@ -127,19 +127,19 @@ class RunFolder:
         return rows
 
     def truncate_curve(self, step: int) -> None:
-        """Keep the rows up to a step: those that the checkpoint of this step stands for."""
+        """Keep the rows up to a step, those that the checkpoint of this step includes."""
         rows = [row for row in self.curve() if row.get("step", math.inf) <= step]
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         self.write_text("curve.jsonl", text)
 
     def write_status(self, status: str, reason: str, **more: Any) -> None:
-        """Replace the status; what else it held stays."""
+        """Update status and reason, keeping the other entries."""
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         new = {"status": status, "reason": reason, "time": moment, "pid": os.getpid()}
         self.write("status.json", {**self.read("status.json"), **new, **more})
 
     def status(self) -> dict[str, Any]:
-        """Return status.json; a run that says running but holds no lock was interrupted."""
+        """Return status.json; a run with status running but without a lock was interrupted."""
         status = self.read("status.json")
         if status.get("status") == "running" and not self.is_locked():
             reason = "the process ended without a word (killed, or the machine stopped)"
@@ -147,7 +147,7 @@ class RunFolder:
         return status
 
     def is_locked(self) -> bool:
-        """Say whether a process is working on this run."""
+        """Return whether a process is working on this run."""
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -159,18 +159,18 @@ class RunFolder:
 
 def find_runs(root: Path | str) -> list[RunFolder]:
     """Return all runs at or below a folder, in the order of their paths."""
-    found = []
+    paths = []
     for path, below, files in os.walk(root):
         if "config.json" in files:
-            found.append(Path(path))
+            paths.append(Path(path))
         if "config.json" in files or "status.json" in files:
-            # Most of the folders are in there, and a file of any name may be.
+            # Skips most folders, and plug-in copies, which may have any name.
             below[:] = (name for name in below if name not in OWN_FOLDERS)
-    return [RunFolder(path) for path in sorted(found)]
+    return [RunFolder(path) for path in sorted(paths)]
 
 
 def _strict(value: Any) -> Any:
-    """Return a value that strict JSON can hold: no NaN, no infinity, no numpy scalar."""
+    """Return a value that strict JSON can represent: no NaN, infinity or NumPy scalar."""
     if isinstance(value, dict):
         return {str(key): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

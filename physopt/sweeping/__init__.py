@@ -1,8 +1,8 @@
 """Sweeping: many runs, each in a process of its own.
 
-plan       the runs that a user asks for      estimate   what the records tell about them
+plan       the requested runs                 estimate   their state and cost by the records
 driver     the loop over the runs             supervise  one run in a child process
-lease      sweep and supervisors in touch     resources  devices, cores and threads to share
+lease      liveness of the sweep     resources  devices, cores and threads to share
 cluster    runs on Parsl                      display    what is shown and printed
-studies    the trials of a tuning             tuning     trials made, options chosen
+studies    the trials of a tuning             tuning     trials made, options selected
 """

@@ -65,7 +65,7 @@ def cluster_pool(path: Path, run_dir: Path) -> Iterator[Submit]:
         yield lambda function, *arguments, on_cpu: app(function)(*arguments)
 
 
-def _tie_interchange(config: "Config") -> None:
+def _tie_interchange(config: Any) -> None:
     """Make Parsl's interchange, and with it the workers, end with this process, however it ends."""
     tied = ["env", f"{PARENT}={os.getpid()}", sys.executable, "-m", "physopt.machine.parent"]
     for executor in config.executors:

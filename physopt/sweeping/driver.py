@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +48,7 @@ def survey(configs: Sequence[RunConfig], options: SweepOptions) -> Survey:
     except OptionError as error:  # planning is possible where running is not
         rows = planned_rows(configs, options, None)
         return Survey(rows, None, f"{error.key}={error.value}: {error.reason}")
-    workers = options.workers or resources.default_workers(machine)
+    workers = resources.local_options(options, machine).workers
     return Survey(planned_rows(configs, options, machine), workers)
 
 
@@ -64,11 +63,17 @@ def sweep(
     machine = None if options.executor else _this_machine(configs)
     lease = Lease(_root(configs))
     try:
-        with _pool(options, machine, lease) as submit:
+        if machine is None:
+            assert options.executor is not None
+            pool = cluster_pool(options.executor, lease.folder / "parsl")
+        else:
+            options = resources.local_options(options, machine)
+            pool = resources.local_pool(options.workers or 1, len(machine.accelerators()))
+        with pool as submit:
             site = _Site(
                 submit,
                 machine or submit(resources.probe, on_cpu=True).result(),
-                machine is not None,
+                () if machine is None else machine.accelerators(),
                 options,
                 lease,
             )
@@ -84,53 +89,36 @@ def sweep(
     return rows
 
 
-def _pool(
-    options: SweepOptions, machine: Machine | None, lease: Lease
-) -> AbstractContextManager[Submit]:
-    """Return a pool of this machine, or the cluster of the executor's file."""
-    if machine is None:
-        assert options.executor is not None
-        return cluster_pool(options.executor, lease.folder / "parsl")
-    workers = options.workers or resources.default_workers(machine)
-    return resources.local_pool(workers, len(machine.accelerators()))
-
-
 class _Site(NamedTuple):
     """Where the runs of a sweep are made."""
 
     submit: Submit
     machine: Machine
-    local: bool
+    accelerators: tuple[str, ...]
+    """Accelerators to assign to runs; () leaves that to the cluster."""
     options: SweepOptions
     lease: Lease
 
     def start(self, row: Row, *, fresh: bool) -> "Future[Ending]":
         """Submit a run; a fresh one starts again even if it is finished."""
-        settings = row.config.settings
+        settings, threads = row.config.settings, self.options.threads
         on_cpu = (settings.device or self.machine.default) == "cpu"
+        environment = {} if threads is None else resources.thread_environment(threads)
+        if on_cpu:  # otherwise JAX reserves memory of an accelerator that the run does not use
+            environment["JAX_PLATFORMS"] = "cpu"
         task = Task(
             record={**row.config.record(), "force": False},
             folder=str(row.folder),
             directory=os.getcwd(),
             lease=str(self.lease.file),
-            environment=self._environment(on_cpu),
-            accelerators=self.machine.accelerators() if self.local and not on_cpu else (),
+            environment=environment,
+            accelerators=() if on_cpu else self.accelerators,
             devices=settings.devices,
             timeout=self.options.timeout,
             results=self.options.results(),
             fresh=fresh,
         )
         return self.submit(supervise.execute, task, on_cpu=on_cpu)
-
-    def _environment(self, on_cpu: bool) -> dict[str, str]:
-        threads = self.options.threads
-        if threads is None and self.local:
-            workers = self.options.workers or resources.default_workers(self.machine)
-            threads = resources.default_threads(workers)
-        environment = {} if threads is None else resources.thread_environment(threads)
-        if on_cpu:  # otherwise JAX reserves memory of an accelerator that the run does not use
-            environment["JAX_PLATFORMS"] = "cpu"
-        return environment
 
 
 class _Driver:

@@ -1,4 +1,4 @@
-"""Estimate: what the records tell about planned runs: which are done, how long the others take."""
+"""Estimate: the state of planned runs and the time that they take, from the records."""
 
 import dataclasses
 import statistics
@@ -80,7 +80,7 @@ def planned_rows(
             row.earlier = True
         rows.append(row)
     earlier = earlier_runs({row.folder.parent: None for row in rows})
-    for row in rows:
+    for row in rows if earlier else ():
         row.expected = expected_seconds(row.config, row.kind, earlier)
     return rows
 

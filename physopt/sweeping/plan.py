@@ -143,18 +143,26 @@ def short_names(config: RunConfig) -> tuple[str, str]:
 
 def labels(configs: Sequence[RunConfig]) -> list[str]:
     """Name each run by problem, rule and the options that vary among the runs of both."""
-    values: dict[tuple[str, str], dict[str, set[str]]] = {}
-    keys = []
-    for config in configs:
-        names, options = short_names(config), flat_keys(config.record())
-        keys.append((names, {key: value_text(value) for key, value in options.items()}))
-        of_names = values.setdefault(names, {})
-        for key, text in keys[-1][1].items():
-            of_names.setdefault(key, set()).add(text)
-    return [
-        " ".join([*names, *(f"{k}={v}" for k, v in options.items() if len(values[names][k]) > 1)])
-        for names, options in keys
-    ]
+    names, options = list(map(short_names, configs)), list(map(_options, configs))
+    values: dict[tuple[tuple[str, str], str], set[Any]] = {}
+    for pair, of_run in zip(names, options, strict=True):
+        for key, value in of_run.items():
+            values.setdefault((pair, key), set()).add(value)
+    texts = []
+    for pair, of_run in zip(names, options, strict=True):
+        varying = (key for key in of_run if len(values[pair, key]) > 1)
+        texts.append(" ".join([*pair, *(f"{k}={value_text(of_run[k])}" for k in varying)]))
+    return texts
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    """Return {key: value} of all options of a run."""
+    parts = {"problem.": config.problem, "rule.": config.rule, "": config.settings}
+    return {
+        prefix + field.name: getattr(part, field.name)
+        for prefix, part in parts.items()
+        for field in dataclasses.fields(part)
+    }
 
 
 def _typed(typed: Mapping[str, str]) -> Layer:
@@ -238,7 +246,7 @@ def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
     selected = wanted or own or top.names.get(kind)
     if not selected:
         known = ", ".join(names(kind))
-        raise OptionError(object, kind, "", f"say which {kind}; known: {known}")
+        raise OptionError(object, kind, "", f"name a {kind}; known: {known}")
     return list(dict.fromkeys(selected))
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import filelock
 from physopt.config.settings import Settings
 from physopt.options import OptionError
 from physopt.sweeping.lease import Watch
+from physopt.sweeping.options import SweepOptions
 
 Submit = Callable[..., "Future[Any]"]
 """submit(function, *arguments, on_cpu=BOOL) of a pool."""
@@ -79,7 +79,7 @@ print(json.dumps([jax.default_backend(), kinds]))
 def probe() -> Machine:
     """Return the devices that JAX has on this machine.
 
-    JAX is asked in a subprocess, so that this process takes no memory of an accelerator. Raises
+    JAX runs in a subprocess, so that this process takes no memory of an accelerator. Raises
     OSError if JAX fails.
     """
     answer = subprocess.run(
@@ -94,19 +94,16 @@ def probe() -> Machine:
     return Machine(*json.loads(answer.stdout.splitlines()[-1]))
 
 
-def default_workers(machine: Machine) -> int:
-    """Return the number of concurrent runs: one per accelerator, or per four cores."""
-    return len(machine.accelerators()) or max(1, cores() // _CORES_PER_RUN)
+def local_options(options: SweepOptions, machine: Machine) -> SweepOptions:
+    """Complete the options for this machine.
 
-
-def cores() -> int:
-    """Return the number of cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_threads(workers: int) -> int:
-    """Return the CPU threads of each run that divide the cores among the workers."""
-    return max(1, math.floor(cores() / workers))
+    One concurrent run per accelerator, or per four cores; together they use each core once.
+    """
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    default = len(machine.accelerators()) or max(1, cores // _CORES_PER_RUN)
+    workers = options.workers or default
+    return options.replace(workers=workers, threads=options.threads or max(1, cores // workers))
 
 
 def thread_environment(threads: int) -> dict[str, str]:

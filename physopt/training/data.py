@@ -1,8 +1,8 @@
-"""Training batches and held-out sets: which samples a run sees, as a function of its seed.
+"""Training batches and held-out sets as functions of the seed.
 
 Keys. With k = key(seed), update s draws its batch from fold_in(k, 2 s) and its rule draws from
-fold_in(k, 2 s + 1); everything else uses numbers above 2^31, so no stream meets another. Hence two
-rules with one seed see the same batches, and a resumed run sees those it would have seen.
+fold_in(k, 2 s + 1); everything else uses numbers above 2^31, so no two streams coincide. Hence
+two rules with one seed see the same batches, and a resumed run continues its own.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def initial_key(key: jax.Array) -> jax.Array:
 
 
 class Source(Protocol):
-    """Where batches come from; a pytree, so that data travels as an argument of the program."""
+    """Source of batches; a pytree, so that its data are arguments of the compiled program."""
 
     def draw(self, step: jax.Array) -> Batch:
         """Return the batch of an update."""
@@ -50,7 +50,7 @@ class Source(Protocol):
 )
 @dataclasses.dataclass(frozen=True)
 class FreshSamples:
-    """Every batch is new."""
+    """New samples in every batch."""
 
     key: jax.Array
     problem: Problem
@@ -70,9 +70,9 @@ class FreshSamples:
 )
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """A fixed set, visited in order and from its start again after its end.
+    """A fixed set, visited in order and cyclically.
 
-    The set is random already, so the order needs no second shuffle.
+    Its samples are drawn independently, so their order needs no shuffle.
     """
 
     samples: Batch
@@ -91,7 +91,7 @@ class TrainingSet:
 @partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["mesh"])
 @dataclasses.dataclass(frozen=True)
 class SameSamples:
-    """One batch for ever: the samples whose x is optimised itself."""
+    """The same batch at every step: the samples whose x is optimised directly."""
 
     samples: Batch
     mesh: Mesh | None = None
@@ -117,15 +117,15 @@ def training_source(
 
 
 def held_out_sets(problem: Problem) -> tuple[str, ...]:
-    """Name the sets that `held_out_samples` joins, in their order."""
+    """Return the names of the sets in `held_out_samples`, in order."""
     return ("validation", "test", *(f"test_{name}" for name in problem.test_sets))
 
 
 def held_out_samples(problem: Problem, size: int) -> Batch:
     """Make validation set, test set and the problem's further test sets, `size` samples each.
 
-    They are joined into one batch, the same for every seed and rule; a smaller set is the beginning
-    of a larger one.
+    They are concatenated into one batch, the same for every seed and rule; a smaller set is
+    a prefix of a larger one.
     """
     key = jax.random.fold_in(key_of(0), _HELD_OUT)
 

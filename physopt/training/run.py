@@ -1,8 +1,8 @@
-"""One run, from its config to its records, and what Python sees of it.
+"""One run, from its config to its records, and its interface from Python.
 
-begin   make the run of a config, or continue it    run     the same from names or objects
+begin   start or continue the run of a config       run     the same from names or objects
 resume  continue the run in a folder                load    open the run in a folder
-design  ask a trained network for a user's own target
+design  evaluate a trained network on a user's target
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """How far the run came and how it ended: status, reason, step, t_train, ..."""
+        """Progress and outcome of the run: status, reason, step, t_train, ..."""
         return RunFolder(self.folder).status()
 
     @property
@@ -55,9 +55,9 @@ class Run:
         return pd.DataFrame(RunFolder(self.folder).curve())
 
     def best(self) -> tuple[Setup, Parameters]:
-        """Return objective and data, and the best parameters, those that `chosen_by` names.
+        """Return the setup and the best parameters, selected by the metric of `chosen_by`.
 
-        Raises FileNotFoundError where no checkpoint was written yet.
+        Raises FileNotFoundError if there is no checkpoint yet.
         """
         checkpoints = Checkpoints(self.folder / "checkpoints")
         try:
@@ -72,7 +72,7 @@ class Run:
     def predict(self, inputs: Tree) -> Tree:
         """Return the unknowns x that the trained network predicts, inputs [batch, ...] -> x.
 
-        Raises ValueError for a run with network=none, which has learnt nothing to predict with.
+        Raises ValueError for a run with network=none, which has no network.
         """
         settings = self.config.settings
         if settings.network == "none":
@@ -84,23 +84,23 @@ class Run:
 
 
 def begin(config: RunConfig, display: Display | None = None) -> Run:
-    """Make the run of a config: begin it, go on with it, or find it finished.
+    """Start the run of a config, or continue it if it was interrupted; a finished run is returned.
 
-    Raises OptionError for settings that this machine cannot serve; whatever goes wrong later is
-    recorded in the folder and raised.
+    Raises OptionError for settings that this machine does not support; later errors are recorded
+    in the folder and raised.
     """
     identity.refuse_during_import(config)
     settings = config.settings
-    chosen = devices.select(settings.device, settings.devices)
-    mesh_of(chosen, settings.batch_size)  # refuses before a folder is made
-    folder = RunFolder(identity.folder(config, chosen[0].device_kind))
+    selected = devices.select(settings.device, settings.devices)
+    mesh_of(selected, settings.batch_size)  # refuses before a folder is made
+    folder = RunFolder(identity.folder(config, selected[0].device_kind))
     if settings.start is not None:
         warm_start.network_of(settings.start, config.problem, settings.network)
     display = display or Display()
     missing = identity.source_of_run(config).missing
     for reason in missing:
         display.remark(f"The run is made anew, whatever is recorded: {reason}")
-    _execute(config, folder, chosen, display, fresh=settings.force or bool(missing))
+    _execute(config, folder, selected, display, fresh=settings.force or bool(missing))
     return Run(folder.path, config)
 
 
@@ -112,38 +112,38 @@ def resume(
     display: Display | None = None,
     debug: bool = False,
 ) -> Run:
-    """Go on with the run in a folder, with a larger budget if one is given.
+    """Continue the run in a folder, with a larger budget if one is given.
 
-    Raises OptionError where there is no run.
+    Raises OptionError if there is no run.
     """
     config = load(folder).config
-    # What is left of a run is no place for a second profile, which would replace the first.
+    # A second profile would replace the first.
     changes: dict[str, Any] = {"debug": debug, "profile": False}
     extended = steps is not None or seconds is not None
     if extended:
         changes |= {"steps": steps, "seconds": seconds}
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
-    chosen = devices.select(config.settings.device, config.settings.devices)
-    _execute(config, RunFolder(folder), chosen, display or Display(), extended=extended)
+    selected = devices.select(config.settings.device, config.settings.devices)
+    _execute(config, RunFolder(folder), selected, display or Display(), extended=extended)
     return load(folder)
 
 
 def _execute(
     config: RunConfig,
     folder: RunFolder,
-    chosen: tuple[devices.Device, ...],
+    selected: tuple[devices.Device, ...],
     display: Display,
     *,
     fresh: bool = False,
     extended: bool = False,
 ) -> None:
-    """Run what is left to do of a run, under its lock."""
+    """Run the remaining part of a run, under its lock."""
     with folder.held():
         if fresh:
             folder.clear()
         recorded = folder.read("env.json")
         source = identity.source_of_run(config)
-        current = _environment(config, chosen[0], source)
+        current = _environment(config, selected[0], source)
         if folder.status().get("status") in FINISHED and not extended:
             display.remark(f"This run is finished already: {folder.path}")
             display.remark(identity.unchanged(recorded, current))
@@ -158,18 +158,18 @@ def _execute(
             names = ", ".join(edited)
             display.remark(f"Edited after the import, and run as imported: {names}")
         with (
-            devices.computing(chosen[0], config.settings.dtype),
+            devices.computing(selected[0], config.settings.dtype),
             keeping_programs(),
             Interrupt() as interrupt,
         ):
-            # What counts as solved is the problem's to say; those who read records need it too.
+            # The problem defines the target; readers of the records need it too.
             folder.write("config.json", {**config.record(), "target": config.problem.target})
             folder.write("env.json", current)
             for file, text in source.copies().items():
                 folder.write_text(f"{SOURCE}/{file}", text)
             folder.write_status("running", "")
             try:
-                outcome = Session(config, folder, chosen, display, interrupt).run()
+                outcome = Session(config, folder, selected, display, interrupt).run()
             except BaseException as error:
                 folder.write_status(*_failure(error))
                 raise
@@ -208,7 +208,7 @@ def run(
     """Train with a rule on a problem; what `python -m physopt run` does.
 
     Both may be names or objects: `run("ldft2d", Adam(learning_rate=1e-2), seed=3, steps=200)`. A
-    rule that is named has the options that suit the problem (`physopt.config.presets`). The
+    rule given by name has the preset options for the problem (`physopt.config.presets`). The
     settings are those of `physopt.config.settings.Settings`. An interrupted run is continued; a
     finished one is not run again, unless force=True.
     """
@@ -223,10 +223,10 @@ def _suited(rule: type[UpdateRule], problem: type[Problem]) -> UpdateRule:
 
 
 def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
-    """Let a trained network answer to a user's target.
+    """Evaluate a trained network on a user's target.
 
-    Returns the errors of the design and the files written beside the target: the design as .npy and
-    a picture of it. Raises OptionError where problem or file do not serve.
+    Returns the errors of the design and the files written next to the target: the design as .npy
+    and a figure. Raises OptionError if the problem does not read targets or the file is invalid.
     """
     problem, settings = run.config.problem, run.config.settings
     if not isinstance(problem, Designs):
@@ -251,7 +251,7 @@ def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
 def load(folder: Path | str) -> Run:
     """Open a run from its folder.
 
-    Raises OptionError, a ValueError, where there is none.
+    Raises OptionError, a ValueError, if there is none.
     """
     record = RunFolder(folder).read("config.json")
     if not record:

@@ -43,7 +43,7 @@ from physopt.training.loop import (
 from physopt.training.setup import Refused, plan, prepare, started
 
 CHECKPOINT_SECONDS = 10.0
-"""Wall-clock seconds between two checkpoints: what a killed run loses at most."""
+"""Wall-clock seconds between two checkpoints: the most that a killed run loses."""
 
 
 class Outcome(NamedTuple):
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass
 class Memory:
-    """What the host knows of a run; saved with every checkpoint."""
+    """The host's state of a run; saved with every checkpoint."""
 
     clock: Clock = dataclasses.field(default_factory=Clock)
     counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
@@ -63,7 +63,7 @@ class Memory:
     best_step: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold; a best value that is not there yet is null."""
+        """Return the JSON form; a best value that does not exist yet is null."""
         best = self.best_value if math.isfinite(self.best_value) else None
         return {**dataclasses.asdict(self), "best_value": best}
 
@@ -75,17 +75,17 @@ class Memory:
 
 
 class Session:
-    """One process's work on one run."""
+    """The training of one run in one process."""
 
     def __init__(
         self,
         config: RunConfig,
         folder: RunFolder,
-        chosen: Sequence[devices.Device],
+        run_devices: Sequence[devices.Device],
         display: Display,
         interrupt: Interrupt,
     ):
-        self.config, self.folder, self.devices = config, folder, chosen
+        self.config, self.folder, self.devices = config, folder, run_devices
         self.display, self.interrupt = display, interrupt
         self.budget = Budget(config.settings.steps, config.settings.seconds)
         self.memory = Memory()
@@ -189,12 +189,12 @@ class Session:
         return row
 
     def _chosen_by(self, losses: dict[str, float]) -> float:
-        """Return the value by which the best parameters are chosen."""
+        """Return the value that selects the best parameters."""
         metric, _ = self.config.problem.target or ("loss", 0.0)
         column = chosen_by(metric)
         if column not in losses:
             raise OptionError(object, "target", metric, "the problem has no such metric")
-        # A metric of thresholded unknowns is finite where the unknowns are not.
+        # A metric of thresholded unknowns may be finite even if the unknowns are not.
         return losses[column] if math.isfinite(losses["validation_loss"]) else math.inf
 
     def _row(self, report: dict[str, float], losses: dict[str, float]) -> dict[str, Any]:
@@ -220,8 +220,8 @@ class Session:
         }
 
     def _verdict(self, row: dict[str, Any]) -> Outcome | None:
-        """Say whether an evaluation ends the run."""
-        # Physics may answer NaN parameters by finite numbers, but no update by them has a norm.
+        """Return the outcome if an evaluation ends the run."""
+        # Physics may return finite numbers for NaN parameters, but the update's norm is then NaN.
         for name in ("train_loss", "validation_loss", "update_norm"):
             if not math.isfinite(row[name]):
                 return Outcome("diverged", f"{name} is {row[name]} at step {row['step']}")
@@ -247,22 +247,22 @@ class Session:
         self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
 
     def _compare(self) -> None:
-        """Record what the test set costs those who do not train, where the problem can say."""
+        """Record the baselines' test errors, if the problem has baselines."""
         problem, settings = self.config.problem, self.config.settings
         if not isinstance(problem, HasBaselines):
             return
-        # They depend on problem and test set alone: one computation serves all runs in a folder.
-        kept = RunFolder(self.folder.path.parent.parent / "baselines")
+        # They depend only on problem and test set: runs in a folder share one computation.
+        shared = RunFolder(self.folder.path.parent.parent / "baselines")
         source = fingerprint(type(problem))
         content = [problem.as_dict(), settings.heldout_size, source]
         name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
-        found = kept.read(name) if source else {}  # of an unknown source they may be others
-        if not found:
+        baselines = shared.read(name) if source else {}  # an unknown source may have changed
+        if not baselines:
             self.display.note("computing the baselines of the test set")
-            found = problem.baselines(self._test_samples())
+            baselines = problem.baselines(self._test_samples())
             if source:
-                kept.write(name, found)
-        self.folder.write("baselines.json", found)
+                shared.write(name, baselines)
+        self.folder.write("baselines.json", baselines)
 
     def _test_samples(self, count: int | None = None) -> Batch:
         """Return the first samples of the test set."""
@@ -271,7 +271,7 @@ class Session:
         return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
 
     def _draw(self) -> None:
-        """Draw the training, and the first test samples with the best parameters if it can be."""
+        """Draw the training and, if supported, test samples with the best parameters."""
         problem, setup = self.config.problem, self.setup
         names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
         training = draw_training(self.folder.curve(), ", ".join(names))
@@ -287,7 +287,7 @@ class Session:
 
 
 def _means(measured: dict[str, np.ndarray], sets: tuple[str, ...]) -> dict[str, float]:
-    """Average over each held-out set. A plain metric name is that of the test set."""
+    """Average over each held-out set; a metric without a suffix is that of the test set."""
     means = {}
     for name, values in sorted(measured.items(), key=lambda item: item[0] != "loss"):
         for split, part in zip(sets, np.split(values.astype(np.float64), len(sets)), strict=True):

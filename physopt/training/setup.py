@@ -1,4 +1,4 @@
-"""Prepare: make what a config describes."""
+"""Setup: build objective, parameters and data of a config."""
 
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from physopt.training.per_sample import PerSample, build_unknowns
 
 
 class Setup(NamedTuple):
-    """All that training and prediction need."""
+    """Inputs of training and prediction."""
 
     objective: Objective
     rule: UpdateRule
@@ -41,15 +41,15 @@ class Setup(NamedTuple):
 
 
 class Refused(Exception):
-    """The reason why a rule cannot serve a problem."""
+    """A rule refuses a problem; the message is the reason."""
 
 
 def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     """Build objective, initial parameters and data. Call inside `devices.computing`.
 
-    A batch is spread over the devices of the mesh, if there is one.
+    A batch is sharded over the devices of the mesh, if there is one.
 
-    Raises Refused where the rule refuses, before any physics is compiled.
+    Raises Refused if the rule refuses the problem, before any physics is compiled.
     """
     settings, problem, rule = config.settings, config.problem, config.rule
     key = key_of(settings.seed)
@@ -64,25 +64,25 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
 
 
 def plan(setup: Setup) -> str | None:
-    """Return how the rule computes its updates, where it has a choice; nothing is compiled.
+    """Return how the rule computes its updates, None if it has one way; nothing is compiled.
 
-    Raises Refused where there is no way within the limits.
+    Raises Refused if no way is within the limits.
     """
-    said: list[str | None] = []
+    methods: list[str | None] = []
 
     def trace(params: Parameters, step: jax.Array) -> None:
         batch = setup.source.draw(step).at(0.0)
-        said.append(setup.rule.plan(setup.objective, params, batch))
+        methods.append(setup.rule.plan(setup.objective, params, batch))
 
     try:
         jax.eval_shape(trace, setup.params, jnp.int32(0))
     except PlanError as error:
         raise Refused(str(error)) from None
-    return said[0]
+    return methods[0]
 
 
 def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:
-    """Take x itself as the parameters, one for each held-out sample."""
+    """Build the setup whose parameters are x itself, one for each held-out sample."""
     settings, problem = config.settings, config.problem
     rule = PerSample(config.rule)
     network, params = build(problem, "default", settings.seed)
@@ -95,17 +95,17 @@ def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> S
     )
     _ask(rule, build_unknowns(problem, zeros)[0])
     held_out = held_out_samples(problem, settings.batch_size)
-    # An untrained network's prediction has the scale and the asymmetry that the physics needs.
+    # The prediction of an untrained network has a suitable scale and breaks symmetries.
     x = jax.jit(predict)(params, held_out.inputs)
     objective, params = build_unknowns(problem, x, mesh)
     return Setup(objective, rule, params, SameSamples(held_out, mesh), held_out, key)
 
 
 def started(config: RunConfig, setup: Setup) -> Setup:
-    """Return the setup with the best parameters of the run that `start` names.
+    """Return the setup with the best parameters of the run given by `start`.
 
-    With network=none x is what that run's network predicts. Raises OptionError where it does not
-    fit.
+    With network=none x is the prediction of that run's network. Raises OptionError if the networks
+    do not match.
     """
     settings, problem = config.settings, config.problem
     assert settings.start is not None

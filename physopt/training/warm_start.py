@@ -18,7 +18,7 @@ from physopt.rule import Parameters
 
 
 def identity(folder: Path) -> str:
-    """Return what tells the best parameters of a run from all others: its run_id and its step.
+    """Return a name of the best parameters of a run: its run_id and its step.
 
     Raises OptionError where the folder holds no run, or no checkpoint of it.
     """

@@ -3,11 +3,11 @@
     python runs/study                 all of it; see `help` for the time it takes
     python runs/study version=short   four problems, five rules, in eleven minutes
 
-Problem by problem: `tune` chooses each rule's options by equally many trials on the validation set,
-`sweep` trains with them for equal seconds with every seed. Then come the runs that test single
-claims (claims.toml), what LDFT has to tell (ldft.py) and the results (results.py). It can be
-stopped and goes on where it was; what each step does can be typed by hand, for it prints the
-commands.
+For each problem `tune` selects each rule's options on the validation set, with equally many trials,
+and `sweep` trains with them for equal seconds with every seed. Then follow the runs that test
+single claims (claims.toml), the LDFT designs (ldft.py) and the results (results.py). The study can
+be interrupted and continued. Each step prints the command that it runs. The findings are in
+runs/study/README.md.
 """
 
 import sys

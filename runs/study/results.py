@@ -2,8 +2,9 @@
 
     python runs/study/results.py [study=FOLDER] [out=FOLDER]
 
-Reads what `python runs/study` made, as far as it is there, and writes scores.csv, scores.md,
-curves.png, sensitivity.png, claims.md, batch_sizes.md and report.html.
+Reads the runs of `python runs/study`, complete or not, and writes scores.csv, scores.md,
+curves.png, sensitivity.png, claims.md, batch_sizes.md and report.html. The tables of
+runs/study/README.md are copied from them by hand.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Feasibility: memory predicted from shapes alone, and borne out by runs on both sides.
+"""Feasibility: memory predicted from shapes alone, and confirmed by runs on both sides.
 
 The physics is a chain of sweeps, whose memory is known: backpropagation keeps one array a sweep,
 implicit differentiation none. This file is also the plug-in that the command is given.
@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent.parent
 PROBLEM = f"problem={Path(__file__).resolve()}:Chain"
 DESCENT = f"rule={HERE / 'tiny.py'}:Descent"
 SWEEPS, SIZE = 64, 2**12
-LAYER = 4 * SIZE * SWEEPS  # bytes that a sample keeps for the way back: 1 MiB
+LAYER = 4 * SIZE * SWEEPS  # bytes that a sample keeps for backpropagation: 1 MiB
 LIMIT = 100 * LAYER
 WORDS = ["feasibility", PROBLEM, DESCENT, "device=cpu", f"memory_limit={LIMIT}B"]
 
@@ -90,8 +90,8 @@ def needed():
     return {(mode, b): predicted(mode, b) for mode in ("implicit", "unrolled") for b in (8, 16)}
 
 
-def test_what_is_kept_for_the_way_back_is_predicted(needed):
-    # A sample more is an array a sweep more, and a few arrays that are not kept.
+def test_memory_kept_for_backpropagation_is_predicted(needed):
+    # One sample more needs one array more per sweep, and a few temporary arrays.
     slope = (needed["unrolled", 16] - needed["unrolled", 8]) / 8
     assert LAYER <= slope < 1.2 * LAYER
     slope = (needed["implicit", 16] - needed["implicit", 8]) / 8
@@ -113,11 +113,13 @@ def mapped(tmp_path_factory):
     """A map with one cell beyond the limit, and what the command printed."""
     out = tmp_path_factory.mktemp("map")
     with pytest.MonkeyPatch.context() as patch:
-        said = []
-        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
+        printed = []
+        patch.setattr(
+            "builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words)))
+        )
         code = main([*WORDS, f"out={out}", f"sizes={SIZE}", "batches=16,256", "confirm=2"])
     assert code == 0
-    return out, "\n".join(said)
+    return out, "\n".join(printed)
 
 
 def test_the_map_is_right_on_both_sides_of_the_limit(mapped, needed):
@@ -128,36 +130,36 @@ def test_the_map_is_right_on_both_sides_of_the_limit(mapped, needed):
         ("unrolled", 16): True,
         ("unrolled", 256): False,
     }
-    # In a process of its own the prediction is what it is in this one.
+    # The subprocess predicts the same as this process.
     assert table["bytes"]["unrolled", 16] == needed["unrolled", 16]
     assert table["confirmed"].dropna().to_dict() == {
         ("unrolled", 16): RAN,
         ("unrolled", 256): EXHAUSTED,
     }
-    # The run held what was predicted, and some pages of code that ran for the first time.
+    # The run held what was predicted, and some pages of code executed for the first time.
     measured = table["measured_bytes"]["unrolled", 16]
     assert 0.9 * needed["unrolled", 16] < measured < needed["unrolled", 16] + 64e6
     assert LIMIT < table["measured_bytes"]["unrolled", 256] < 300 * LAYER
 
 
-def test_the_map_is_drawn_and_told(mapped):
+def test_the_map_is_drawn_and_printed(mapped):
     (picture,) = mapped[0].rglob("feasibility.png")
     assert picture.stat().st_size > 5000
     assert "4 cells to compile" in mapped[1]
     assert f"wrote  {picture}" in mapped[1]
 
 
-def test_a_map_goes_on_where_it_was(mapped, monkeypatch, capsys):
-    asked, ask = [], CellProcess.ask
+def test_a_map_resumes(mapped, monkeypatch, capsys):
+    requests, ask = [], CellProcess.ask
 
     def counting(self, what, *arguments):
-        asked.append(what)
+        requests.append(what)
         return ask(self, what, *arguments)
 
     monkeypatch.setattr(CellProcess, "ask", counting)
     words = [*WORDS, f"out={mapped[0]}", f"sizes={SIZE}", "batches=16,256,1", "modes=unrolled"]
     assert main([*words, "confirm=2"]) == 0
-    assert asked == ["device", "compile"], "one cell is new, and none is run again"
+    assert requests == ["device", "compile"], "one cell is new, and none is run again"
     out = capsys.readouterr().out
     assert "2 known from before" in out
     assert "16 (" in out
@@ -165,7 +167,7 @@ def test_a_map_goes_on_where_it_was(mapped, monkeypatch, capsys):
     assert len(read(mapped[0])) == 5
 
 
-def test_a_wrong_prediction_is_found_out(mapped, capsys):
+def test_a_wrong_prediction_is_detected(mapped, capsys):
     (path,) = mapped[0].rglob("feasibility.csv")
     table = pd.read_csv(path)
     wrong = (table["mode"] == "unrolled") & (table["batch"] == 256)
@@ -180,7 +182,7 @@ def test_another_limit_needs_no_compilation(mapped):
     (path,) = mapped[0].rglob("feasibility.csv")
     narrow = read_table(path.parent, 1000.0)
     assert not narrow["fits"].any()
-    assert (narrow["confirmed"] == "").all(), "what ran within more memory says nothing"
+    assert (narrow["confirmed"] == "").all(), "a run within more memory decides nothing"
     assert read_table(path.parent, 1e15)["fits"].all()
 
 
@@ -223,8 +225,8 @@ def test_cells_on_both_sides_of_the_limit_are_run():
     rows = [{"size": 1, "mode": m, "batch": b, "bytes": v} for (m, b), v in needs.items()]
     rows.append({"size": 1, "mode": "c", "batch": 1, "bytes": np.nan})
     table = pd.DataFrame(rows).assign(fits=lambda t: (t["bytes"] <= 100).astype("boolean"))
-    chosen = [(mode, batch) for _, batch, mode in sample(table, 100.0, 5)]
-    assert chosen == [("a", 4), ("a", 8), ("b", 1), ("b", 2), ("a", 2)]
+    keys = [(mode, batch) for _, batch, mode in sample(table, 100.0, 5)]
+    assert keys == [("a", 4), ("a", 8), ("b", 1), ("b", 2), ("a", 2)]
     assert sample(table, 100.0, 0) == []
     assert len(sample(table, 100.0, 99)) == 6
 

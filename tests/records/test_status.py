@@ -1,4 +1,4 @@
-"""Endings: every way in which a process can end gives one status."""
+"""Statuses: every way in which a process can end gives one status."""
 
 import signal
 
@@ -14,7 +14,7 @@ KILL, SEGV, INT = -signal.SIGKILL, -signal.SIGSEGV, -signal.SIGINT
     [
         (End(0, None, "", False), "ok", "ok"),
         (End(1, None, "", False), "diverged", "diverged"),
-        (End(KILL, "timeout", "", False), "ok", "ok"),  # it had ended when its time was up
+        (End(KILL, "timeout", "", False), "ok", "ok"),  # it had finished before the time limit
         (End(1, None, "", False), "error", "error"),
         (End(130, "sweep", "", False), "interrupted", "interrupted"),
         (End(130, "timeout", "", False), "interrupted", "timeout"),
@@ -41,7 +41,7 @@ def test_verdict(end, own, expected):
     assert reason
 
 
-def test_reasons_say_what_happened():
+def test_reasons_describe_what_happened():
     assert verdict(End(1, "timeout", "", None), {}, 90.0)[1] == "wall-clock limit of 90 s"
     assert "no gpu" in verdict(End(2, None, "x\nphysopt: no gpu\n\n", None), {}, None)[1]
     own = {"status": "error", "reason": "ValueError: CUDA_ERROR: out of memory"}

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent.parent
 TINY, FAULTS = HERE / "tiny.py", HERE / "faults.py"
 PROBLEM = f"problem={TINY}:Tiny"
 KILLS = int(os.environ.get("PHYSOPT_KILLS", "6"))
-"""How often the test of kills kills; 20 takes two minutes."""
+"""Kills in the test of random kills; 20 take two minutes."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def start(out, *words):
 
 
 def numbers(out):
-    """Every number of every curve but the timings, and how each run ended."""
+    """Return the curves without timings, and how each run ended."""
     return {
         folder.path.name: (
             folder.status()["status"],
@@ -70,12 +70,12 @@ def numbers(out):
 def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
 def children(pid):
-    """Return the processes that a process started."""
+    """Return the ids of the child processes."""
     try:
         return [child.pid for child in psutil.Process(pid).children()]
     except psutil.NoSuchProcess:
@@ -105,14 +105,14 @@ def test_every_way_to_end_is_a_row(tmp_path):
     assert "this rule is broken" in rows["Broken"].reason
     assert "Traceback" in (rows["Broken"].folder / "log.txt").read_text()
     assert rows["Killed"].reason == "killed by SIGKILL, not for memory"
-    # what has a result is left alone by the next sweep
+    # the next sweep leaves runs with a result alone
     for retry_oom in (False, True):
         listed = survey(plan(tmp_path, f"rule={names}"), SweepOptions(retry_oom=retry_oom)).rows
         left = {row.label.split()[1] for row in listed if not row.ended}
         assert left == {"Broken", "Killed"} | ({"Hoarder"} if retry_oom else set())
 
 
-def test_a_run_that_never_ends_is_ended_when_its_time_is_up(tmp_path, monkeypatch):
+def test_a_run_that_never_ends_is_killed_at_its_time_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(supervise, "GRACE_SECONDS", 1.0)
     rows = carry_out(tmp_path, f"rule={FAULTS}:Stubborn", timeout=8.0)
     assert rows["Stubborn"].status == "timeout"
@@ -120,7 +120,7 @@ def test_a_run_that_never_ends_is_ended_when_its_time_is_up(tmp_path, monkeypatc
     assert rows["Stubborn"].seconds < 60
 
 
-def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path, capsys):
+def test_a_locked_run_is_not_started(tmp_path, capsys):
     (run,) = plan(tmp_path, f"rule={TINY}:Descent")
     folder = RunFolder(identity.folder(run, "cpu"))
     folder.path.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path, capsys):
     assert "another process is working on this run" in capsys.readouterr().err
 
 
-def test_foreign_files_among_the_results_do_no_harm(tmp_path):
+def test_damaged_and_foreign_records_are_ignored(tmp_path):
     runs = plan(tmp_path, f"rule={TINY}:Descent", "seed=0,1")
     place = identity.folder(runs[0], "cpu").parent
     contents = [
@@ -149,7 +149,7 @@ def test_foreign_files_among_the_results_do_no_harm(tmp_path):
     assert rows[1].expected is None
 
 
-def test_a_run_that_ends_before_it_can_write_has_a_row_too(tmp_path, monkeypatch):
+def test_a_run_that_ends_before_its_first_record_has_a_row(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")  # XLA aborts the process
     rows = carry_out(tmp_path, f"rule={TINY}:Descent", retries=0)
     assert rows["Descent"].status == "error"
@@ -192,7 +192,7 @@ def alive(pid):
         return False
 
 
-def test_ctrl_c_stops_the_runs_and_the_sweep_goes_on_later(tmp_path):
+def test_ctrl_c_stops_the_runs_and_the_same_sweep_resumes_them(tmp_path):
     words = [*SLOW[:2], "steps=400", "log_every=5", "seed=0,1,2"]
     driver = start(tmp_path, *words)
 
@@ -218,13 +218,13 @@ def test_two_sweeps_over_one_folder_make_each_run_once(tmp_path):
     notes = tmp_path / "notes"
     words = [f"rule={FAULTS}:Noted", f"rule.notes={notes}", "rule.learning_rate=0.1,0.2,0.3"]
     first, second = (start(tmp_path / "out", *words) for _ in range(2))
-    said = [sweeping.communicate(timeout=120)[0] for sweeping in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
-    assert all("3 of 3 done (3 ok" in text for text in said)
+    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert all("3 of 3 done (3 ok" in text for text in outputs)
     assert Counter(notes.read_text().split()) == {"0.1": 20, "0.2": 20, "0.3": 20}
 
 
-def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(tmp_path):
+def test_a_run_stopped_by_a_full_disk_resumes_once_there_is_space(tmp_path):
     full = tmp_path / "full"
     full.touch()
     words = [f"rule={FAULTS}:FullDisk", f"rule.full={full}"]
@@ -237,7 +237,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(tmp_path):
     assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
 
 
-def test_a_plan_says_what_is_done_and_how_long_the_rest_takes(tmp_path, capsys):
+def test_a_plan_counts_done_runs_and_estimates_the_rest(tmp_path, capsys):
     words = [PROBLEM, f"rule={TINY}:Descent", "device=cpu", f"out={tmp_path}"]
     assert main(["sweep", *words, "seed=0", "workers=1"]) == 0
     capsys.readouterr()

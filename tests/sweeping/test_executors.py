@@ -95,18 +95,18 @@ def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
         machine.check("gpu", 4)
 
 
-def test_a_lease_tells_how_long_a_run_has_been_going_on(tmp_path):
+def test_a_lease_measures_how_long_a_run_has_been_active(tmp_path):
     lease = Lease(tmp_path)
     with Watch(str(lease.file), "run").running():
         os.utime(lease.folder / "running" / "run", (1000, 1000))
         os.utime(lease.file, (1030, 1030))
         assert lease.running() == {"run": 30}
         lease.end()
-        assert lease.running() == {"run": 0}, "it still goes on"
+        assert lease.running() == {"run": 0}, "it is still active"
     assert lease.running() == {}
 
 
-def test_what_changes_no_number_makes_no_run_less_alike():
+def test_settings_that_change_no_number_do_not_reduce_likeness():
     (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
     record = run.record()
     traced = Earlier({**record, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)

@@ -28,7 +28,7 @@ def test_commas_outside_brackets_make_a_grid_with_the_seed_outermost():
     assert split_values("1,[2,3],[4]") == ["1", "[2,3]", "[4]"]
 
 
-def test_a_file_and_the_command_line_say_the_same(tmp_path):
+def test_a_file_and_the_command_line_are_equivalent(tmp_path):
     path = file(tmp_path, 'problem = "exp"\nrule = ["adam", "sip"]\nbatch_size = [8, 16]')
     typed = plan("problem=exp", "rule=adam,sip", "batch_size=8,16")
     assert plan(path) == typed
@@ -55,16 +55,16 @@ def test_tables_hold_the_options_of_one_rule_or_problem(tmp_path):
     ]
 
 
-def test_the_form_of_a_run_s_file_is_a_grid_too(tmp_path):
+def test_the_file_of_one_run_is_a_grid_too(tmp_path):
     path = file(
         tmp_path, '[problem]\nname = "exp"\n[rule]\nname = "adam"\nlearning_rate = [0.1, 0.2]'
     )
     assert len(plan(path)) == 2
-    # as in `run`, a rule that is typed leaves behind the options of another one
+    # as in `run`, a typed rule drops the options of another one
     assert plan(path, "rule=sip") == ["problem=exp rule=sip"]
 
 
-def test_a_file_may_be_a_union_of_grids_over_what_stands_above(tmp_path):
+def test_a_file_may_be_a_union_of_grids_that_inherit_its_top(tmp_path):
     path = file(
         tmp_path,
         'problem = "exp"\nseed = [0, 1]\n'
@@ -110,7 +110,7 @@ def test_no_run_is_planned_twice():
 @pytest.mark.parametrize(
     ("tokens", "expected"),
     [
-        (["problem=exp"], "rule=: say which rule"),
+        (["problem=exp"], "rule=: name a rule"),
         (["problem=exp", "rule=adam,spi"], "did you mean sip?"),
         (["problem=exp", "rule=adam,lbfgs", "rule.learning_rate=1"], "unknown key"),
         (["problem=exp", "rule=adam", "batch_size=8,0"], "batch_size=0: must be at least 1"),
@@ -122,14 +122,14 @@ def test_no_run_is_planned_twice():
         (['problem = "exp"\n[[grid]]\nrule = "adam"', "rule=sip"], "no run of the file"),
     ],
 )
-def test_one_wrong_run_spoils_the_plan_before_anything_starts(tmp_path, tokens, expected):
+def test_one_invalid_run_rejects_the_plan_before_anything_starts(tmp_path, tokens, expected):
     words = [file(tmp_path, t) if t[0] == "[" or " = " in t else t for t in tokens]
     with pytest.raises(OptionError) as caught:
         planned_runs(read_request(words))
     assert expected in f"{caught.value.key}={caught.value.value}: {caught.value.reason}"
 
 
-def test_what_is_no_part_of_the_grid_is_taken_out_once():
+def test_options_outside_the_grid_are_removed_from_it():
     request = read_request(["problem=exp", "rule=adam", "workers=2"])
     assert take(request, ["workers", "timeout"]) == {"workers": "2"}
     assert expand(request) == [("problem=exp", "rule=adam")]

@@ -24,15 +24,15 @@ def study(*words):
     return studies(read_request(["problem=exp", *words]))
 
 
-def test_every_rule_gets_as_many_trials_and_the_seeds_of_reporting_never_come_up():
-    found = study("rule=adam,hig", "seed=0,1", "steps=10", "device=cpu")
-    for one in found:
+def test_every_rule_gets_as_many_trials_with_seeds_apart_from_reporting():
+    tuned = study("rule=adam,hig", "seed=0,1", "steps=10", "device=cpu")
+    for one in tuned:
         planned = one.runs(8)
         assert len(planned) == 8
         assert [len(runs) for _, runs in planned] == [2] * 8
         seeds = {run.settings.seed for _, runs in planned for run in runs}
         assert seeds == {FIRST_SEED, FIRST_SEED + 1}
-    assert [set(one.ranges) for one in found] == [{"learning_rate"}, {"learning_rate", "tau"}]
+    assert [set(one.ranges) for one in tuned] == [{"learning_rate"}, {"learning_rate", "tau"}]
 
 
 def test_trials_fill_a_range_evenly_on_its_logarithmic_scale():
@@ -63,7 +63,7 @@ def test_an_option_that_is_given_is_not_tuned():
         (["rule=adam", "seed=x"], "whole number"),
     ],
 )
-def test_a_tuning_that_cannot_be_is_refused(words, expected):
+def test_an_invalid_tuning_is_refused(words, expected):
     with pytest.raises(OptionError, match=expected):
         study(*words)
 
@@ -115,7 +115,7 @@ def test_the_score_is_the_median_of_the_lowest_validation_losses(tmp_path):
     assert score([row("e", "oom", [0.1])]) == math.inf
 
 
-def test_the_choice_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
+def test_the_selection_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
     path = tmp_path / "tuned.toml"
     write_selection(
         path, {("exp", "adam"): {"learning_rate": 0.0123, "schedule": "cosine"}}, 4, "a\nb"
@@ -136,7 +136,7 @@ def test_the_choice_is_a_file_that_sweep_reads_and_that_grows(tmp_path):
     assert len(planned_runs(read_request([str(path)]))) == 3
 
 
-def test_a_choice_at_the_end_of_its_range_is_named():
+def test_a_selection_at_the_end_of_its_range_is_reported():
     (adam,) = study("rule=adam")
     low, high = adam.ranges["learning_rate"]
     assert adam.at_edge({"learning_rate": 1.5 * low}) == ["learning_rate"]
@@ -157,34 +157,34 @@ def test_the_figure_has_axes_for_each_rule_and_option():
     assert [axes.get_xscale() for axes in drawn] == ["log", "log", "linear"]
 
 
-def test_a_plan_for_a_cluster_says_which_ranges_are_not_known_yet(tmp_path, capsys):
+def test_a_plan_for_a_cluster_names_the_ranges_that_are_not_known_yet(tmp_path, capsys):
     words = ["tune", f"problem={TINY}", "rule=sgd", "trials=2", "steps=5", f"out={tmp_path}"]
     assert main([*words, "executor=cluster.py", "plan=true"]) == 0
-    said = "the range of learning_rate will be divided by grad_norm, which the cluster measures"
-    assert said in capsys.readouterr().out
+    remark = "the range of learning_rate will be divided by grad_norm, which the cluster measures"
+    assert remark in capsys.readouterr().out
 
 
 def test_tune_from_trials_to_the_file(tmp_path, capsys):
     words = ["tune", f"problem={TINY}", "rule=sgd", "trials=2", "steps=5", "device=cpu"]
     words += [f"out={tmp_path}", "workers=2", "threads=1"]
     assert main([*words, "plan=true"]) == 0
-    foreseen = capsys.readouterr().out
-    assert not list(tmp_path.iterdir()), "a plan leaves nothing behind"
+    planned = capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
     assert main(words) == 0
     assert f"next   python -m physopt sweep {tmp_path / 'tuned.toml'}" in capsys.readouterr().out
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert list(trials.status) == ["ok", "ok"]
-    (chosen,) = planned_runs(read_request([str(tmp_path / "tuned.toml")]))
+    (selected,) = planned_runs(read_request([str(tmp_path / "tuned.toml")]))
     best = trials.learning_rate[trials.validation_loss.idxmin()]
-    assert chosen.rule.as_dict()["learning_rate"] == best
+    assert selected.rule.as_dict()["learning_rate"] == best
     assert (tmp_path / "sensitivity_Tiny.png").stat().st_size > 1000
     made = find_runs(tmp_path)
     assert len(made) == 3, "two trials and the pilot"
     (pilot,) = (folder for folder in made if folder.read("config.json")["steps"] == 1)
     low, high = (bound / pilot.curve()[-1]["grad_norm"] for bound in (1e-4, 1e1))
-    assert f"sgd: learning_rate from {low:.4g} to {high:.4g}" in foreseen
+    assert f"sgd: learning_rate from {low:.4g} to {high:.4g}" in planned
     for rate in trials.learning_rate:
-        assert f"rule.learning_rate={rate:.4g} " in foreseen
+        assert f"rule.learning_rate={rate:.4g} " in planned
     assert main([*words, "plan=true"]) == 0
     assert "2 runs: 2 done" in capsys.readouterr().out
     assert len(find_runs(tmp_path)) == 3

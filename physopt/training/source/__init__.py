@@ -7,8 +7,8 @@ depth and inside functions too, as long as it is
     a module of the package that defines the class, wherever it is installed
     any other module outside Python's library folders: the user's own
 
-Libraries count by their versions (physopt.records.environment). What no file holds, the cells of a
-notebook, is in `cells`; what of a file can change a number is in `meaning`.
+Libraries count by their versions (physopt.records.environment). `cells` describes code that is in
+no file, such as a notebook's; `meaning` hashes the part of a file that can change a number.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Cells: what a class is made of that no file tells.
+"""Cells: the source of classes that are defined in no file, and values that no file holds.
 
 The code of a notebook cell or of an interactive session is in no file. A class defined there is
 described by its definition and by what its code refers to: functions and classes of other cells by
@@ -54,7 +54,7 @@ class Cells:
         """Add a value, and all that it refers to.
 
         strict: whether every value counts, as in a cell, or only plain numbers and texts, where a
-        file tells the rest. home: the file's module, whose functions are followed.
+        file holds the rest. home: the file's module, whose functions are followed.
         """
         if isinstance(value, _SCALARS) or (not strict and _is_plain(value)):
             self._add_value(label, repr(value), shown=strict)

@@ -48,7 +48,6 @@ SHOWS_ONLY = {
     "physopt.problems": "names the problems",
     "physopt.optimizers": "names the rules",
     "physopt.problems.ldft.picture": "draws designs",
-    "physopt.problems.ldft.stud*": "studies the physics without training",
     "physopt.sweeping*": "starts runs",
     "physopt.checking*": "checks problems and rules",
     "physopt.feasibility*": "measures what fits a device",
