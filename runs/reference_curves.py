@@ -1,10 +1,10 @@
-"""Published and independently measured numbers beside what physopt measures: a table.
+"""Table of published and independently measured numbers beside those of physopt.
 
     python runs/reference_curves.py [key=value ...]
 
-Makes the runs that are not there yet, a few seeds of each, and writes the table to
-runs/reference_curves.md and .csv. It can be stopped and goes on where it was; `help` lists the
-options. The numbers expected are those of single runs of other programs, hence the wide tolerances.
+Makes the missing runs, a few seeds of each, and writes the table to runs/reference_curves.md and
+.csv. The same command resumes it after an interruption; `help` lists the options. The expected
+numbers are those of single runs of other programs, hence the wide tolerances.
 """
 
 import sys
@@ -24,35 +24,34 @@ from physopt.training.run import begin
 HERE = Path(__file__).resolve().parent
 PAPERS = HERE / "papers"
 NOTES = {
-    "exp": "SGD has a tenth of the step of the source's program, which is 1 in our units: with "
-    "that two of three seeds jump to where the exponential is flat, and stay there.",
-    "burgers": "every seed solves the same 100 scenes of the test set, so that the spread over "
-    "seeds shows the start of the iteration alone; the mean over scenes has an error of 0.7 in "
-    "|force|.",
-    "sin": "the factor 20 was measured over 60 s of a slower program, in which SIP came to 0.037 "
-    "and Adam to 1.84. Here both are there after 1000 updates, a tenth of a second, at a factor "
-    "of 70. In 60 s both make some 700,000: SIP stays where its fluctuations leave it after a "
-    "second, Adam goes on. Right is: at least 20 up to 5000 updates, 8 to 64 where Adam has a "
-    "minute.",
-    "poisson": "after 200 updates SIP has 511 to 584, whatever the seed, where 555 is expected; "
-    "Adam has 1530 to 2490, by its initial weights. The 3.0 is a single run, which seed 0 repeats "
-    "(2.99); the median is higher.",
-    "heat": "with network=paper; the default network, which works in units of its input's "
-    "deviation, is better with either rule (155 and 212 instead of 190 and 240), at a factor of "
-    "1.39.",
+    "exp": "SGD uses a tenth of the step of the source's program, which is 1 in our units: with "
+    "that step, two of three seeds jump to where the exponential is flat and stay there.",
+    "burgers": "every seed solves the same 100 scenes of the test set, so the spread over seeds is that "
+    "of the initial iterate alone; the mean over scenes has an error of 0.7 in |force|.",
+    "sin": "the factor 20 was measured over 60 s of a slower program, in which SIP reached 0.037 and "
+    "Adam 1.84. Here both reach these errors after 1000 updates, a tenth of a second, at a factor "
+    "of 70. In 60 s both make about 700,000 updates: SIP stops improving after a second, at the "
+    "level of its fluctuations, while Adam keeps improving. The factor is at least 20 up to 5000 "
+    "updates, and 8 to 64 after a minute.",
+    "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam has "
+    "1530 to 2490, depending on its initial weights. The 3.0 is that of a single run, which seed 0 "
+    "reproduces (2.99); the median is higher.",
+    "heat": "with network=paper; the default network, which scales its input by its standard "
+    "deviation, has smaller errors with either rule (155 and 212 instead of 190 and 240) and a "
+    "factor of 1.39.",
 }
-"""What is to be known of the numbers of an experiment."""
+"""Remarks on the numbers of an experiment."""
 
 
 @dataclass(frozen=True)
 class TableOptions(Options):
-    """What is run; all of it takes about an hour on two cores."""
+    """Selection of experiments; all of them take about an hour on two cores."""
 
     seeds: PositiveInt = 3
     """Runs of each setting, with seeds 0, 1, ..."""
 
     only: str = ""
-    """Part of the name of the experiments to run; the table then has these alone."""
+    """Part of an experiment's name; only matching experiments are run and tabulated."""
 
     out: Path = HERE / "results" / "reference"
     """Folder of the runs."""
@@ -119,7 +118,7 @@ def ratio(
 
 
 def paper(name: str, *more: str) -> list[str]:
-    """Return the words of a run of runs/papers/, changed."""
+    """Return the words of a run of runs/papers/ with changes."""
     return [str(PAPERS / f"{name}.toml"), *more]
 
 
@@ -136,7 +135,7 @@ def experiments() -> Iterator[Experiment]:
 
 
 def toy() -> Experiment:
-    """HIG on two curves, one of which the physics scales down."""
+    """HIG on two curves, one of them scaled down by the physics."""
     runs = {
         "hig": paper("hig_toy"),
         "adam": paper("hig_toy", "rule=adam", "rule.learning_rate=0.3"),
@@ -240,11 +239,11 @@ def field(problem: str, ratios: tuple[tuple[int, str, float, float], ...]) -> Ex
     ])  # fmt: skip
 
 
-def curves_of(experiment_: Experiment, seed: int, out: Path) -> Curves:
-    """Make the runs of an experiment with a seed, or find them made."""
+def curves_of(experiment: Experiment, seed: int, out: Path) -> Curves:
+    """Return the curves of an experiment with a seed; make the runs that are missing."""
     curves = {}
-    for name, words in experiment_.runs.items():
-        print(f"{experiment_.name}, {name}, seed {seed}: ", end="", flush=True)
+    for name, words in experiment.runs.items():
+        print(f"{experiment.name}, {name}, seed {seed}: ", end="", flush=True)
         run = begin(from_words([*words, f"seed={seed}", f"out={out}"]))
         curves[name] = run.curve
         status = run.status
@@ -252,16 +251,16 @@ def curves_of(experiment_: Experiment, seed: int, out: Path) -> Curves:
     return curves
 
 
-def rows_of(experiment_: Experiment, options: TableOptions) -> list[dict[str, object]]:
+def rows_of(experiment: Experiment, options: TableOptions) -> list[dict[str, object]]:
     """Return the table's rows of an experiment."""
-    curves = [curves_of(experiment_, seed, options.out) for seed in range(options.seeds)]
+    curves = [curves_of(experiment, seed, options.out) for seed in range(options.seeds)]
     rows = []
-    for quantity in experiment_.quantities:
+    for quantity in experiment.quantities:
         values = np.array([quantity.measure(one) for one in curves])
         median = float(np.median(values))
         holds = quantity.low <= median <= quantity.high
         row = {
-            "problem": experiment_.name,
+            "problem": experiment.name,
             "quantity": quantity.name,
             "expected": quantity.expected,
             "median": f"{median:.3g}",
@@ -287,14 +286,14 @@ def write(rows: list[dict[str, object]], done: list[Experiment], path: Path) -> 
 
 
 def make(options: TableOptions) -> None:
-    """Make runs and table."""
+    """Make the runs and the table."""
     chosen = [e for e in experiments() if options.only in e.name]
     if not chosen:
         known = ", ".join(e.name for e in experiments())
         raise OptionError(TableOptions, "only", options.only, f"names none of {known}")
     rows = []
-    for number, experiment_ in enumerate(chosen, 1):
-        rows += rows_of(experiment_, options)
+    for number, experiment in enumerate(chosen, 1):
+        rows += rows_of(experiment, options)
         write(rows, chosen[:number], options.table)
 
 

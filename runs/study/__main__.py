@@ -1,4 +1,4 @@
-"""The comparison study: every rule on every problem, tuned alike, and what the papers claim.
+"""The comparison study: every rule on every problem, tuned alike, and the claims of the papers.
 
     python runs/study                 all of it; see `help` for the time it takes
     python runs/study version=short   four problems, five rules, in eleven minutes
@@ -28,21 +28,21 @@ CLAIMS = HERE / "claims.toml"
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent on a problem; a trial of tuning has half of a run's seconds and samples."""
+    """Effort spent on a problem; a tuning trial has half of a run's seconds and samples."""
 
     seconds: float
-    """Of training."""
+    """Training time."""
     heldout: int = 64
-    """Samples in each held-out set; few where to evaluate them takes longer than to train."""
+    """Samples in each held-out set; few where evaluating them takes longer than training."""
     trials: int = 5
-    """Of tuning, for each rule; the first has its own options."""
+    """Tuning trials of each rule; the first has the rule's own options."""
     restarts: int = 4
-    """Of the direct optimisation of LDFT designs."""
+    """Starts of the direct optimisation of each LDFT design."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """What is compared, and how long."""
+    """The problems, rules and seeds of a version of the study."""
 
     problems: dict[str, Budget]
     rules: tuple[str, ...]
@@ -75,7 +75,7 @@ VERSIONS = {
 }  # fmt: skip
 
 FIXED = ("rule.sgd.momentum=0.9", "log_every=none", "device=cpu")
-"""Plain descent has no chance on these problems; 25 evaluations suit every budget."""
+"""SGD without momentum makes no progress on these problems; 25 evaluations suit every budget."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,19 @@ class StudyOptions(Options):
     """
 
     version: Literal["full", "short"] = "full"
-    """How much of it."""
+    """Size of the study."""
 
     problem: str = "all"
-    """Which of its problems, all or one."""
+    """A problem of the study, or all of them."""
 
     rule: str = "all"
-    """Which of its rules, all or one."""
+    """A rule of the study, or all of them."""
 
     workers: PositiveInt = 2
-    """Runs at once, each on one core."""
+    """Concurrent runs, each on one core."""
 
     timeout: PositiveFloat = 600.0
-    """Wall-clock seconds after which a run is ended."""
+    """Wall-clock seconds after which a run is stopped."""
 
     out: Path = HERE.parent / "results" / "study"
     """Folder of the runs."""

@@ -1,4 +1,4 @@
-"""Claims of the papers, each beside what the comparison study measured; see results.py."""
+"""Claims of the papers, each with the measurement of the comparison study and a verdict."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ DRAWS = 2**14
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, who made it, what was measured, and what is to be thought of it."""
+    """A claim, its source, the measurement, and the verdict."""
 
     claim: str
     source: str
@@ -56,7 +56,7 @@ class Evidence:
     def by_batch(self, problem: str, rule: str, seconds: float) -> pd.Series:
         """Return the median final error for each batch size, of the runs for single claims.
 
-        The budget tells the runs of one claim from those of another. Raises KeyError without runs.
+        The budget distinguishes the runs of one claim from those of another. Raises KeyError without runs.
         """
         table = self.claims
         table = table[(table["problem"] == problem) & (table["rule"] == rule)]
@@ -67,7 +67,7 @@ class Evidence:
 
 
 def tested_claims(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Claim]:
-    """Return every claim that the runs at hand decide.
+    """Return every claim that the available runs decide.
 
     frame: curves of the comparison; curves: of the runs for single claims, empty without any.
     """
@@ -79,7 +79,7 @@ def tested_claims(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Claim]:
     for test in TESTS:
         try:
             claim = test(evidence)
-        except (KeyError, IndexError):  # the runs are not there
+        except (KeyError, IndexError):  # the runs are missing
             continue
         if claim is not None:
             found.append(claim)
@@ -116,7 +116,7 @@ def batch_size(evidence: Evidence) -> Claim:
 
 
 def quantum_batch_size(evidence: Evidence) -> Claim:
-    """Say what a batch of 64 does on the quantum dipole."""
+    """Report the effect of a batch of 64 on the quantum dipole."""
     hig, adam = (evidence.by_batch("quantum", rule, 20) for rule in ("hig", "adam"))
     helps = hig.iloc[0] / hig.iloc[-1] > 1.5
     return Claim(
@@ -126,7 +126,7 @@ def quantum_batch_size(evidence: Evidence) -> Claim:
 
 
 def small_batch(evidence: Evidence) -> Claim:
-    """Say what a small batch buys half-inverse gradients where a sample has many outputs."""
+    """Report the effect of small batches on HIG where a sample has many outputs."""
     errors, adam = evidence.by_batch("poisson8", "hig", 8), evidence.median("poisson8", "adam")
     return Claim(
         "(ours) a small batch makes HIG fast enough on Poisson 8 x 8", "runs/study",
@@ -176,7 +176,7 @@ def _range(errors: pd.Series) -> str:
 
 
 def large_batch(evidence: Evidence) -> Claim:
-    """Test whether a batch made for an accelerator pays on a CPU."""
+    """Test whether a batch size chosen for an accelerator pays off on a CPU."""
     adam, hig = (evidence.by_batch("ldft2d", rule, 30) for rule in ("adam", "hig"))
     pays = all(errors.iloc[-1] <= errors.min() for errors in (adam, hig))
     return Claim(
@@ -205,7 +205,7 @@ def stability(evidence: Evidence) -> Claim | None:
 
 
 def designs(problem: str, published: float) -> Callable[[Evidence], Claim | None]:
-    """Set the area error of the best rule beside the published one."""
+    """Compare the area error of the best rule with the published one."""
 
     def test(evidence: Evidence) -> Claim | None:
         table = evidence.main[evidence.main["problem"] == problem]

@@ -1,11 +1,11 @@
-"""LDFT designs one by one: how near rules, a bank of matrices, and any matrix come to each target.
+"""Errors of single LDFT designs: of the rules, a bank of matrices, and direct optimisation.
 
     python runs/study/ldft.py [problem=NAME] [key=value ...]
 
 Part of the comparison study, whose runs it reads. Optimises matrices directly, without a network
-and from several starts, which tells the targets that some matrix reaches from those that none does.
-Writes NAME.md, NAME.png and NAME_errors.csv. With `causes=true` it makes the runs of
-ldft_causes.toml as well, which ask why Adam leads on ldft2d. It goes on where it was.
+and from several starts, to separate targets that some matrix reaches from those that none does.
+Writes NAME.md, NAME.png and NAME_errors.csv. With `causes=true` it also makes the runs of
+ldft_causes.toml, which test why Adam leads on ldft2d. The same command resumes it.
 """
 
 import sys
@@ -52,10 +52,10 @@ Errors = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class DesignOptions(Options):
-    """Which designs are looked at."""
+    """Selection of designs, and the effort of the direct optimisation."""
 
     problem: Literal["ldft2d", "ldft3d", "ldft_hysteresis"] = "ldft2d"
-    """Which lattice."""
+    """The problem, and so the lattice."""
 
     restarts: PositiveInt = 4
     """Starts of each direct optimisation."""
@@ -70,10 +70,10 @@ class DesignOptions(Options):
     """Make the runs of ldft_causes.toml as well."""
 
     workers: PositiveInt = 2
-    """Runs at once, each on one core."""
+    """Concurrent runs, each on one core."""
 
     study: Path = HERE.parent / "results" / "study" / "full"
-    """Folder of the comparison's runs; the others go beside them."""
+    """Folder of the comparison's runs; the others are written beside them."""
 
     out: Path = HERE / "out"
     """Folder of table and figure."""
