@@ -56,7 +56,7 @@ class Evidence:
     def by_batch(self, problem: str, rule: str, seconds: float) -> pd.Series:
         """Return the median final error for each batch size, of the runs for single claims.
 
-        The budget distinguishes the runs of one claim from those of another. Raises KeyError without runs.
+        The budget distinguishes the runs of the claims. Raises KeyError without runs.
         """
         table = self.claims
         table = table[(table["problem"] == problem) & (table["rule"] == rule)]
