@@ -184,8 +184,10 @@ def test_tune_from_trials_to_the_file(tmp_path, capsys):
     (pilot,) = (folder for folder in made if folder.read("config.json")["steps"] == 1)
     low, high = (bound / pilot.curve()[-1]["grad_norm"] for bound in (1e-4, 1e1))
     assert f"sgd: learning_rate from {low:.4g} to {high:.4g}" in planned
-    commands = [line.split(" run ")[1] for line in planned.splitlines() if " run " in line]
-    rates = [from_words(words.split()).rule.as_dict()["learning_rate"] for words in commands]
+    start = "python -m physopt run "
+    commands = [line for line in planned.splitlines() if line.startswith(start)]
+    configs = [from_words(line.removeprefix(start).split()) for line in commands]
+    rates = [config.rule.as_dict()["learning_rate"] for config in configs]
     assert rates == list(trials.learning_rate)
     assert main([*words, "plan=true"]) == 0
     assert "2 runs: 2 done" in capsys.readouterr().out
