@@ -1,12 +1,12 @@
-"""First-order rules whose dL/dx is estimated by the problem instead of backpropagated.
+"""First-order rules with an estimate of dL/dx in place of backpropagation through the physics.
 
 A problem offers an estimator as a method
 
     estimate_gradient_equilibrium(x, batch, key, nudge) -> dL/dx
     estimate_gradient_randomized(x, batch, key, fraction) -> dL/dx
 
-or, where it has a single one, as `estimate_gradient(x, batch, key)`, which serves either rule. All
-return the gradient of the batch's mean loss, leaves like x.
+or, if it has only one, as `estimate_gradient(x, batch, key)`, which either rule uses. All return
+the gradient of the batch's mean loss, leaves like x.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ class Estimated(AnyOptax):
     """A problem's estimate of dL/dx, pulled back through the network, and an optax optimiser."""
 
     optimizer: str = "adam"
-    """Name of an optimiser of optax or optax.contrib, which has its other options by default."""
+    """Name of an optimiser of optax or optax.contrib, with its default options."""
 
     estimator: ClassVar[str]
-    """The method of a problem that this rule calls, after `estimate_gradient_`."""
+    """Name of the problem's estimator: this rule calls its method `estimate_gradient_NAME`."""
 
     tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
     def refuses(self, objective: Objective) -> str | None:
-        """Refuse problems that have no estimator."""
+        """Refuse problems without an estimator."""
         if self._estimator(objective.problem) is None:
             name = type(objective.problem).__name__
             return f"{name} estimates no gradient (no estimate_gradient_{self.estimator})"
@@ -46,9 +46,9 @@ class Estimated(AnyOptax):
     def cotangent(
         self, objective: Objective, x: Tree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Tree, Info]:
-        """Return L, the estimate of dL/dx and what they cost."""
+        """Return L, the estimate of dL/dx and their cost."""
         estimate = self._estimator(objective.problem)
-        assert estimate is not None, "a rule that refuses is not asked"
+        assert estimate is not None, "update called after a refusal"
         return objective.mean_loss(x, batch), estimate(x, batch, key), self._spent(len(batch))
 
     def _estimator(self, problem: Problem) -> Callable[..., Tree] | None:
@@ -59,18 +59,18 @@ class Estimated(AnyOptax):
 
     @abstractmethod
     def _strength(self) -> Any:
-        """Return the option that is handed to the estimator."""
+        """Return the option that is passed to the estimator."""
 
     @abstractmethod
     def _spent(self, size: int) -> Info:
-        """Return what loss and estimate cost for a batch of this size."""
+        """Return the cost of loss and estimate for a batch of this size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EquilibriumPropagation(Estimated):
     """Equilibrium propagation: dL/dx from two relaxations of the physics, without backpropagation.
 
-    The physics is a state s* of least energy E(s, x). With the energy nudged by b L,
+    The physics is a state s* of minimal energy E(s, x). With the energy nudged by b L,
     dL/dx = d/db [dE/dx (s*_b, x)] at b = 0, here by the symmetric difference between the states
     relaxed at b = +nudge and b = -nudge, whose error falls with nudge^2.
     Source: B. Scellier, Y. Bengio, Front. Comput. Neurosci. 11, 24 (2017),
@@ -91,15 +91,15 @@ class EquilibriumPropagation(Estimated):
 
 @dataclasses.dataclass(frozen=True)
 class Randomized(Estimated):
-    """Randomised gradients: dL/dx from a random part of the physics, without bias.
+    """Randomised gradients: an unbiased dL/dx from a random part of the physics.
 
     L = sum_k l_k over parts k (humidities, time steps); a part is drawn with probability p, and
-    its gradient is divided by p. A smaller fraction is cheaper and varies more.
+    its gradient is divided by p. A smaller fraction is cheaper and has a larger variance.
     Source: D. Oktay et al., Randomized automatic differentiation, arXiv 2007.10412 (ICLR 2021).
     """
 
     fraction: UnitFloat = 0.25
-    """Part of the physics that is drawn, p."""
+    """Probability p that a part of the physics is drawn."""
 
     estimator: ClassVar = "randomized"
 

@@ -1,7 +1,7 @@
 """Population methods: evolution strategies by evosax, an optional dependency.
 
 A population of parameters is drawn around the mean theta, its losses on one batch are ranked, and
-theta moves towards the better ones. The physics is only ever evaluated.
+theta moves towards the better ones. The physics is evaluated, but not differentiated.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
 
 LARGEST_COVARIANCE = 2000
-"""Parameters up to which a covariance matrix of all of them is held and decomposed."""
+"""Largest number of parameters whose covariance matrix is stored and decomposed."""
 
 
 class EvolutionState(NamedTuple):
-    """What an evolution strategy keeps between updates."""
+    """State of an evolution strategy between updates."""
 
     strategy: Any  # evosax's
     plateau: Any  # of the schedule that follows the loss
@@ -49,27 +49,22 @@ class EvolutionStrategy(Scheduled):
         """Return evosax's settings of the algorithm."""
 
     def refuses(self, objective: Objective) -> str | None:
-        """Refuse to work without evosax."""
+        """Refuse if evosax is not installed."""
         if importlib.util.find_spec("evosax") is None:
             return "needs evosax, which is not installed: pip install physopt[evolution]"
         return None
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return evosax's state; raises ValueError with the reason of a refusal."""
+        """Return evosax's state. Raises ValueError with the reason of a refusal."""
         if reason := self.refuses(objective):
             raise ValueError(reason)
         strategy = self.strategy(params)
-        begin = _arrays(strategy.init(key, params, self.settings(strategy)))
+        initial = _arrays(strategy.init(key, params, self.settings(strategy)))
         one = jnp.ones((), jnp.result_type(*jax.tree.leaves(params)))
-        return EvolutionState(begin, self.plateau().init(one))
+        return EvolutionState(initial, self.plateau().init(one))
 
     def update(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
         """Return the move of the mean."""
         strategy = self.strategy(params)
@@ -78,10 +73,10 @@ class EvolutionStrategy(Scheduled):
         before, unravel = ravel_pytree(params)
         state, plateau = state
         shapes = jax.tree.map(jnp.result_type, state)
-        # The run loop rounds the mean when it adds an update: go on from what it has.
+        # The training loop rounds the mean when it adds an update: continue from its value.
         population, state = strategy.ask(draw, state.replace(mean=before), settings)
         losses = jax.vmap(partial(objective.value, batch=batch))(population)
-        # A member without a loss ranks last; one not-a-number would void the whole ranking.
+        # A member whose loss is NaN ranks last; otherwise it would invalidate the whole ranking.
         ranked = jnp.where(jnp.isnan(losses), jnp.inf, losses)
         state, _ = strategy.tell(move, population, ranked, state, settings)
         loss = objective.value(params, batch)
@@ -97,7 +92,7 @@ class EvolutionStrategy(Scheduled):
 
 @dataclasses.dataclass(frozen=True)
 class OpenES(EvolutionStrategy):
-    """OpenAI's evolution strategy: a gradient of the smoothed, ranked loss, given to Adam.
+    """OpenAI's evolution strategy: Adam on a gradient of the smoothed, ranked loss.
 
     theta_k = theta + sigma e_k with e_k ~ N(0, I) in opposite pairs, and
     gradient = 1 / (population sigma) sum_k rank_k e_k, with ranks from -1/2 to 1/2.
@@ -109,7 +104,7 @@ class OpenES(EvolutionStrategy):
     """Standard deviation of the population, in each parameter."""
 
     population: Annotated[int, Bounds(2)] = 32
-    """Members, an even number; each evaluates the batch."""
+    """Number of members, made even; each evaluates the batch."""
 
     tunable: ClassVar = {"learning_rate": (1e-4, 1e-1), "sigma": (1e-3, 1e-1)}
 
@@ -125,29 +120,29 @@ class OpenES(EvolutionStrategy):
         )
 
     def settings(self, strategy: Any) -> Any:
-        """Return evosax's own."""
+        """Return evosax's defaults."""
         return strategy.default_params
 
 
 @dataclasses.dataclass(frozen=True)
 class CMAES(EvolutionStrategy):
-    """Covariance matrix adaptation: a population whose covariance [P, P] learns the landscape.
+    """Covariance matrix adaptation: a population whose covariance [P, P] adapts to the loss.
 
     theta_k ~ N(theta, sigma^2 C); theta moves to the weighted mean of the better half, C and sigma
-    follow the path. Decomposes C in every update: for small networks, or network=none.
+    follow the path of theta. Decomposes C in every update: for small networks or network=none.
     Source: N. Hansen, arXiv 1604.00772; by evosax, R. T. Lange, arXiv 2212.04180.
     """
 
     sigma: PositiveFloat = 5e-2
-    """Standard deviation to begin with."""
+    """Initial standard deviation."""
 
     population: PositiveInt | None = None
-    """Members; none takes 4 + 3 ln P, the source's."""
+    """Number of members; none takes 4 + 3 ln P, as in the source."""
 
     tunable: ClassVar = {"sigma": (1e-3, 1e0)}
 
     def refuses(self, objective: Objective) -> str | None:
-        """Refuse more parameters than a covariance matrix is affordable for."""
+        """Refuse more than LARGEST_COVARIANCE parameters."""
         if reason := super().refuses(objective):
             return reason
         size = objective.parameter_count
@@ -166,11 +161,11 @@ class CMAES(EvolutionStrategy):
         return CMA_ES(self.population or 4 + int(3 * math.log(size)), params)
 
     def settings(self, strategy: Any) -> Any:
-        """Return evosax's own with this sigma."""
+        """Return evosax's defaults with this sigma."""
         settings = strategy.default_params
         return settings.replace(std_init=jnp.full_like(settings.std_init, self.sigma))
 
 
 def _arrays(state: Any) -> Any:
-    """Make arrays of Python's numbers, which would be constants of the program."""
+    """Convert Python numbers, which would be constants of the program, to arrays."""
     return jax.tree.map(jnp.asarray, state)

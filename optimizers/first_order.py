@@ -1,8 +1,8 @@
-"""First-order rules: the gradient through the physics, handed to an optax optimiser.
+"""First-order rules: an optax optimiser on the gradient through the physics.
 
-The update of each is theta <- theta - eta(t) direction(dL/dtheta). The classes below differ in the
-optimiser alone; its options are optax's own. eta(t) = learning_rate times the factor of `schedule`,
-where t is the fraction of the budget spent, in updates or in seconds, whichever the run has.
+The update of each is theta <- theta - eta(t) direction(dL/dtheta). The classes below differ only in
+the optimiser; its options are optax's own. eta(t) = learning_rate times the factor of `schedule`,
+where t is the fraction spent of the run's budget, in updates or in seconds.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class FirstOrder(Scheduled):
     """A cotangent dL/dx, pulled back through the network, and an optax optimiser."""
 
     clip_norm: PositiveFloat | None = None
-    """Largest norm of the gradient that is passed on; none leaves it."""
+    """Largest norm of the gradient that the optimiser gets; none sets no bound."""
 
     tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
@@ -38,12 +38,7 @@ class FirstOrder(Scheduled):
         return self._chain().init(params)
 
     def update(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
         """Return the optimiser's step on dL/dtheta = (dx/dtheta)^T dL/dx."""
         x = objective.predict(params, batch.inputs)
@@ -53,7 +48,7 @@ class FirstOrder(Scheduled):
             gradient, state, params, value=loss, grad=gradient,
             value_fn=lambda p: objective.value(p, batch),
         )  # fmt: skip
-        # Every optimiser here is linear in its learning rate, so the factor may come last.
+        # Every optimiser here is linear in its learning rate, so the factor can be applied last.
         updates = optax.tree.scale(self.factor(batch.progress), updates)
         info = {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
         return updates, state, {**info, **self._with_line_search(spent, state, len(batch))}
@@ -61,7 +56,7 @@ class FirstOrder(Scheduled):
     def cotangent(
         self, objective: Objective, x: Tree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Tree, Info]:
-        """Return L, dL/dx and what they cost, by backpropagation through the physics."""
+        """Return L, dL/dx and their cost, by backpropagation through the physics."""
         loss, gradient = jax.value_and_grad(objective.mean_loss)(x, batch)
         return loss, gradient, cost(simulate=len(batch), vjp=len(batch))
 
@@ -86,14 +81,14 @@ class SGD(FirstOrder):
     """Gradient descent, with momentum as an option.
 
     v <- momentum v + g, theta <- theta - eta v. Source: B. T. Polyak, 1964,
-    doi 10.1016/0041-5553(64)90137-5; Nesterov's form looks one step ahead.
+    doi 10.1016/0041-5553(64)90137-5; Nesterov's form evaluates one step ahead.
     """
 
     learning_rate: PositiveFloat = 1e-2
     momentum: UnitFloat = 0.9
     nesterov: bool = False
 
-    # The first step eta |g| is a length in the parameters, whatever the units of the loss.
+    # The first step eta |g| is a length in the parameters, independent of the units of the loss.
     tunable: ClassVar = {"learning_rate": (1e-4, 1e1)}
     tunable_per: ClassVar = {"learning_rate": "grad_norm"}
 
@@ -122,7 +117,7 @@ class Adam(FirstOrder):
 
 @dataclasses.dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient: theta shrinks by eta weight_decay theta.
+    """Adam with decoupled weight decay: theta shrinks by eta weight_decay theta.
 
     Source: I. Loshchilov, F. Hutter, arXiv 1711.05101.
     """
@@ -156,7 +151,7 @@ class RMSProp(FirstOrder):
 
 @dataclasses.dataclass(frozen=True)
 class Adagrad(FirstOrder):
-    """Adagrad: g over the root of the sum of all squares so far.
+    """Adagrad: g over the root of the sum of all earlier squares.
 
     Source: J. Duchi, E. Hazan, Y. Singer, JMLR 12, 2121 (2011).
     """
@@ -228,7 +223,7 @@ class LBFGS(FirstOrder):
     """Limited-memory BFGS with a zoom line search on the same batch.
 
     d = -H g with H built from the last `memory_size` pairs of steps and gradient changes. The
-    gradient is taken anew each time: the one that the line search ended with belongs to the last
+    gradient is recomputed for each update, because the line search ends with that of the previous
     batch. Source: D. C. Liu, J. Nocedal, Math. Program. 45, 503 (1989).
     """
 
@@ -247,7 +242,7 @@ class LBFGS(FirstOrder):
 
 @dataclasses.dataclass(frozen=True)
 class AnyOptax(FirstOrder):
-    """Any optimiser that optax or optax.contrib has, by its name, with optax's defaults.
+    """Any optimiser of optax or optax.contrib by name, with its default options.
 
     rule=optax rule.optimizer=nadam rule.learning_rate=1e-3
     """
@@ -265,7 +260,7 @@ class AnyOptax(FirstOrder):
             raise OptionError(type(self), "optimizer", self.optimizer, reason)
 
     def transformation(self) -> optax.GradientTransformation:
-        """Return the optimiser of this name."""
+        """Return the named optimiser."""
         return self._constructor()(self.learning_rate)
 
     def _constructor(self) -> Any:

@@ -15,9 +15,9 @@ from physopt.rule import Info, Parameters, State, cost
 
 
 class MetropolisState(NamedTuple):
-    """What neuroevolution keeps between updates."""
+    """State of neuroevolution between updates."""
 
-    accepted: jax.Array  # int32, proposals accepted so far
+    accepted: jax.Array  # int32, number of accepted proposals
     plateau: Any  # of the schedule that follows the loss
 
 
@@ -25,8 +25,8 @@ class MetropolisState(NamedTuple):
 class Metropolis(Scheduled):
     """Neuroevolution: theta' = theta + eps, eps ~ N(0, sigma^2 I), is accepted with probability
 
-    min(1, exp(-beta [L(theta') - L(theta)])), both losses on the same batch. It needs no derivative
-    of the physics. For small sigma it is gradient descent in white noise: to first order in sigma
+    min(1, exp(-beta [L(theta') - L(theta)])), both losses on the same batch. The physics is not
+    differentiated. For small sigma it is gradient descent in white noise: to first order in sigma
     the mean step is -sigma |grad L| / sqrt(2 pi) along the unit gradient where beta is none, and
     -(beta sigma^2 / 2) grad L where beta sigma |grad L| is small.
     Source: S. Whitelam, V. Selin, S.-W. Park, I. Tamblyn, Nat. Commun. 12, 6317 (2021),
@@ -37,7 +37,7 @@ class Metropolis(Scheduled):
     """Standard deviation of the change of each parameter."""
 
     beta: PositiveFloat | None = None
-    """Inverse temperature; none is infinity, which never accepts a higher loss."""
+    """Inverse temperature; none is infinite and never accepts a higher loss."""
 
     tunable: ClassVar = {"sigma": (1e-4, 1e-1)}
 
@@ -46,14 +46,9 @@ class Metropolis(Scheduled):
         return MetropolisState(jnp.int32(0), self.plateau().init(_one(params)))
 
     def update(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
-        """Return the proposed change or none."""
+        """Return the proposed change, or zero if it is rejected."""
         draw, decide = jax.random.split(key)
         before = objective.value(params, batch)
         factor = self.factor(batch.progress).astype(_one(params).dtype)
@@ -69,7 +64,7 @@ class Metropolis(Scheduled):
         return updates, state, {**info, **cost(simulate=2 * len(batch))}
 
     def _accepts(self, rise: jax.Array, key: jax.Array) -> jax.Array:
-        """Draw whether a rise of the loss is accepted; one that is not a number never is."""
+        """Draw whether a rise of the loss is accepted; NaN never is."""
         if self.beta is None:
             return rise <= 0
         # u < exp(-beta rise), u ~ U(0, 1]; the logarithm cannot overflow

@@ -1,4 +1,4 @@
-"""Schedules: how the length of a rule's steps follows the budget."""
+"""Schedules: the length of a rule's steps as a function of the budget spent."""
 
 import dataclasses
 from typing import Literal
@@ -15,7 +15,7 @@ Schedule = Literal["constant", "cosine", "warmup_cosine", "plateau"]
 
 @dataclasses.dataclass(frozen=True)
 class Scheduled(UpdateRule):
-    """A rule whose steps have a length that a schedule may multiply."""
+    """A rule whose steps are multiplied by a schedule."""
 
     schedule: Schedule = "constant"
     """Factor on the step: constant; cosine to 0 at the end of the budget; warmup_cosine, which
@@ -30,8 +30,8 @@ class Scheduled(UpdateRule):
     def factor(self, progress: jax.Array) -> jax.Array:
         """Return the factor at a progress [batch] in the budget; 1 for plateau, which has a state.
 
-        It follows the budget instead of a number of steps, which nobody knows when time is the
-        limit.
+        It depends on the fraction of the budget, because the number of steps is unknown if the
+        budget is in seconds.
         """
         t = progress[0]
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * t))
@@ -45,9 +45,9 @@ class Scheduled(UpdateRule):
         }[self.schedule]
 
     def plateau(self) -> optax.GradientTransformationExtraArgs:
-        """Return the transformation that follows the loss; it does nothing in other schedules.
+        """Return the transformation that follows the loss; the identity in other schedules.
 
-        It wants value=loss, and multiplies whatever it is given: steps, or a factor on them.
+        Its update requires value=loss, and multiplies its argument: steps, or a factor on them.
         """
         if self.schedule == "plateau":
             return optax.contrib.reduce_on_plateau(factor=0.1, patience=self.patience, rtol=1e-4)

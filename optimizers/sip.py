@@ -1,4 +1,4 @@
-"""Scale-invariant physics training: the network learns what an inverse solver would change."""
+"""Scale-invariant physics training: the network is fitted to the steps of an inverse solver."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -21,35 +21,35 @@ class SIP(AnyOptax):
     x0 = network(c; theta), x~ = P^-1(y* | x0) without a gradient, and the optimiser minimises the
     proxy loss 1/2 |x(theta) - x~|^2, as a mean over the batch: its cotangent in x is
     (x - x~) / batch. The step in x is the inverse solver's, so that badly scaled physics does not
-    slow it down; the network sees the gradient of a plain regression. The solver is the problem's
-    `invert`, or a damped Gauss-Newton step in x where it has none; `plan` says which.
+    slow it down; the network gets the gradient of a plain regression. The solver is the problem's
+    `invert`, or a damped Gauss-Newton step in x if it has none; `plan` returns which.
 
-    The proxy's gradient is no gradient of L: a step that is right for one sample moves the others
-    through the weights they share, and where their dy/dx point elsewhere nothing bounds what that
-    does to y. The generic step's `damping` mends it: the more of it, the nearer is x~ - x0 to
-    -A^T dl/dy, for which the whole is gradient descent on L.
+    The proxy's gradient is not the gradient of L: a step that is right for one sample moves the
+    others through shared weights, and if their dy/dx differ, the effect on y is unbounded. The
+    `damping` of the generic step limits it: the larger, the closer is x~ - x0 to -A^T dl/dy, with
+    which the rule is gradient descent on L.
 
-    info holds proxy_loss, and own_solver: 1 where the solver is the problem's.
+    info holds proxy_loss, and own_solver: 1 if the solver is the problem's.
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048 (NeurIPS 2022).
     """
 
     optimizer: str = "adam"
-    """Name of an optimiser of optax or optax.contrib, which has its other options by default."""
+    """Name of an optimiser of optax or optax.contrib, with its default options."""
 
     inner: PositiveInt = 1
-    """Iterations of the inverse solver for an update."""
+    """Iterations of the inverse solver per update."""
 
     repeat: PositiveInt = 1
-    """Steps of the network towards x~ for an update; the source's theorem 3 has many."""
+    """Steps of the network towards x~ per update; theorem 3 of the source assumes many."""
 
     damping: PositiveFloat = 1e-2
     """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's
-    own solver makes no use of it."""
+    own solver ignores it."""
 
     tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
-        """Say which inverse solver is used."""
+        """Return which inverse solver is used."""
         if isinstance(objective.problem, Inverts):
             return f"inverse solver: {type(objective.problem).__name__}'s own"
         return (
@@ -57,12 +57,7 @@ class SIP(AnyOptax):
         )
 
     def update(
-        self,
-        objective: Objective,
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
         """Return `repeat` steps of the optimiser on the proxy loss."""
         x0 = objective.predict(params, batch.inputs)
@@ -78,11 +73,11 @@ class SIP(AnyOptax):
                 gradient, state, theta, value=distance, grad=gradient, value_fn=proxy
             )
             change = optax.tree.scale(self.factor(batch.progress), change)
-            # Summed apart from the parameters: small changes of large numbers would be rounded.
+            # Summed separately from the parameters, to which small changes would be rounded.
             return optax.tree.add(updates, change), state, optax.tree.norm(gradient)
 
         updates, state, norm = step(optax.tree.zeros_like(params), state)
-        if self.repeat > 1:  # a loop that never runs is compiled all the same
+        if self.repeat > 1:  # a loop without iterations would be compiled, too
             updates, state = jax.lax.fori_loop(
                 1, self.repeat, lambda _, carry: step(*carry)[:2], (updates, state)
             )
@@ -91,20 +86,19 @@ class SIP(AnyOptax):
         return updates, state, {**info, "own_solver": own, **spent}
 
     def _solve(self, objective: Objective, x: Tree, batch: Batch) -> tuple[jax.Array, Tree, Info]:
-        """Return L(x), x~ and what they cost."""
+        """Return L(x), x~ and their cost."""
 
         def solve(_: Any, x: Tree) -> Tree:
             return objective.invert(x, batch, self.damping)
 
         goal = jax.lax.fori_loop(0, self.inner, solve, x)
-        # Where the solver has no answer (a physics that does not respond), x stays.
+        # x is kept where the solver fails (a physics that does not respond).
         goal = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), goal, x)
         loss, size = objective.mean_loss(x, batch), len(batch)
         spent = cost(simulate=size, invert=self.inner * size)
         if not isinstance(objective.problem, Inverts):  # every step linearises the physics
-            pulled = (
-                1 if isinstance(objective.problem, Linearizes) else _outputs(objective, x, batch)
-            )
+            y = jax.eval_shape(flatten, objective.output_shapes(x, batch))
+            pulled = 1 if isinstance(objective.problem, Linearizes) else y.shape[1]
             trials = 1 + len(LENGTHS)
             spent = cost(
                 simulate=(1 + self.inner * trials) * size, vjp=self.inner * size * pulled,
@@ -114,12 +108,6 @@ class SIP(AnyOptax):
 
 
 def _distance(x: Tree, goal: Tree) -> jax.Array:
-    """1/2 |x - x~|^2, as a mean over the batch."""
+    """Return 1/2 |x - x~|^2, as a mean over the batch."""
     difference = flatten(x) - flatten(goal)
     return 0.5 * jnp.mean(jnp.sum(difference**2, axis=1))
-
-
-def _outputs(objective: Objective, x: Tree, batch: Batch) -> Any:
-    """|y|, from shapes alone."""
-    y = jax.eval_shape(lambda x: flatten(objective.problem.simulate(x, batch)), x)
-    return y.shape[1]

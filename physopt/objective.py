@@ -87,7 +87,9 @@ class Objective:
         With `slope`, J = A dx/dtheta with the A = dy/dx of `linearize`, so that the physics is
         linearised once and never pulled back again. None: if the problem has its own `linearize`.
         """
-        samples, outputs, y = batch, self.outputs, None
+        y: Tree = None
+        samples: Any = batch
+        outputs: Callable[[Parameters, Any], Tree] = self.outputs
         if isinstance(self.problem, Linearizes) if slope is None else slope:
             x = self.predict(params, batch.inputs)
             flat, slopes = self.linearize(x, batch)

@@ -1,8 +1,8 @@
-"""Problem: the physics. What is unknown, what is observed, and how one leads to the other.
+"""Problem: the physics, which maps unknowns to observations.
 
 A problem is a frozen dataclass whose fields are its options and whose methods are pure functions of
-arrays. Everything has a leading axis `batch`, and samples never see one another: a problem may be
-vmapped, sharded and differentiated sample by sample. It does not know which rule trains it.
+arrays. Everything has a leading axis `batch`, and samples are independent: a problem may be
+vmapped, sharded and differentiated sample by sample. It does not depend on the update rule.
 
     x  unknowns (a porous matrix, a source field, a control signal), predicted by a network
     y  observations (an isotherm, a potential, an end state), y = simulate(x)
@@ -31,9 +31,9 @@ Tree = Any  # an array, or a pytree of arrays
 class Batch:
     """Samples: every leaf has the leading axis `batch`.
 
-    inputs: what the network sees. target: the observations y* that are wanted. extra: whatever else
-    the physics needs of a sample (an initial state, say). progress: [batch], the fraction of the
-    training budget spent, for annealing; the run loop sets it, and it is 1 in evaluation.
+    inputs: of the network. target: the desired observations y*. extra: further data for the physics
+    (an initial state, for example). progress: [batch], the fraction of the training budget spent,
+    for annealing; set by the training loop, and 1 in evaluation.
     """
 
     inputs: Tree
@@ -54,12 +54,12 @@ class Problem(Options, ABC):
     """The interface of a physics. A subclass is a frozen dataclass; its fields are its options.
 
     `target` names a metric and the value below which the problem counts as solved. `defaults` are
-    settings of a run that suit this physics (batch_size, steps, ...), unless the user sets them.
+    default settings of a run on this physics (batch_size, steps, ...).
 
-    `test_sets` name further test sets, drawn by `test_set` and reported apart, as test_NAME_loss
-    and METRIC_NAME. `tiny` are options that make it small enough for a test of a second.
+    `test_sets` name further test sets, drawn by `test_set` and reported separately, as
+    test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second.
 
-    A second network is one more method: `network_paper` is what `network=paper` selects.
+    A further network is a further method: `network=paper` selects `network_paper`.
     """
 
     key_prefix: ClassVar[str] = "problem."
@@ -73,7 +73,7 @@ class Problem(Options, ABC):
         """Draw one sample per key: keys [batch] -> Batch with leaves [batch, ...]."""
 
     def held_out(self, keys: jax.Array) -> Batch:
-        """Draw validation and test samples; like `sample` unless their targets need more care."""
+        """Draw validation and test samples; overridden if their targets need higher accuracy."""
         return self.sample(keys)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
@@ -91,7 +91,7 @@ class Problem(Options, ABC):
     def loss(self, y: Tree, batch: Batch) -> jax.Array:
         """Return the loss of each sample, 1/2 sum |y - y*|^2: [batch].
 
-        What is minimised is the mean over the batch, for every problem and rule.
+        The objective is its mean over the batch, for every problem and rule.
         """
         return sum(
             0.5 * jnp.sum(jnp.abs(a - b) ** 2, axis=tuple(range(1, a.ndim)))
@@ -99,13 +99,13 @@ class Problem(Options, ABC):
         )  # type: ignore[return-value]
 
     def metrics(self, x: Tree, y: Tree, batch: Batch) -> dict[str, jax.Array]:
-        """Return physical errors of each sample, {name: [batch]}, apart from the loss."""
+        """Return physical errors of each sample, {name: [batch]}, in addition to the loss."""
         return {}
 
 
 @runtime_checkable
 class Linearizes(Protocol):
-    """A problem that gives dy/dx for less than one vjp per component of y."""
+    """A problem that computes dy/dx at a lower cost than one vjp per component of y."""
 
     def linearize(self, x: Tree, batch: Batch) -> tuple[Tree, jax.Array]:
         """Return y and dy/dx [batch, *y.shape[1:], *x.shape[1:]]."""
@@ -114,7 +114,7 @@ class Linearizes(Protocol):
 
 @runtime_checkable
 class Inverts(Protocol):
-    """A problem with an inverse solver of its own."""
+    """A problem with its own inverse solver."""
 
     def invert(self, x: Tree, batch: Batch) -> Tree:
         """Return P^-1(y* | x): x after a scale-invariant step towards a solution.
@@ -126,7 +126,7 @@ class Inverts(Protocol):
 
 @runtime_checkable
 class EstimatesGradient(Protocol):
-    """A problem that finds dL/dx by other means than backpropagation."""
+    """A problem that estimates dL/dx without backpropagation."""
 
     def estimate_gradient(self, x: Tree, batch: Batch, key: jax.Array) -> Tree:
         """Return dL/dx of the batch's mean loss, leaves like x."""
@@ -135,7 +135,7 @@ class EstimatesGradient(Protocol):
 
 @runtime_checkable
 class HasBaselines(Protocol):
-    """A problem that can be solved without training: what every result is to be compared with."""
+    """A problem with solutions that need no training, as baselines for every result."""
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Return {method: {metric: mean over the samples}}."""
@@ -144,21 +144,21 @@ class HasBaselines(Protocol):
 
 @runtime_checkable
 class Designs(Protocol):
-    """A problem whose trained network answers to a user's own target."""
+    """A problem whose trained network solves for a user's own target."""
 
     def read_target(self, path: Path) -> Batch:
-        """Read a file into a batch of one sample; raise ValueError with the reason it cannot be."""
+        """Read a file into a batch of one sample. Raises ValueError if it cannot be read."""
         ...
 
     def design(self, x: Tree) -> jax.Array:
-        """Return what is to be built, [batch, ...], from the unknowns x."""
+        """Return the structure to be built, [batch, ...], from the unknowns x."""
         ...
 
 
 @runtime_checkable
 class Draws(Protocol):
-    """A problem that shows its solutions as a picture."""
+    """A problem that plots its solutions."""
 
     def figure(self, x: Tree, y: Tree, batch: Batch) -> "Figure":
-        """Draw the first samples of a batch."""
+        """Plot the first samples of a batch."""
         ...

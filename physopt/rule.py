@@ -1,8 +1,8 @@
-"""UpdateRule: the training scheme. What change of the parameters a batch asks for.
+"""UpdateRule: the training scheme, which computes a change of the parameters from a batch.
 
-A rule is a frozen dataclass whose fields are its options. It sees physics and network only through
-an Objective, and says what an update cost in its `info`, so that rules can be compared against
-physics calls as well as against seconds.
+A rule is a frozen dataclass whose fields are its options. It accesses physics and network only
+through an Objective, and records the cost of an update in its `info`, so that rules can be compared
+per physics call as well as per second.
 """
 
 from abc import ABC, abstractmethod
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from physopt.objective import Objective
 
 Parameters = Any  # pytree of arrays
-State = Any  # pytree of arrays, a NamedTuple where it is ours
+State = Any  # pytree of arrays
 Info = dict[str, jax.Array]
 
 COUNTS = ("n_simulate", "n_vjp", "n_invert", "n_factor")
 
 
 def cost(*, simulate: Any = 0, vjp: Any = 0, invert: Any = 0, factor: Any = 0) -> Info:
-    """Count what an update cost: samples simulated, samples pulled back, inverse steps on samples,
+    """Count the cost of an update: samples simulated, samples pulled back, inverse steps of samples
     and matrices factored.
 
-    Forward sweeps of a network are not physics and are not counted.
+    Evaluations of the network are not counted.
     """
     values = zip(COUNTS, (simulate, vjp, invert, factor), strict=True)
     return {name: jnp.asarray(value, jnp.int32) for name, value in values}
 
 
 class PlanError(ValueError):
-    """There is no way to an update within the limits that are set."""
+    """No method can compute an update within the limits that are set."""
 
 
 class UpdateRule(Options, ABC):
     """The interface of a training scheme. A subclass is a frozen dataclass.
 
-    `tunable` gives the range over which tuning searches an option, {name: (low, high)}. Where an
-    option has units, `tunable_per` names the column of the curve whose value at the first update
-    they come from, {name: column}: the range is then divided by it, problem by problem.
+    `tunable` gives the range over which tuning searches an option, {name: (low, high)}. For an
+    option with units, `tunable_per` names a column of the curve, {name: column}: the range is
+    divided by its value at the first update, for each problem.
     """
 
     key_prefix: ClassVar[str] = "rule."
@@ -52,17 +52,17 @@ class UpdateRule(Options, ABC):
     tunable_per: ClassVar[Mapping[str, str]] = {}
 
     def refuses(self, objective: "Objective") -> str | None:
-        """Return the reason why this rule cannot serve an objective, before anything is compiled.
+        """Return the reason why this rule does not support an objective, None if it does.
 
-        None where it can.
+        Called before anything is compiled.
         """
         return None
 
     def plan(self, objective: "Objective", params: Parameters, batch: Batch) -> str | None:
-        """Say how an update will be computed, where there is a choice; None where there is none.
+        """Return how an update will be computed if there is a choice, None otherwise.
 
-        Called once with the shapes of a run, which shows and records the answer. Raises PlanError
-        where no way is within the limits.
+        Called once with the shapes of a run, which displays and records the text. Raises PlanError
+        if no method is within the limits.
         """
         return None
 
@@ -72,15 +72,10 @@ class UpdateRule(Options, ABC):
 
     @abstractmethod
     def update(
-        self,
-        objective: "Objective",
-        params: Parameters,
-        state: State,
-        batch: Batch,
-        key: jax.Array,
+        self, objective: "Objective", params: Parameters, state: State, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, State, Info]:
         """Return (updates, state, info); the new parameters are params + updates.
 
         info holds `loss`, the mean loss of the batch before the update, the counts of `cost`, and
-        any other scalars worth a curve (grad_norm, a retained rank).
+        any other scalars for the curve (grad_norm, a retained rank).
         """

@@ -24,7 +24,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["run", "problem=ldft2d"], "rule: name a rule; known: adam"),
         (["run", "problem=ldft2d", "rule=adm"], "rule=adm: unknown rule; did you mean adam?"),
         (["run", "problem=ldf2d", "rule=adam"], "did you mean ldft2d?"),
-        (["run", "problem=nowhere.py:P", "rule=adam"], "no file nowhere.py"),
+        (["run", "problem=nowhere.py:P", "rule=adam"], "cannot import nowhere.py: no file "),
         (["run", f"problem={TINY}y", "rule=adam"], "has no class Tinyy; did you mean Tiny?"),
         (["run", "problem=ldft2d", "rule=adam", "batch_sise=4"], "did you mean batch_size?"),
         (["run", "problem=ldft2d", "rule=adam", "problem.sise=4"], "did you mean problem.size?"),

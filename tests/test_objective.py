@@ -1,4 +1,4 @@
-"""The objective: the pieces that rules are made of agree with one another."""
+"""The objective: its functions and derivatives are consistent."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from physopt.objective import build, flatten, unflatten
 
 @dataclasses.dataclass(frozen=True)
 class Pair(Tiny):
-    """A physics whose unknowns and observations are trees, not linear, and coupled in a sample."""
+    """A nonlinear physics, coupled within a sample, whose observations are a tree."""
 
     def network(self, rngs):
         return Tiny(size=self.size).network(rngs)
@@ -36,7 +36,7 @@ class Pair(Tiny):
 
 @dataclasses.dataclass(frozen=True)
 class OwnSlope(Tiny):
-    """Gives twice the Jacobian, by which one sees that it was asked."""
+    """Returns twice the Jacobian, to show that it was called."""
 
     def linearize(self, x, batch):
         slope = jnp.broadcast_to(jnp.diag(self.scales(x.dtype)), (len(batch), self.size, self.size))

@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from physopt.options import (
-    Bounds,
-    OptionError,
-    Options,
-    PositiveFloat,
-    PositiveInt,
-    UnitFloat,
-    from_text,
-    value_text,
-)
+from physopt.config.text import from_text, value_text
+from physopt.options import Bounds, OptionError, Options, PositiveFloat, PositiveInt, UnitFloat
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Check: test what a problem or a rule promises, and say in its author's words what is wrong."""
+"""Check: test the interface of a problem or a rule, with messages for its author."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from physopt.rule import UpdateRule
 
 
 def check(options: Options) -> list[Finding]:
-    """Test a problem or a rule; return what was found."""
+    """Test a problem or a rule; return one finding per check."""
     if isinstance(options, Problem):
         return list(_findings(problem_checks(options)))
     if isinstance(options, UpdateRule):

@@ -1,4 +1,4 @@
-"""Findings: what a check reports, and the comparisons that all checks share."""
+"""Findings: the results of checks, and comparisons that checks share."""
 
 import dataclasses
 import json
@@ -13,37 +13,37 @@ from physopt.options import Options
 
 
 class Finding(NamedTuple):
-    """A promise, whether it is kept (None: not tested), and a remark."""
+    """A property that is required, whether it holds, and details."""
 
     claim: str
-    passed: bool | None
+    passed: bool
     detail: str
 
 
 class Failed(Exception):
-    """Why a promise is broken."""
+    """A required property does not hold; the message is the reason."""
 
 
 Checks = Iterator[tuple[str, Callable[[], str]]]
-"""Claims, each with the function that tests it."""
+"""Claims with the functions that test them, which return details or raise Failed."""
 
 
 def options_are_values(options: Options) -> str:
-    """Test that options can be hashed and survive JSON."""
+    """Test that options can be hashed and stored as JSON."""
     try:
         hash(options)
     except TypeError as error:
         raise Failed(f"cannot be hashed, which jit needs: {error}; use tuples, not lists") from None
-    given = json.loads(json.dumps(options.as_dict()))
-    again = type(options)(**{f.name: given[f.name] for f in dataclasses.fields(options)})
+    stored = json.loads(json.dumps(options.as_dict()))
+    again = type(options)(**{f.name: stored[f.name] for f in dataclasses.fields(options)})
     if again != options:
-        raise Failed("reading the options back from JSON gives others")
+        raise Failed("options read back from JSON differ")
     return ""
 
 
-def must_match(expected: Any, found: Any, tolerance: float, reason: str) -> None:
+def must_match(expected: Any, actual: Any, tolerance: float, reason: str) -> None:
     """Raise Failed unless two trees agree, relative to the largest entry of each leaf."""
-    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             continue
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -1,4 +1,4 @@
-"""What a problem promises: gradients, independence of samples, precision, an inverse that helps."""
+"""Checks of a problem: gradients, independence of samples, precision, its inverse solver."""
 
 from functools import partial
 from typing import Any
@@ -19,9 +19,9 @@ ESTIMATORS: dict[str, tuple[float, ...]] = {
     "estimate_gradient_equilibrium": (1e-2,),
     "estimate_gradient_randomized": (0.5,),
 }
-"""Methods that estimate dL/dx, and the options with which they are tested."""
+"""Methods that estimate dL/dx, and the options for their tests."""
 
-# The problem is a static argument, so that all checks share what is compiled once.
+# The problem is a static argument, so that all checks share the compiled programs.
 
 
 @partial(jax.jit, static_argnums=0)
@@ -42,11 +42,11 @@ def _value_and_slope(problem: Problem, x: Any, batch: Batch) -> Any:
 
 
 def problem_checks(problem: Problem) -> Checks:
-    """List what is tested of a problem."""
+    """Yield the checks of a problem."""
     yield "options can be hashed and stored as JSON", partial(options_are_values, problem)
     yield "sample: one independent sample per key", partial(_samples_independent, problem)
     yield "network: inputs [batch, ...] -> x [batch, ...]", partial(_network_fits, problem)
-    yield "simulate: each sample for itself", partial(_simulate_independent, problem)
+    yield "simulate: samples are independent", partial(_simulate_independent, problem)
     yield "simulate: the same when traced again, and under vmap", partial(_transforms, problem)
     yield "simulate: keeps the precision it is given", partial(_precision_kept, problem)
     yield "gradient agrees with central differences", partial(_gradient_right, problem)
@@ -54,7 +54,10 @@ def problem_checks(problem: Problem) -> Checks:
     if isinstance(problem, Linearizes):
         yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
     if isinstance(problem, Inverts):
-        yield "invert: simulate(invert(x)) is nearer the target", partial(_inverse_helps, problem)
+        yield (
+            "invert: brings simulate(x) closer to the target",
+            partial(_inverse_helps, problem),
+        )
     for name, options in ESTIMATORS.items():
         if hasattr(problem, name):
             check = partial(_estimate_points, problem, name, options)
@@ -116,7 +119,7 @@ def _simulate_independent(problem: Problem) -> str:
 def _transforms(problem: Problem) -> str:
     _, x, batch = _case(problem)
     compiled = _simulate(problem, x, batch)
-    # What a program drew or read outside its arguments differs from one trace to the next.
+    # Values that are drawn or read outside the arguments differ between traces.
     again = jax.jit(lambda x, batch: problem.simulate(x, batch))(x, batch)
     must_match(compiled, again, 1e-6, "a second trace gives another y")
     lanes = jax.tree.map(lambda a: a[:, None], (x, batch))
@@ -143,7 +146,7 @@ def _gradient_right(problem: Problem) -> str:
         direction = _random_like(x, 2)
         _, gradient = _value_and_slope(problem, x, batch)
         slope = float(jnp.asarray(optax.tree.vdot(gradient, direction)))
-        # A central difference errs by h^2 and by rounding / h; three h tell which of the two.
+        # A central difference has errors of h^2 and of rounding / h: three h separate the two.
         errors = {}
         for h in (1e-3, 1e-4, 1e-5):
             ahead, behind = (

@@ -1,4 +1,4 @@
-"""What a rule promises: types kept, one update for one key, finite steps, a loss that falls."""
+"""Checks of a rule: types, reproducible updates, finite steps, a decreasing loss."""
 
 import dataclasses
 from functools import partial
@@ -21,7 +21,7 @@ from physopt.training.per_sample import PerSample, build_unknowns
 
 @dataclasses.dataclass(frozen=True)
 class Scaled(Problem):
-    """A linear physics whose components differ in scale: y_k = s_k x_k, s from 1 to 1/10."""
+    """A linear physics with components of different scale: y_k = s_k x_k, s from 1 to 1/10."""
 
     size: PositiveInt = 4
     flat: bool = False  # all scales 0: a physics that does not respond
@@ -48,7 +48,7 @@ class Scaled(Problem):
 
 
 def rule_checks(rule: UpdateRule) -> Checks:
-    """List what is tested of a rule, on a small linear problem."""
+    """Yield the checks of a rule, on a small linear problem."""
     problem = Scaled()
     objective, params = build(problem, "default", seed=0)
     batch = problem.sample(jax.random.split(jax.random.key(1), 8)).at(0.0)
@@ -57,7 +57,7 @@ def rule_checks(rule: UpdateRule) -> Checks:
         return
     case = (rule, objective, params, batch)
     yield "options can be hashed and stored as JSON", partial(options_are_values, rule)
-    yield "update: shapes and types stay what they are", partial(_update_fits, *case)
+    yield "update: keeps shapes and types", partial(_update_fits, *case)
     yield "update: the same for the same key, and when traced again", partial(_update_same, *case)
     yield "update: finite where the Jacobian is zero", partial(_update_on_flat_physics, *case)
     yield "works sample by sample (network=none)", partial(_works_per_sample, rule, problem, batch)

@@ -6,8 +6,8 @@ from textwrap import dedent
 from physopt.commands import Command
 from physopt.config.help import help_text
 from physopt.config.parse import flat_arguments
+from physopt.config.text import from_text
 from physopt.feasibility.options import FeasibilityOptions
-from physopt.options import from_text
 
 _USAGE = "feasibility [problem=NAME] [rule=NAME] [sizes=A,B] [batches=C,D] [key=value ...]"
 

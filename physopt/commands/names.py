@@ -3,7 +3,8 @@
 from physopt.commands import Command, first_word, plain_help
 from physopt.config.parse import KINDS, flat_arguments
 from physopt.config.registry import Kind, find, names
-from physopt.options import OptionError, from_text, suggest
+from physopt.config.text import from_text
+from physopt.options import OptionError, suggest
 
 
 def _list(words: list[str]) -> int:
@@ -40,7 +41,7 @@ def _find_any(name: str) -> tuple[Kind, type]:
     from physopt.rule import UpdateRule
 
     if ":" not in name:
-        kinds = [kind for kind in KINDS if name in names(kind)]
+        kinds: list[Kind] = [kind for kind in KINDS if name in names(kind)]
         if not kinds:
             known = [*names("problem"), *names("rule")]
             reason = f"unknown problem or rule; {suggest(name, known)}"

@@ -11,7 +11,8 @@ from physopt.commands import Command, first_word, plain_help
 from physopt.config.help import help_text, run_help_text
 from physopt.config.parse import flat_arguments, split_names
 from physopt.config.settings import Settings
-from physopt.options import OptionError, Options, PositiveFloat, PositiveInt, from_text
+from physopt.config.text import from_text
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from physopt.config import RunConfig

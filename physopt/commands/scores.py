@@ -7,7 +7,8 @@ from typing import Literal
 from physopt.commands import Command, plain_help
 from physopt.config.help import help_text
 from physopt.config.parse import flat_arguments
-from physopt.options import OptionError, Options, from_text
+from physopt.config.text import from_text
+from physopt.options import OptionError, Options
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from physopt.config.help import help_text
 from physopt.config.parse import flat_arguments
-from physopt.options import OptionError, from_text
+from physopt.config.text import from_text
+from physopt.options import OptionError
 
 HELP = ("help", "--help", "-h")
 

@@ -1,4 +1,4 @@
-"""Tables: what the command line prints."""
+"""Tables and lines that the commands print."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ _CAPABILITIES = {
 
 
 def show_run(path: Path) -> int:
-    """Print how a run ended; return the exit code that its status stands for."""
+    """Print the result of a run; return the exit code of its status."""
     folder = RunFolder(path)
     out, status, curve = console(), folder.status(), folder.curve()
     if curve:
@@ -49,7 +49,7 @@ def show_run(path: Path) -> int:
         kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
         out.print(
             f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
-            f"({seconds_text(per_update)} each); apart from it {seconds_text(last['t_compile'])} "
+            f"({seconds_text(per_update)} each); in addition {seconds_text(last['t_compile'])} "
             f"of compilation{kept} and {seconds_text(last['t_eval'])} of evaluation"
         )
     for metric, methods in _by_metric(folder.read("baselines.json")).items():
@@ -80,12 +80,12 @@ def _source(folder: RunFolder) -> str:
 
 
 def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Turn {method: {metric: value}} into {metric: {method: value}}."""
-    turned: dict[str, dict[str, float]] = {}
+    """Return {metric: {method: value}} from {method: {metric: value}}."""
+    by_metric: dict[str, dict[str, float]] = {}
     for method, values in baselines.items():
         for metric, value in values.items():
-            turned.setdefault(metric, {})[method] = value
-    return turned
+            by_metric.setdefault(metric, {})[method] = value
+    return by_metric
 
 
 def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
@@ -105,7 +105,7 @@ def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
 
 
 def _measured_columns(row: dict[str, Any]) -> list[str]:
-    """Name the losses and the metrics, those on the validation set left out."""
+    """Return the columns of losses and metrics, without the metrics of the validation set."""
     names = list(row)
     measured = names[names.index("train_loss") : names.index("n_simulate")]
     return [n for n in measured if n == "validation_loss" or not n.startswith("validation_")]
@@ -175,23 +175,23 @@ def show_list() -> None:
         table.show_header = False
         console().print(table)
         console().print()
-    console().print("python -m physopt info NAME explains one of them")
+    console().print("python -m physopt info NAME explains a problem or a rule")
 
 
 def _first_line(kind: Kind, name: str) -> str:
     try:
         return (find(kind, name).__doc__ or "").partition("\n")[0]
-    except OptionError as error:  # a plug-in that is broken must not hide the others
+    except OptionError as error:  # a broken plug-in must not hide the others
         return f"cannot be loaded: {error.reason}"
 
 
 def show_info(name: str, kind: Kind, cls: type) -> None:
-    """Print what a problem or a rule is and which options it has."""
+    """Print the docstring, the options and the properties of a problem or a rule."""
     out = console()
     print(help_text(cls, f"check {name}"))
     if issubclass(cls, Problem):
         capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
-        out.print(f"capabilities  {', '.join(capable) or 'none beyond simulate'}")
+        out.print(f"capabilities  {', '.join(capable) or 'only simulate'}")
         if cls.target:
             out.print(f"solved when   {cls.target[0]} <= {cls.target[1]:g}")
         if cls.defaults:
@@ -208,13 +208,12 @@ def show_info(name: str, kind: Kind, cls: type) -> None:
 def show_findings(name: str, findings: Sequence[Finding]) -> int:
     """Print the findings of a check; return 0 if all passed, 1 otherwise."""
     out = console()
-    marks = {True: "ok  ", False: "FAIL", None: "skip"}
     for finding in findings:
-        style = {True: "green", False: "red", None: "yellow"}[finding.passed]
-        out.print(f"[{style}]{marks[finding.passed]}[/] {escape(finding.claim)}")
+        mark = "[green]ok  [/]" if finding.passed else "[red]FAIL[/]"
+        out.print(f"{mark} {escape(finding.claim)}")
         if finding.detail:
             out.print(f"       {escape(finding.detail)}")
-    failed = sum(finding.passed is False for finding in findings)
+    failed = sum(not finding.passed for finding in findings)
     out.print(
         f"{escape(name)}: {failed} of {len(findings)} checks failed"
         if failed

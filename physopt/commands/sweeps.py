@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from physopt.commands import Command
 from physopt.config.help import help_text
 from physopt.config.settings import Settings
-from physopt.options import OptionError, from_text, suggest
+from physopt.config.text import from_text
+from physopt.options import OptionError, suggest
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:

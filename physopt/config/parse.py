@@ -10,7 +10,8 @@ from typing import Any
 
 from physopt.config.registry import Kind, find, names
 from physopt.config.settings import Settings
-from physopt.options import OptionError, annotations, suggest, value_text
+from physopt.config.text import value_text
+from physopt.options import OptionError, annotations, suggest
 
 KINDS: tuple[Kind, Kind] = ("problem", "rule")
 

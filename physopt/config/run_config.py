@@ -18,7 +18,8 @@ from physopt.config.parse import (
 from physopt.config.presets import suited_options
 from physopt.config.registry import Kind, find, name_of
 from physopt.config.settings import Settings
-from physopt.options import OptionError, Options, from_text, read_texts, suggest, value_text
+from physopt.config.text import from_text, read_texts, value_text
+from physopt.options import OptionError, Options, suggest
 
 if TYPE_CHECKING:
     from physopt.problem import Problem

@@ -1,7 +1,7 @@
-"""Networks: the flax nnx modules that problems predict their unknowns with.
+"""Networks: the flax nnx modules that predict the unknowns of problems.
 
-Normalisation is per sample (group norm) unless asked otherwise: batch norm couples the samples of a
-batch, and rules that need one Jacobian per sample refuse it.
+Normalisation is per sample (group norm) by default: batch norm couples the samples of a batch, and
+rules that need one Jacobian per sample refuse it.
 """
 
 import itertools
@@ -15,8 +15,8 @@ from flax import nnx
 Normalization = Literal["none", "group", "batch"]
 Activation = Literal["relu", "tanh", "gelu", "silu", "sigmoid"]
 
-# Functions of a module, never lambdas made in a constructor: the network's graph is compared when a
-# program is looked up, and two lambdas are never equal.
+# Module-level functions, not lambdas made in a constructor: jit compares the network's graph to
+# find a compiled program, and two lambdas are never equal.
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
@@ -27,7 +27,7 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Dense(nnx.Module):
-    """Fully connected network [batch, sizes[0]] -> [batch, sizes[-1]], linear at its end."""
+    """Fully connected network [batch, sizes[0]] -> [batch, sizes[-1]], with a linear last layer."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class Dense(nnx.Module):
         normalization: Normalization = "none",
         bias_scale: float = 0.0,
     ):
-        """`bias_scale` is the standard deviation of the last layer's initial bias. A last bias that
-        differs from site to site breaks the symmetry of a problem whose sites are alike.
+        """`bias_scale` is the standard deviation of the last layer's initial bias. A bias that
+        differs between outputs breaks the symmetry of a problem with equivalent sites.
         """
         pairs = list(itertools.pairwise(sizes))
         last = nnx.initializers.normal(bias_scale) if bias_scale else nnx.initializers.zeros_init()
@@ -68,8 +68,8 @@ class Identity(nnx.Module):
 def normalization_layer(kind: Normalization, features: int, rngs: nnx.Rngs) -> nnx.Module:
     """Make a normalisation over the last axis of size `features`.
 
-    Batch norm keeps the statistics of one batch (momentum 0): they are measured afresh for every
-    evaluation, on a batch of the parameters that are evaluated.
+    Batch norm keeps the statistics of one batch (momentum 0): they are measured again for every
+    evaluation, with the parameters that are evaluated.
     """
     if kind == "group":
         groups = max(k for k in (8, 4, 2, 1) if features % k == 0)

@@ -1,9 +1,9 @@
-"""Convolution whose gradients are fast inside of loops on a CPU.
+"""Convolution whose gradients are fast inside loops on a CPU.
 
-XLA's CPU compiler rewrites a convolution to the form that its fast routines know, but only outside
-of loops and branches. The run loop is one, and JAX's own gradients of a convolution are not in this
-form: with 16 channels on 64x64 cells they took 20 times as long. Here they are in this form from
-the beginning, and the same to the bit.
+XLA's CPU compiler rewrites a convolution to the layout of its fast routines, but only outside loops
+and branches. Training is a loop, and JAX's own gradients of a convolution have another layout: with
+16 channels on 64x64 cells they took 20 times as long. Here they have the fast layout, and the same
+bits.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def convolve(
 ) -> jax.Array:
     """Convolve fields [batch, ..., inputs] with a kernel [*window, inputs, outputs].
 
-    It has the signature of what `nnx.Conv` takes as `conv_general_dilated`. Strides, dilations and
-    groups are left to JAX, and so are accelerators, whose compilers look into loops.
+    The signature is that of `conv_general_dilated`, an argument of `nnx.Conv`. JAX's own is used
+    for strides, dilations and groups, and on accelerators, whose compilers also rewrite in loops.
     """
     ones = (1,) * (x.ndim - 2)
     plain = {"lhs_dilation": ones, "rhs_dilation": ones, "feature_group_count": 1}
@@ -45,9 +45,9 @@ def _plain(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 def _derivative(padding: Padding, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """Return y and dy = convolve(dx, kernel) + convolve(x, dkernel).
 
-    In each term the axes lie so that JAX's transpose of it, which is the gradient, has the axes
-    (N, ..., C), (..., I, O), (N, ..., C) that the fast routines want. Forward differentiation does
-    without them.
+    The axes of each term are chosen such that JAX's transpose of it, which is the gradient, has the
+    layout (N, ..., C), (..., I, O), (N, ..., C) of the fast routines. Forward differentiation is
+    correct, but not in this layout.
     """
     (x, kernel), (dx, dkernel) = primals, tangents
     y = _plain(x, kernel, padding)
@@ -68,7 +68,7 @@ _plain.defjvp(_derivative, symbolic_zeros=True)
 def _convolve(
     x: jax.Array, kernel: jax.Array, padding: Padding, axes: tuple[str, str, str]
 ) -> jax.Array:
-    """Convolve arrays whose axes lie as three words say; `?` stands for those of the grid."""
+    """Convolve arrays in the layouts of `axes`, where `?` stands for the axes of the grid."""
     grid = "XYZ"[: x.ndim - 2]
     x_axes, kernel_axes, y_axes = (word.replace("?", grid) for word in axes)
     return lax.conv_general_dilated(

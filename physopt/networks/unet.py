@@ -1,4 +1,4 @@
-"""U-net: the convolutional network for problems whose inputs and unknowns are fields on a grid."""
+"""U-net: a convolutional network for problems whose inputs and unknowns are fields on a grid."""
 
 import dataclasses
 import math
@@ -14,17 +14,17 @@ from physopt.networks.convolution import convolve
 from physopt.options import Options, PositiveInt
 
 Initialization = Literal["torch", "glorot"]
-_zeros = nnx.initializers.zeros_init()  # for a start: `initialize` draws all weights
+_zeros = nnx.initializers.zeros_init()  # `initialize` then draws all weights
 _Module = TypeVar("_Module", bound=nnx.Module)
 
 
 class UNet(nnx.Module):
-    """U-net, fields [batch, n, n, inputs] -> [batch, n, n, outputs], linear at its end.
+    """U-net, fields [batch, n, n, inputs] -> [batch, n, n, outputs], with a linear last layer.
 
-    Every level halves the grid by max-pooling, and comes back by linear interpolation, joined with
-    what the encoder had there; two 3x3 convolutions with normalisation and ReLU at every level.
-    Fields [batch, n, n] count as one channel, and the result then has no channel axis either.
-    Grids of odd size are halved rounding down. dimensions=1 or 3 works on lines and volumes alike.
+    Each level of the encoder halves the grid by max-pooling; the decoder interpolates linearly and
+    concatenates the encoder's features. Every level has two 3x3 convolutions with normalisation and
+    ReLU. Fields [batch, n, n] have one channel, and the result then has no channel axis either.
+    Half an odd size is rounded down. dimensions=1 or 3 works on lines or volumes.
 
     Source: `u_net` of PhiFlow as used by arXiv 2109.15048, with batch normalisation there.
     """
@@ -67,17 +67,17 @@ class UNet(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class UNetOptions(Options):
-    """Options of problems whose networks are U-nets."""
+    """Options of problems with a U-net."""
 
     levels: PositiveInt = 4
-    """Resolutions of the U-net; each halves the grid."""
+    """Number of resolutions of the U-net; each halves the grid."""
 
     filters: PositiveInt = 16
     """Channels of the U-net."""
 
     normalization: Normalization = "group"
-    """Of the U-net. The source of poisson and heat uses batch, which couples samples; some rules
-    refuse it."""
+    """Normalisation of the U-net. The source of poisson and heat uses batch, which couples samples;
+    some rules refuse it."""
 
     def unet(self, inputs: int, outputs: int, rngs: nnx.Rngs, dimensions: int = 2) -> UNet:
         """Make a U-net with these options."""
@@ -119,7 +119,7 @@ def _convolution(
 
 
 def initialize(module: _Module, rngs: nnx.Rngs, scheme: Initialization) -> _Module:
-    """Draw the weights of all dense and convolutional layers anew; return the module.
+    """Redraw the weights of all dense and convolutional layers; return the module.
 
     torch: weights and biases uniform within +-1/sqrt(fan in), PyTorch's default.
     glorot: weights uniform within +-sqrt(6 / (fan in + fan out)), zero biases, TensorFlow's.
@@ -131,7 +131,7 @@ def initialize(module: _Module, rngs: nnx.Rngs, scheme: Initialization) -> _Modu
             bounded.append((layer.kernel, weights))
             if layer.bias is not None:
                 bounded.append((layer.bias, biases))
-    # One draw, cut to pieces: a draw for each shape would take seconds to compile.
+    # One draw, split into pieces: a draw for each shape would take seconds to compile.
     ends = np.cumsum([parameter.size for parameter, _ in bounded])
     drawn = jax.random.uniform(rngs.params(), (int(ends[-1]),), minval=-1.0)
     for (parameter, bound), piece in zip(bounded, jnp.split(drawn, ends[:-1]), strict=True):
@@ -140,7 +140,7 @@ def initialize(module: _Module, rngs: nnx.Rngs, scheme: Initialization) -> _Modu
 
 
 def _bounds(shape: tuple[int, ...], scheme: Initialization) -> tuple[float, float]:
-    """Return the largest weight and the largest bias of a layer with a kernel of this shape."""
+    """Return the bounds of weights and biases of a layer with a kernel of this shape."""
     window, inputs, outputs = math.prod(shape[:-2]), *shape[-2:]
     if scheme == "torch":
         bound = (window * inputs) ** -0.5

@@ -25,7 +25,8 @@ from typing import Any, get_args, get_origin
 from physopt.config import RunConfig, from_words
 from physopt.config.parse import KINDS, flat_keys, load_toml, run_hints
 from physopt.config.registry import Kind, find, name_of, names
-from physopt.options import OptionError, split_values, suggest, value_text
+from physopt.config.text import split_values, value_text
+from physopt.options import OptionError, suggest
 
 Values = list[str]
 Words = tuple[str, ...]

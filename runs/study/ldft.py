@@ -27,8 +27,8 @@ from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
 from physopt.commands.script import script
 from physopt.config import from_words
-from physopt.config.parse import value_text
 from physopt.config.registry import find
+from physopt.config.text import value_text
 from physopt.machine import devices
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign

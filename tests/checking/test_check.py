@@ -1,4 +1,4 @@
-"""check: finds each mistake that it says it finds, and none where there is none."""
+"""check: detects every mistake it claims to detect, and reports none in correct classes."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from physopt.checking import check
 
 
 def failed(options):
-    return {finding.claim: finding.detail for finding in check(options) if finding.passed is False}
+    return {finding.claim: finding.detail for finding in check(options) if not finding.passed}
 
 
 @pytest.mark.parametrize("options", [Tiny(), Descent()])
-def test_nothing_is_found_where_all_is_well(options):
+def test_a_correct_class_passes_every_check(options):
     assert not failed(options)
 
 
@@ -77,7 +77,7 @@ class ReadsValues(Tiny):
 @pytest.mark.parametrize(
     ("problem", "claim", "words"),
     [
-        (CoupledSamples(), "simulate: each sample for itself", "depends on the other samples"),
+        (CoupledSamples(), "simulate: samples are independent", "depends on the other samples"),
         (WrongGradient(), "gradient agrees", "off by"),
         (LosesPrecision(), "keeps the precision", "in float64 y is float32"),
         (TotalLoss(), "one finite number per sample", "shape ()"),
@@ -85,13 +85,13 @@ class ReadsValues(Tiny):
         (WrongSlope(), "linearize", "forward differentiation"),
         (SharedDraws(), "one independent sample per key", "keys of the others"),
         (WrongTarget(), "one finite number per sample", "target names eror"),
-        (ReadsValues(), "simulate: each sample", "Concretization"),
+        (ReadsValues(), "simulate: samples", "Concretization"),
     ],
 )
 def test_a_problem_s_mistake_is_named(problem, claim, words):
-    found = failed(problem)
-    named = [detail for text, detail in found.items() if claim in text]
-    assert named, found
+    failures = failed(problem)
+    named = [detail for text, detail in failures.items() if claim in text]
+    assert named, failures
     assert words in named[0]
 
 
@@ -126,14 +126,14 @@ class Ascent(Descent):
 @pytest.mark.parametrize(
     ("rule", "claim", "words"),
     [
-        (DoublePrecision(), "types stay", "float32"),
-        (NotCounted(), "types stay", "counts no cost"),
+        (DoublePrecision(), "keeps shapes and types", "float32"),
+        (NotCounted(), "keeps shapes and types", "counts no cost"),
         (Normalised(), "Jacobian is zero", "not finite"),
         (Ascent(learning_rate=0.01), "loss falls", "to"),
     ],
 )
 def test_a_rule_s_mistake_is_named(rule, claim, words):
-    found = failed(rule)
-    named = [detail for text, detail in found.items() if claim in text]
-    assert named, found
+    failures = failed(rule)
+    named = [detail for text, detail in failures.items() if claim in text]
+    assert named, failures
     assert words in named[0]

@@ -1,4 +1,4 @@
-"""Convolutions: JAX's own in every respect, and in a loop in the form that is fast on a CPU."""
+"""Convolutions: the results of JAX's own, and in a loop the layout that is fast on a CPU."""
 
 import re
 
@@ -14,7 +14,7 @@ PLAIN = ["rhs_dilation", "lhs_dilation"]
 
 
 def arguments(dimensions, x, kernel, padding):
-    """What nnx.Conv hands over, with channels last."""
+    """Return the arguments that nnx.Conv passes, with channels last."""
     ones, grid = (1,) * dimensions, "XYZ"[:dimensions]
     options = {**dict.fromkeys(PLAIN, ones), "feature_group_count": 1, "precision": None}
     numbers = lax.conv_dimension_numbers(
@@ -30,7 +30,7 @@ def values(dimensions, size=5):
 
 
 def derivatives(function, dimensions, padding):
-    """Value, gradients in both arguments, and the derivative in a direction."""
+    """Return value, gradients in both arguments, and the derivative in a direction."""
 
     def apply(x, kernel):
         positional, options = arguments(dimensions, x, kernel, padding)
@@ -78,7 +78,7 @@ def test_other_convolutions_are_left_to_jax():
     assert strided.shape == (2, 3, 3, 4)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU needs it")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="for CPUs only")
 def test_gradients_in_a_loop_have_the_fast_form():
     x, kernel, *_ = values(2)
 
@@ -94,7 +94,8 @@ def test_gradients_in_a_loop_have_the_fast_form():
         text = loop.lower((x, kernel), 3).compile().as_text() or ""
         return re.findall(r" convolution\(.*dim_labels=(\S+?),? ", text)
 
-    found = labels(convolve)
-    assert len(found) == 3, "the value and two gradients"
-    assert set(found) == {"b01f_01io->b01f"}
-    assert set(labels(lax.conv_general_dilated)) != {"b01f_01io->b01f"}, "else it serves no purpose"
+    layouts = labels(convolve)
+    assert len(layouts) == 3, "the value and two gradients"
+    assert set(layouts) == {"b01f_01io->b01f"}
+    theirs = set(labels(lax.conv_general_dilated))
+    assert theirs != {"b01f_01io->b01f"}, "else the module is not needed"

@@ -1,4 +1,4 @@
-"""Programs on which the layerwise Gram matrix is tested, one way of using a parameter each."""
+"""Test programs for the layerwise Gram matrix, one for each way to use a parameter."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from flax import nnx
 
 
 def normal(seed, *shape):
-    """Random numbers scaled like a layer's weights."""
+    """Return random numbers scaled like a layer's weights."""
     return np.random.default_rng(seed).normal(size=shape) / np.sqrt(shape[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Outputs of one sample, and what is expected to go which way (names of leaves)."""
+    """Outputs of one sample, and the expected treatment of each leaf, by names."""
 
     outputs: Callable[[Any, Any], Any]
     params: Any
@@ -28,7 +28,7 @@ class Case:
 
 
 def plain(outputs, params, samples, layerwise="", explicit="", unused=""):
-    """A case with a flat dict of parameters named by single letters."""
+    """Return a case with a flat dict of parameters named by single letters."""
     return Case(outputs, params, samples, set(layerwise), set(explicit), set(unused))
 
 
@@ -172,7 +172,7 @@ def transposed_and_reshaped():
 
 
 def product_seen_twice():
-    # dy/dz of the first product has a part that dy/db has not.
+    # dy/dz of the product has a part that is not in dy/db.
     def outputs(p, x):
         z = x @ p["w"]
         return jnp.tanh(z + p["b"]) + z**2
@@ -254,7 +254,7 @@ def simulator_with_loop_branch_and_own_rule():
     def halved(x):
         return x
 
-    # A derivative that is not that of the body: it must survive.
+    # A derivative that differs from the body's: it must be used.
     halved.defvjp(lambda x: (x, None), lambda _, ct: (0.5 * ct,))
 
     def outputs(p, x):

@@ -1,7 +1,7 @@
-"""The layerwise Gram matrix against J J^T with J from one sample at a time, and its use.
+"""The layerwise Gram matrix against J J^T with J computed sample by sample, and its use.
 
-Both are sums of the same numbers in another order: in float64 they differ by a few eps times the
-number of terms, at most 1e-13 of the largest entry for the sizes here.
+Both sum the same numbers in different order: in float64 they differ by a few eps times the number
+of terms, at most 1e-13 of the largest entry for the sizes here.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def x64():
 
 
 def reference_jacobian(case):
-    """[n, P] with nothing of the library: one sample after the other, leaf after leaf."""
+    """Return J [n, P] without the library: sample by sample, leaf by leaf."""
 
     samples = jax.tree.map(jnp.asarray, case.samples)
 
@@ -70,8 +70,8 @@ def test_equals_the_product_of_the_jacobian(make):
         assert result.dtype == jnp.float64
         assert_equal(result, j @ j.T)
     split = parameter_split(*arguments)
-    found = [{name_of(leaf, case) for leaf in way} for way in split]
-    assert found == [case.layerwise, case.explicit, case.unused]
+    names = [{name_of(leaf, case) for leaf in way} for way in split]
+    assert names == [case.layerwise, case.explicit, case.unused]
 
 
 def name_of(leaf, case):
@@ -93,7 +93,7 @@ def test_kernel_cast_before_its_product():
     exact = layerwise_gram(case.outputs, case.params, X)
     params = jax.tree.map(np.float32, case.params)
     assert parameter_split(case.outputs, params, X).layerwise == ("['w']",)
-    # The kernel's own rounding, 6e-8, is all that a float32 parameter changes.
+    # A float32 parameter differs by the rounding of the kernel only, 6e-8.
     assert_equal(layerwise_gram(case.outputs, params, X), exact, 1e-6)
 
 
@@ -111,7 +111,7 @@ def test_wide_rows_are_summed_in_blocks(monkeypatch):
     monkeypatch.setattr("physopt.numerics.gram._BLOCK", 50)  # one to a few columns at a time
     for make in (many_positions, convolution):
         case = make()
-        # A batch size of its own, so that no program compiled for other tests is used again.
+        # A batch size of its own, so that no program compiled for another test is reused.
         case = dataclasses.replace(case, samples=case.samples[:3])
         j = reference_jacobian(case)
         assert_equal(layerwise_gram(case.outputs, case.params, case.samples), j @ j.T)
@@ -136,7 +136,7 @@ def test_known_jacobian_of_the_physics_replaces_its_derivative():
 
 @pytest.mark.usefixtures("x64")
 def test_one_gram_matrix_per_lane():
-    # As for independent unknowns: every sample has its own parameters and a batch of its own.
+    # As with independent unknowns: every sample has its own parameters and its own batch.
     case = left_operand()
     params = jax.tree.map(lambda a: np.stack([a, -a, 2 * a]), case.params)
     samples = np.stack([X, X + 1, -X])

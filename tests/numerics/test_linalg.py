@@ -1,8 +1,8 @@
 """Spectral powers and damped solves against NumPy's float64 singular value decomposition.
 
 Tolerances. With eps = 2e-16 and smallest kept singular value sigma (largest 1), an eigenvalue
-sigma^2 of the Gram matrix is known to eps / sigma^2, and so is the result, relatively, for the
-powers that weigh small components most; the tests allow that bound times a factor of 10.
+sigma^2 of the Gram matrix has a relative error of eps / sigma^2, and so has the result for the
+powers that amplify small components most; the tests allow ten times that bound.
 """
 
 import jax
@@ -25,7 +25,7 @@ def x64():
 
 
 def matrix(n, size, singular_values, seed=0):
-    """A random [n, size] matrix with the given singular values, the others zero."""
+    """Return a random [n, size] matrix with the given singular values, the others zero."""
     rng = np.random.default_rng(seed)
     k = len(singular_values)
     u, v = (np.linalg.qr(rng.normal(size=(rows, k)))[0] for rows in (n, size))
@@ -37,7 +37,7 @@ def vector(n, seed=1):
 
 
 def reference(jacobian, g, kappa, rcond=0.0, damping=None):
-    """V f(S) U^T g by NumPy, in float64."""
+    """Return V f(S) U^T g by NumPy, in float64."""
     j = np.asarray(jacobian, np.float64)
     u, s, vt = np.linalg.svd(j, full_matrices=False)
     if damping is None:
@@ -94,7 +94,7 @@ class TestFloat64:
         assert error(spectral_power(j, g, kappa=-1.0), expected) < 10 * EPS / 0.1**2
 
     @pytest.mark.parametrize(("n", "size"), [*SHAPES, (300, 400)])
-    def test_rounding_noise_is_not_taken_for_singular_values(self, n, size):
+    def test_rounding_noise_does_not_count_as_singular_values(self, n, size):
         # Three zero or hundreds of zero eigenvalues come out as +-eps; inverted they would give
         # 1e8 times the answer. Without a cutoff of ours NumPy's would be 1e-15, so it gets one.
         j, g = matrix(n, size, [1.0, 0.5, 0.1]), vector(n)
@@ -215,7 +215,7 @@ class TestFloat32Program:
     @pytest.mark.filterwarnings("error")  # JAX warns where it truncates float64 to float32
     def test_transforms_of_programs_that_are_already_traced(self):
         # vmap of a jitted function or of a scan, and derivatives of these, are made from the
-        # traced float64 operations, long after the function that asked for float64 returned.
+        # traced float64 operations, after the function that enabled float64 returned.
         js, gs = np.stack([self.j, self.j[::-1]]), np.stack([self.g, 2 * self.g])
 
         def repeated(j, g):
@@ -303,9 +303,9 @@ def test_a_vanishing_jacobian_has_no_coefficients_that_overflow(kappa):
         for factor in (1.0, 1e-26):
             gram = jnp.asarray(np.diag((factor * scales) ** 2))
             for dtype in (np.float32, np.float64):
-                found = gram_power(gram, jnp.ones(3, dtype), kappa, rcond=0.0)
-                rank[factor, np.finfo(dtype).bits] = int(found.rank)
-                kept = np.arange(3) < int(found.rank)
+                result = gram_power(gram, jnp.ones(3, dtype), kappa, rcond=0.0)
+                rank[factor, np.finfo(dtype).bits] = int(result.rank)
+                kept = np.arange(3) < int(result.rank)
                 expected = np.where(kept, (factor * scales) ** (kappa - 1), 0)
-                np.testing.assert_allclose(found.coefficients, expected, rtol=1e-6)
+                np.testing.assert_allclose(result.coefficients, expected, rtol=1e-6)
     assert rank == {(1.0, 32): 2, (1.0, 64): 2, (1e-26, 32): 0, (1e-26, 64): 2}

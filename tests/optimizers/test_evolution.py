@@ -1,6 +1,6 @@
-"""Neuroevolution and evolution strategies: what chance does, against the formula.
+"""Neuroevolution and evolution strategies: statistics of their steps against the formulas.
 
-Every statistical test has fixed keys and states its standard error; its bound is four of them.
+Every statistical test has fixed keys and a stated standard error; its bound is four of them.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Bowl(Tiny):
 
 
 def lanes(start, count=LANES):
-    """`count` independent copies of x, each a problem of its own."""
+    """Return `count` independent copies of x, each its own problem."""
     x = jnp.tile(jnp.asarray(start), (count, 1))
     batch = Batch(jnp.zeros_like(x), jnp.zeros_like(x)).at(0.0)
     return (*build_unknowns(Bowl(size=len(start)), x), batch)
@@ -75,7 +75,7 @@ def test_acceptance_follows_the_formula(beta):
 def test_a_chain_samples_the_boltzmann_distribution():
     """Detailed balance: <x^2> = 1/beta, relative standard error sqrt(2 / lanes) = 2.2 %.
 
-    A hundred steps of 1.5 standard deviations forget the start.
+    A hundred steps of 1.5 standard deviations decorrelate from the start.
     """
     beta, count = 4.0, 4000
     x, _ = steps(Metropolis(sigma=0.75, beta=beta), [0.3], 100, count)
@@ -131,7 +131,7 @@ def test_without_temperature_the_loss_never_rises():
 
 @dataclasses.dataclass(frozen=True)
 class Brittle(Tiny):
-    """Has no answer beyond |x| = 2."""
+    """Returns NaN beyond |x| = 2."""
 
     def simulate(self, x, batch):
         return jnp.where(jnp.abs(x) > 2, jnp.nan, super().simulate(x, batch))
@@ -149,7 +149,7 @@ needs_evosax = pytest.mark.skipif(
 
 @dataclasses.dataclass(frozen=True)
 class Patchy(Tiny):
-    """Has no answer in one of twelve places, scattered finely; its loss elsewhere is Tiny's."""
+    """Returns NaN in one of twelve places, scattered finely; elsewhere its loss is Tiny's."""
 
     def simulate(self, x, batch):
         missing = jnp.sin(1e3 * x[:, :1]) > math.cos(math.pi / 12)
@@ -160,7 +160,7 @@ class Patchy(Tiny):
 @pytest.mark.parametrize("problem", [Tiny(), Patchy()], ids=["smooth", "patchy"])
 @pytest.mark.parametrize("rule", [OpenES(), CMAES()], ids=["open_es", "cma_es"])
 def test_strategies_go_downhill(rule, problem):
-    """A member without a loss does not spoil the population."""
+    """A member whose loss is NaN does not invalidate the population."""
     smooth, params, batch = case(Tiny())
     _, after = train(rule, dataclasses.replace(smooth, problem=problem), params, batch, count=200)
     assert smooth.value(after, batch) < 0.5 * smooth.value(params, batch)

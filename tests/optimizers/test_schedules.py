@@ -1,4 +1,4 @@
-"""A cosine halves every rule's step half-way, and a plateau shortens it after a wait."""
+"""A cosine halves every rule's step half-way; a plateau shortens it when the loss stalls."""
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ def steps(rule, progress, count=1):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_a_cosine_is_half_down_half_way(rule):
     scheduled, plain = steps(rule.replace(schedule="cosine"), 0.5), steps(rule, 0.5)
-    # Means of a population are rounded to float32 before they are subtracted.
+    # The means of a population are rounded to float32 before they are subtracted.
     np.testing.assert_allclose(scheduled, 0.5 * np.asarray(plain), rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Scale-invariant physics training and rules on estimated gradients: the cotangent they use."""
+"""Scale-invariant physics training and rules with estimated gradients: their cotangents."""
 
 import dataclasses
 
@@ -61,18 +61,18 @@ class Solved(Tiny):
 
 def test_the_step_of_gradient_descent_in_x_gives_the_gradient():
     """With U = -dL/dx SIP is gradient descent in theta."""
-    found = update(SIP_SGD, *case(Descending()))
+    actual = update(SIP_SGD, *case(Descending()))
     expected = update(SGD(learning_rate=0.1, momentum=0.0), *case(Descending()))
-    np.testing.assert_allclose(flat(found[0]), flat(expected[0]), rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(found[2]["loss"], expected[2]["loss"], rtol=1e-6)
-    assert found[2]["own_solver"] == 1.0
+    np.testing.assert_allclose(flat(actual[0]), flat(expected[0]), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(actual[2]["loss"], expected[2]["loss"], rtol=1e-6)
+    assert actual[2]["own_solver"] == 1.0
 
 
 def test_the_scale_of_the_physics_does_not_matter():
     """The same x solves the problem at every scale; the gradient grows with its square."""
     one, hundred = Solved(), Solved(scale=100.0)
-    found = [flat(update(SIP_SGD, *case(problem))[0]) for problem in (one, hundred)]
-    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-7)
+    steps = [flat(update(SIP_SGD, *case(problem))[0]) for problem in (one, hundred)]
+    np.testing.assert_allclose(*steps, rtol=1e-4, atol=1e-7)
     descent = SGD(learning_rate=0.1, momentum=0.0)
     gradients = [flat(update(descent, *case(problem))[0]) for problem in (one, hundred)]
     np.testing.assert_allclose(gradients[1], 1e4 * gradients[0], rtol=1e-3, atol=1e-3)
@@ -125,7 +125,7 @@ def test_a_problem_without_solver_gets_the_generic_step():
 
 
 def test_a_line_search_sees_the_proxy_loss():
-    """On the true loss, whose gradient is not the one given, it would find no step."""
+    """On the true loss, which has another gradient, the line search would find no step."""
     objective, params, batch = case(Solved(scale=100.0))
     rule = SIP(optimizer="lbfgs", learning_rate=1.0)
     updates, _, before = update(rule, objective, params, batch)
@@ -135,7 +135,7 @@ def test_a_line_search_sees_the_proxy_loss():
 
 @dataclasses.dataclass(frozen=True)
 class Estimating(Tiny):
-    """Its estimates are the gradient times the option that it is handed."""
+    """Its estimates are the gradient times the option that it gets."""
 
     def estimate_gradient_equilibrium(self, x, batch, key, nudge):
         return jax.tree.map(lambda g: nudge * g, self._gradient(x, batch))
@@ -150,7 +150,7 @@ class Estimating(Tiny):
 
 @dataclasses.dataclass(frozen=True)
 class Single(Tiny):
-    """Has one estimator, without options."""
+    """Has a single estimator, without options."""
 
     def estimate_gradient(self, x, batch, key):
         return jax.grad(lambda x: jnp.mean(self.loss(self.simulate(x, batch), batch)))(x)
@@ -166,9 +166,9 @@ class Single(Tiny):
     ],
 )
 def test_an_exact_estimate_gives_adam(rule, problem, pulled):
-    found, _, info = update(rule, *case(problem))
+    actual, _, info = update(rule, *case(problem))
     expected, _, _ = update(Adam(), *case(problem))
-    np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(flat(actual), flat(expected), rtol=1e-4, atol=1e-7)
     assert info["n_vjp"] == pulled
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from physopt.config import from_words
-from physopt.options import OptionError, split_values
+from physopt.config.text import split_values
+from physopt.options import OptionError
 from physopt.sweeping.plan import expand, labels, planned_runs, read_request, take
 
 

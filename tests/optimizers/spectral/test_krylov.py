@@ -30,31 +30,31 @@ def linear_system(matrix, g):
 @pytest.mark.parametrize("ratio", [0.3, 0.1, 0.01])
 @pytest.mark.parametrize("rank", [3, 8])
 def test_steps_beyond_the_rank_change_nothing(rank, ratio, outputs):
-    # Singular values 1, ratio, ratio^2, ...: after `rank` steps, or where ratio^k is rounding, all
-    # that is left of a new vector is rounding. Kept as a direction, or cut where it was not yet
-    # rounding, it has a singular value of at most some 10 eps = 1.2e-6, which the damped power
-    # multiplies by no more than 0.2^(-3/2) = 11: an error of 1e-5, times the few directions at it.
+    # Singular values 1, ratio, ratio^2, ...: after `rank` steps, or once ratio^k is below rounding,
+    # the remainder of a new vector is rounding. Kept as a direction, or dropped too early, it has a
+    # singular value of at most some 10 eps = 1.2e-6, which the damped power multiplies by at most
+    # 0.2^(-3/2) = 11: an error of 1e-5, times the few directions concerned.
     random = np.random.default_rng(0)
     u = np.linalg.qr(random.normal(size=(outputs, rank)))[0]
     v = np.linalg.qr(random.normal(size=(300, rank)))[0]
     s = ratio ** np.arange(rank)
     g = random.normal(size=outputs)
-    found = by_krylov(linear_system((u * s) @ v.T, g), POWER)
+    solution = by_krylov(linear_system((u * s) @ v.T, g), POWER)
     expected = v @ (s * (s**2 + DAMPING**2) ** -0.75 * (u.T @ g))
-    error = np.linalg.norm(found.direction - expected) / np.linalg.norm(expected)
+    error = np.linalg.norm(solution.direction - expected) / np.linalg.norm(expected)
     assert error < 1e-4
-    assert float(found.spectrum.largest) == pytest.approx(1, rel=1e-5)
-    assert float(found.extra["krylov_change"]) < 1e-4
+    assert float(solution.spectrum.largest) == pytest.approx(1, rel=1e-5)
+    assert float(solution.extra["krylov_change"]) < 1e-4
 
 
 def test_no_gradient_has_no_direction():
     matrix = np.random.default_rng(0).normal(size=(6, 20))
-    found = by_krylov(linear_system(matrix, np.zeros(6)), POWER)
-    assert not np.any(found.direction)
-    assert float(found.extra["krylov_change"]) == 0
+    solution = by_krylov(linear_system(matrix, np.zeros(6)), POWER)
+    assert not np.any(solution.direction)
+    assert float(solution.extra["krylov_change"]) == 0
 
 
 def test_a_gradient_that_is_not_a_number_stays_one():
     matrix = np.random.default_rng(0).normal(size=(6, 20))
-    found = by_krylov(linear_system(matrix, np.full(6, np.nan)), POWER)
-    assert np.all(np.isnan(found.direction))
+    solution = by_krylov(linear_system(matrix, np.full(6, np.nan)), POWER)
+    assert np.all(np.isnan(solution.direction))

@@ -1,4 +1,4 @@
-"""The choice among the ways to a spectral update: by cost, within memory."""
+"""The choice of a method for a spectral update: by cost, within memory."""
 
 import pytest
 
@@ -35,6 +35,6 @@ def test_a_method_beyond_memory_is_refused():
         choose(DENSE._replace(limit=1e7), "layerwise")
     with pytest.raises(PlanError, match="no method fits"):
         choose(DENSE._replace(limit=1e4), "auto")
-    # Rows are made in pieces before they are given up.
+    # The rows are computed in pieces if they do not fit at once.
     tight = DENSE._replace(limit=120e6)
     assert choose(tight, "rows").method.bytes(tight) < 120e6

@@ -1,9 +1,9 @@
 """Half-inverse gradients and Gauss-Newton against NumPy's singular value decomposition of J.
 
-The reference builds J in float64 from the whole objective, with nothing of the library's ways.
-Tolerances. A singular value s is known from a float64 Gram matrix to 2e-16 (max(s) / s)^2; the
-smallest one kept in these tests is 1e-3 max(s), which gives 2e-10 where 1e-6 is asked. A float32
-network rounds J by 6e-8 max(s), hence s by 6e-5 and directions by some times that: 1e-3.
+The reference builds J in float64 from the whole objective, independently of the library's methods.
+Tolerances. A singular value s is determined by a float64 Gram matrix to 2e-16 (max(s) / s)^2; the
+smallest one kept in these tests is 1e-3 max(s), which gives 2e-10; the bound is 1e-6. A float32
+network rounds J by 6e-8 max(s), hence s by 6e-5, and directions by a multiple of that: 1e-3.
 """
 
 import dataclasses
@@ -82,8 +82,8 @@ def powered(j, g, kappa, tau=TAU, damping=0.0):
     return vt.T @ (weights * (u.T @ g))
 
 
-def error(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def error(actual, expected):
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_options_of_the_spectrum():
 
     damped, _, _ = update(rule.replace(damping=0.05), *arguments)
     assert error(-flat(damped), powered(j, g, -0.5, damping=0.05)) < 1e-8
-    # Between the 9th and 10th singular value, so that no rounding decides.
+    # Between the 9th and 10th singular value, so that rounding does not matter.
     cutoff = float(np.sqrt(s[8] * s[9]))
     absolute, _, info = update(rule.replace(tau=cutoff, absolute=True, beta=0.5), *arguments)
     assert int(info["rank"]) == 9
@@ -232,7 +232,7 @@ def test_a_jacobian_of_rank_one(method):
     objective, x = build_unknowns(RankOne(), jnp.zeros((1, 3)))
     batch = RankOne().sample(jax.random.split(jax.random.key(1), 1)).at(0.0)
     updates, _, info = update(GaussNewton(method=method, adaptive=False), objective, x, batch)
-    # Each x takes a third of what the mean of the targets asks for.
+    # Each x takes a third of the mean of the targets.
     np.testing.assert_allclose(flat(updates), np.full(3, jnp.mean(batch.target) / 3), rtol=1e-5)
     assert info["rank"] == 1
 
@@ -270,17 +270,19 @@ def test_the_krylov_method_is_as_exact_as_the_choice_takes_it_to_be():
     arguments = case(Sloped(), batch=16)  # n = 64 is more than the 30 steps
     rule = HalfInverse(damping=0.2)
     assert rule.plan(*arguments).startswith("krylov")
-    found, exact = (flat(update(rule.replace(method=m), *arguments)[0]) for m in ("auto", "rows"))
-    assert error(found, exact) < 1e-4
-    # Without damping nothing is promised, and the change over the last steps shows it.
+    direction, exact = (
+        flat(update(rule.replace(method=m), *arguments)[0]) for m in ("auto", "rows")
+    )
+    assert error(direction, exact) < 1e-4
+    # Without damping it may be inexact, and the change over the last steps shows it.
     few = rule.replace(damping=0.0, method="krylov", krylov_steps=8)
-    found, _, info = update(few, *arguments)
-    missing = error(flat(found), flat(update(few.replace(method="rows"), *arguments)[0]))
+    updates, _, info = update(few, *arguments)
+    missing = error(flat(updates), flat(update(few.replace(method="rows"), *arguments)[0]))
     assert missing > 1e-2
     assert info["krylov_change"] > missing / 10
 
 
-def test_the_plan_is_told():
+def test_the_plan_states_method_size_limit_and_rounding():
     objective, params, batch = case(Sloped(), "float32")
     text = HalfInverse(memory_limit=1.0).plan(objective, params, batch)
     assert text.startswith("physics: ")
