@@ -140,7 +140,8 @@ def show_plan(rows: Sequence[Row], workers: int | None, remark: str = "") -> Non
     screen.print(table)
     for row in rows if len(rows) <= _RUNS_LISTED else ():
         if not row.ended:
-            screen.print(Text(f"python -m physopt run {' '.join(row.config.words())}"))
+            command = f"python -m physopt run {' '.join(row.config.words())}"
+            screen.print(Text(command), soft_wrap=True)
     screen.print(_plan_text(rows, workers))
     if remark:
         screen.print(Text(f"this machine cannot make these runs: {remark}"))

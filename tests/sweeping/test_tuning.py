@@ -9,6 +9,7 @@ import pytest
 
 from physopt.analysis.sensitivity import plot_sensitivity
 from physopt.cli import main
+from physopt.config import from_words
 from physopt.config.registry import names
 from physopt.options import OptionError
 from physopt.records.folder import RunFolder, find_runs
@@ -183,8 +184,11 @@ def test_tune_from_trials_to_the_file(tmp_path, capsys):
     (pilot,) = (folder for folder in made if folder.read("config.json")["steps"] == 1)
     low, high = (bound / pilot.curve()[-1]["grad_norm"] for bound in (1e-4, 1e1))
     assert f"sgd: learning_rate from {low:.4g} to {high:.4g}" in planned
-    for rate in trials.learning_rate:
-        assert f"rule.learning_rate={rate:.4g} " in planned
+    start = "python -m physopt run "
+    commands = [line for line in planned.splitlines() if line.startswith(start)]
+    configs = [from_words(line.removeprefix(start).split()) for line in commands]
+    rates = [config.rule.as_dict()["learning_rate"] for config in configs]
+    assert rates == list(trials.learning_rate)
     assert main([*words, "plan=true"]) == 0
     assert "2 runs: 2 done" in capsys.readouterr().out
     assert len(find_runs(tmp_path)) == 3
