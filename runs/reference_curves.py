@@ -24,18 +24,19 @@ from physopt.training.run import begin
 HERE = Path(__file__).resolve().parent
 PAPERS = HERE / "papers"
 NOTES = {
-    "exp": "SGD uses a tenth of the step of the source's program, which is 1 in our units: with "
-    "that step, two of three seeds jump to where the exponential is flat and stay there.",
-    "burgers": "every seed solves the same 100 scenes of the test set, so the spread over seeds is "
-    "that of the initial iterate alone; the mean over scenes has an error of 0.7 in |force|.",
-    "sin": "the factor 20 was measured over 60 s of a slower program, in which SIP reached 0.037 "
-    "and Adam 1.84. Here both reach these errors after 1000 updates, a tenth of a second, at a factor "
-    "of 70. In 60 s both make about 700,000 updates: SIP stops improving after a second, at the "
-    "level of its fluctuations, while Adam keeps improving. The factor is at least 20 up to 5000 "
-    "updates, and 8 to 64 after a minute.",
-    "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam "
-    "has 1530 to 2490, depending on its initial weights. The 3.0 is that of a single run, which seed 0 "
-    "reproduces (2.99); the median is higher.",
+    "exp": "SGD uses a tenth of the step of the source's program, which is 1 in our units: "
+    "with that step, two of three seeds jump to where the exponential is flat and stay there.",
+    "burgers": "every seed solves the same 100 scenes of the test set, so the spread over "
+    "seeds is that of the initial iterate alone; the mean over scenes has an error of 0.7 in "
+    "|force|.",
+    "sin": "the factor 20 was measured over 60 s of a slower program, in which SIP reached "
+    "0.037 and Adam 1.84. Here both reach these errors after 1000 updates, a tenth of a second, "
+    "at a factor of 70. In 60 s both make about 700,000 updates: SIP stops improving after a "
+    "second, at the level of its fluctuations, while Adam keeps improving. The factor is at "
+    "least 20 up to 5000 updates, and 8 to 64 after a minute.",
+    "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; "
+    "Adam has 1530 to 2490, depending on its initial weights. The 3.0 is that of a single run, "
+    "which seed 0 reproduces (2.99); the median is higher.",
     "heat": "with network=paper; the default network, which scales its input by its standard "
     "deviation, has smaller errors with either rule (155 and 212 instead of 190 and 240) and a "
     "factor of 1.39.",
