@@ -26,8 +26,8 @@ class Display:
         """Receive a remark on the current activity."""
 
     def remark(self, text: str) -> None:
-        """Take a remark on what is not computed, or not as before; it goes to Python's log."""
-        logging.getLogger("physopt").warning(text)
+        """Receive a remark on what is not computed, or not as before; a note by default."""
+        self.note(text)
 
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Receive the state of the clock, about twice a second."""
@@ -39,6 +39,14 @@ class Display:
         """Stop showing."""
 
 
+class Quiet(Display):
+    """The display of runs from Python: Python's log receives what must not pass unnoticed."""
+
+    def remark(self, text: str) -> None:
+        """Log the remark as a warning."""
+        logging.getLogger("physopt").warning(text)
+
+
 class PlainLines(Display):
     """One line per evaluation, at most every few seconds."""
 
@@ -48,8 +56,6 @@ class PlainLines(Display):
     def note(self, text: str) -> None:
         """Print the remark."""
         print(text, flush=True)
-
-    remark = note
 
     def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
         """Print the row, unless another one was printed within PLAIN_SECONDS."""
@@ -71,8 +77,6 @@ class LiveLine(Display):
     def note(self, text: str) -> None:
         """Print the remark above the line."""
         self._console.print(text, highlight=False, markup=False)
-
-    remark = note
 
     def piece(self, clock: Clock, budget: Budget) -> None:
         """Rewrite the line."""

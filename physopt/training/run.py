@@ -30,7 +30,7 @@ from physopt.records.folder import SOURCE
 from physopt.records.status import FINISHED
 from physopt.rule import Parameters, UpdateRule
 from physopt.training import identity, warm_start
-from physopt.training.display import Display
+from physopt.training.display import Display, Quiet
 from physopt.training.interrupt import Interrupt
 from physopt.training.session import Outcome, Session
 from physopt.training.setup import Setup, prepare
@@ -96,7 +96,7 @@ def begin(config: RunConfig, display: Display | None = None) -> Run:
     folder = RunFolder(identity.folder(config, selected[0].device_kind))
     if settings.start is not None:
         warm_start.network_of(settings.start, config.problem, settings.network)
-    display = display or Display()
+    display = display or Quiet()
     missing = identity.source_of_run(config).missing
     for reason in missing:
         display.remark(f"The run is made anew, whatever is recorded: {reason}")
@@ -124,7 +124,7 @@ def resume(
         changes |= {"steps": steps, "seconds": seconds}
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
     selected = devices.select(config.settings.device, config.settings.devices)
-    _execute(config, RunFolder(folder), selected, display or Display(), extended=extended)
+    _execute(config, RunFolder(folder), selected, display or Quiet(), extended=extended)
     return load(folder)
 
 

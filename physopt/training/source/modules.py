@@ -33,6 +33,7 @@ SHOWS_ONLY = {
     "physopt.records.environment": "records versions",
     "physopt.records.folder": "reads and writes what was computed",
     "physopt.records.status": "names the ends of runs",
+    "physopt.records.units": "writes numbers with units",
     "physopt.profiling*": "traces updates apart from training",
     "physopt.machine": "holds nothing",
     "physopt.machine.cache": "keeps compiled programs",
