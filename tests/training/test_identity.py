@@ -483,9 +483,10 @@ def test_a_run_of_a_script_can_be_resumed(tmp_path, caplog):
     assert "continued with" not in caplog.text
 
 
-def test_a_script_that_starts_runs_when_imported_is_refused(tmp_path):
+def test_a_script_that_starts_runs_when_imported_is_refused(tmp_path, monkeypatch):
     script = tmp_path / "study.py"
     script.write_text(SCRIPT.replace('if __name__ == "__main__"', "if True"))
     folder = run_script(script, tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["resume", str(tmp_path / "out")])  # which the script reads
     with pytest.raises(OptionError, match="starts a run while it is imported"):
         physopt.resume(folder, steps=10)
