@@ -39,17 +39,10 @@ def resample(
     contributes up to its last evaluation. All runs of the frame are drawn, each device of a method
     as a method of its own. `options` are those of `Comparison`.
     """
-    frame = _with_cost(Comparison.of(runs, axis=axis, **options))
+    comparison = Comparison.of(runs, axis=axis, **options)
+    measured = _measured(comparison, metric).dropna(subset=["cost", "value"])
     tables = []
-    for case, of_case in frame.groupby("case", sort=False):
-        name = metric or metric_column(of_case)
-        of_case = (
-            of_case[["method", "folder", "status", "cost"]]
-            .assign(value=values_of(of_case, name))
-            .dropna()
-        )
-        if of_case.empty:
-            continue
+    for (case, name), of_case in measured.groupby(["case", "metric"], sort=False):
         grid = _grid(of_case, points)
         logarithmic = bool((of_case["value"] > 0).all())
         for method, group in of_case.groupby("method"):
@@ -61,14 +54,23 @@ def resample(
             tables.append(pd.DataFrame({**table, "runs": np.sum(~np.isnan(curves), axis=0)}))
     columns = ["case", "method", "metric", "cost", "low", "median", "high", "runs"]
     result = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-    result.attrs = dict(frame.attrs)
+    result.attrs = dict(comparison.frame.attrs)
     return result
 
 
-def _with_cost(comparison: Comparison) -> pd.DataFrame:
-    """Return all runs, each device of a method as a method of its own, with the column cost."""
+def _measured(comparison: Comparison, metric: str | None) -> pd.DataFrame:
+    """Return all evaluations with the columns cost, metric and value; devices stay apart."""
     frame = apart(comparison.frame)
-    return frame.assign(cost=cost(frame, comparison.axis, comparison.compile_time))
+    names = {case: metric or metric_column(group) for case, group in frame.groupby("case")}
+    measured = frame[["case", "method", "seed", "status", "reason", "folder"]].assign(
+        cost=cost(frame, comparison.axis, comparison.compile_time),
+        metric=frame["case"].map(names),
+        value=np.nan,
+    )
+    for name in measured["metric"].unique():
+        values = values_of(frame, name)
+        measured["value"] = measured["value"].mask(measured["metric"] == name, values)
+    return measured
 
 
 def _grid(frame: pd.DataFrame, points: int) -> np.ndarray:
@@ -102,15 +104,10 @@ def endpoints(
     finite value. Both are missing if there is none: a run that was refused or failed at once.
     `options` are those of `Comparison`.
     """
-    frame = _with_cost(Comparison.of(runs, axis=axis, **options))
-    cases = [
-        of_case.assign(value=values_of(of_case, metric or metric_column(of_case)))
-        for _, of_case in frame.groupby("case", sort=False)
-    ]
-    frame = pd.concat(cases) if cases else frame.assign(value=np.nan)
-    runs = frame[~frame["status"].isin(RESULTS)].groupby("folder", sort=False)
+    measured = _measured(Comparison.of(runs, axis=axis, **options), metric)
+    runs_at_end = measured[~measured["status"].isin(RESULTS)].groupby("folder", sort=False)
     settings = dict.fromkeys(["case", "method", "seed", "status", "reason"], "first")
-    ends = runs.agg({**settings, "cost": "max", "value": "last"}).reset_index()
+    ends = runs_at_end.agg({**settings, "cost": "max", "value": "last"}).reset_index()
     return ends.assign(cost=ends["cost"].where(ends["value"].notna()))
 
 

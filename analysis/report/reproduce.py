@@ -30,11 +30,9 @@ def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
             seeds_of[_options(config)].add(seed if isinstance(seed, int) else 0)
         for options, seeds in seeds_of.items():
             command = f"python -m physopt run {options} seed="
-            if len(seeds) > 1:
-                listed = " ".join(map(str, sorted(seeds)))
-                command = f"for seed in {listed}; do {command}$seed; done"
-            else:
-                command += str(min(seeds))
+            listed = " ".join(map(str, sorted(seeds)))
+            loop = f"for seed in {listed}; do {command}$seed; done"
+            command = loop if len(seeds) > 1 else f"{command}{listed}"
             rows.append({"case": str(case), "method": str(method), "command": command})
     return rows
 
@@ -48,7 +46,7 @@ def _options(config: dict[str, Any]) -> str:
         words.append(f"{kind}={options.pop('name', '')}")
         words += [f"{kind}.{name}={_typed(value)}" for name, value in options.items()]
     words += [f"{name}={_typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
-    return " ".join(shlex.quote(word) for word in words)
+    return shlex.join(words)
 
 
 def _typed(value: Any) -> str:
