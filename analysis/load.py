@@ -92,7 +92,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     rows = [_numbers(row) for row in curve if _number(row.get("step")) is not None]
     word, reason = _status(config, status, has_curve=bool(rows))
     known = {**first, **environment, **config}
-    run = {name: _plain(known.get(name)) for name in _SETTINGS}
+    run = {name: _plain(known[name]) for name in _SETTINGS if name in known}
     for kind, parent in (("problem", path.parent.parent), ("rule", path.parent)):
         options = config.get(kind)
         options = dict(options) if isinstance(options, dict) else {}
@@ -174,9 +174,11 @@ def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.
     table = pd.DataFrame(runs, columns=_names(_RUN_COLUMNS, runs))
     for name in (*_NUMBERS, "budget_steps", "budget_seconds", "target_value", "tuning_trials"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    table["case"] = _labels(table, "problem", ["problem"], ("heldout_size",))
+    texts = pd.DataFrame([{name: _text(value) for name, value in run.items()} for run in runs])
+    texts = texts.reindex(columns=table.columns)[table["status"] != "damaged"]
+    table["case"] = _labels(table, texts, ["problem"], ("heldout_size",))
     shown = ("batch_size", "train_size", "network", "dtype", "start")
-    table["method"] = _labels(table, "rule", ["case", "rule"], shown)
+    table["method"] = _labels(table, texts, ["case", "rule"], shown)
     names = [name for name in _names(("run", *_CURVE_COLUMNS), evaluations) if name not in table]
     curve = pd.DataFrame(evaluations, columns=names, dtype=float)
     return curve.join(table, on="run").drop(columns="run").reset_index(drop=True)
@@ -188,25 +190,26 @@ def _names(first: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _labels(
-    table: pd.DataFrame, name: str, within: list[str], settings: tuple[str, ...]
+    table: pd.DataFrame, texts: pd.DataFrame, within: list[str], settings: tuple[str, ...]
 ) -> pd.Series:
-    """Name runs by `name` and by the options in which runs of one group differ.
+    """Name runs by the last column of `within` and by the options in which runs of a group differ.
 
-    A setting is left out of the name if it has the value that all rules have in common.
+    An option that a record lacks is no difference. A setting is left out of the name if it has the
+    value that all rules have in common. texts: the readable runs of the table.
     """
+    name = within[-1]
     labels = table[name].astype(str)
-    options = [column for column in table.columns if column.startswith(f"{name}.")]
-    readable = table[table["status"] != "damaged"]
-    texts = readable[[*settings, *options]].map(_text)
+    options = [column for column in texts.columns if column.startswith(f"{name}.")]
+    readable = table.loc[texts.index]
     for _, group in readable.groupby(within, sort=False):
-        of_group = texts.loc[group.index]
+        of_group = texts.loc[group.index, [*settings, *options]]
         for column in of_group.columns[of_group.nunique() > 1]:
             label = f" {column.rpartition('.')[2]}=" + of_group[column]
             if column in settings:
-                of_case = readable[readable[within[0]] == group[within[0]].iloc[0]]
-                common = _common(texts.loc[of_case.index, column], of_case[name])
+                in_case = readable[within[0]] == group[within[0]].iloc[0]
+                common = _common(texts.loc[in_case, column], readable.loc[in_case, name])
                 label = label.where(of_group[column] != common, "")
-            labels[group.index] += label
+            labels[group.index] += label.fillna("")
     return labels
 
 
@@ -218,6 +221,6 @@ def _common(values: pd.Series, rules: pd.Series) -> str | None:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value)
-    return "none" if pd.isna(value) else f"{value:g}"
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -55,7 +55,7 @@ def _two(comparison: Comparison) -> list[pd.DataFrame]:
         raise OptionError(object, "folder", "", reason)
     both = [replace(comparison, frame=frame[frame["source"] == source]).runs for source in sources]
     # Each side may use one device and the two sides different ones.
-    check_devices(pd.concat(both), "devices" in comparison.allow, [])
+    check_devices(pd.concat(both), comparison.allow)
     return both
 
 
