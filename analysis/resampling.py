@@ -12,12 +12,11 @@ from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column, values_of
 from physopt.records.status import FAILED, RESULTS
 
-QUANTILE_NAMES = {(0.25, 0.75): "quartiles", (0.0, 1.0): "smallest to largest"}
-
 
 def quantile_name(low: float, high: float) -> str:
     """Return the name of the band between two quantiles."""
-    return QUANTILE_NAMES.get((low, high), f"{100 * low:g} to {100 * high:g} % of runs")
+    names = {(0.25, 0.75): "quartiles", (0.0, 1.0): "smallest to largest"}
+    return names.get((low, high), f"{100 * low:g} to {100 * high:g} % of runs")
 
 
 def resample(
