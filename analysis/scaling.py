@@ -135,7 +135,7 @@ def plot_speedup(table: pd.DataFrame, reference: str, axis: str = "seconds") -> 
 
     Infinity and 0 (one of the two never reached the target) are marks on the upper and lower edge.
     """
-    figure, panels = style.case_panels(table)
+    figure, panels = style.case_panels(table, columns=3)
     styles = style.method_styles(table["method"])
     for case, panel, of_case in panels:
         for method, group in of_case.groupby("method"):
@@ -151,8 +151,8 @@ def plot_speedup(table: pd.DataFrame, reference: str, axis: str = "seconds") -> 
         panel.set(xscale="log", yscale="log", title=case, xlabel="target, harder to the right")
         panel.invert_xaxis()
         style.plain_log_ticks(panel)
-        if panel.get_subplotspec().is_first_col():
-            panel.set_ylabel(f"{COSTS[axis].words}: {reference} / method")
+    for first_in_row in figure.axes[::3]:
+        first_in_row.set_ylabel(f"{COSTS[axis].words}: {reference} / method")
     style.shared_legend(figure)
     edges = f"Upper edge: only the method reached the target; lower edge: only {reference}."
     style.figure_note(figure, f"Ratio of penalised means over runs. {edges}")

@@ -68,7 +68,7 @@ def method_styles(methods: Iterable[str], *, markers: bool = True) -> dict[str, 
 
 
 def case_panels(
-    table: pd.DataFrame, columns: int = 3, by: str | list[str] = "case"
+    table: pd.DataFrame, columns: int, by: str | list[str] = "case"
 ) -> tuple[Figure, list[tuple[Any, Axes, pd.DataFrame]]]:
     """Make a figure with a panel for each case, `columns` in a row.
 

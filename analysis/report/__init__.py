@@ -50,7 +50,8 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
     errors = run_errors(frame)
     sources = ", ".join(Path(source).resolve().name for source in frame["source"].unique())
     bokeh = Resources(mode="inline", components=["bokeh", "bokeh-api"])
-    bokeh.log_level = None  # its script would write to the browser's log
+    # The script that sets the log level writes to the browser's log.
+    drawing = [Markup(script) for script in bokeh.js_raw if "set_log_level" not in script[:80]]
     content = {
         "title": f"physopt: {sources}",
         "counts": _counts(frame),
@@ -69,7 +70,7 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
         "commands": reproduce.commands(frame),
         "version": metadata.version("physopt"),
         "style": _page_file("page.css"),
-        "scripts": [*map(Markup, bokeh.js_raw), _page_file("page.js")],
+        "scripts": [*drawing, _page_file("page.js")],
     }
     loader = jinja2.FileSystemLoader(PAGE)
     pages = jinja2.Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True)
