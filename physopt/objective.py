@@ -31,8 +31,10 @@ from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
+from physopt.numerics.trials import failing_as_nan, lost_if_nan
+from physopt.options import OptionError
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
-from physopt.rule import Parameters
+from physopt.rule import Parameters, PlanError
 
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
 """Step lengths tried by the generic inverse step, as fractions of the damped Gauss-Newton step."""
@@ -73,6 +75,10 @@ class Objective:
     def value(self, params: Parameters, batch: Batch) -> Array:
         """Return the objective L(theta) on a batch."""
         return self.mean_loss(self.predict(params, batch.inputs), batch)
+
+    def trial(self, params: Parameters, batch: Batch) -> Array:
+        """Return L(theta) at parameters that may be rejected; infinite if the physics fails."""
+        return jnp.mean(self.trial_losses(self.predict(params, batch.inputs), batch))
 
     def pullback(self, params: Parameters, batch: Batch, cotangent: Tree) -> Parameters:
         """Pull a cotangent of x back through the network: dL/dx -> dL/dtheta."""
@@ -118,9 +124,32 @@ class Objective:
             self.mesh, x, batch,
         )  # fmt: skip
 
+    def trial_losses(self, x: Tree, batch: Batch) -> Array:
+        """Return the loss of each sample at unknowns that may be rejected, [batch].
+
+        A sample at which the physics fails has a loss of infinity.
+        """
+        with failing_as_nan():
+            return lost_if_nan(self.losses(x, batch))
+
     def mean_loss(self, x: Tree, batch: Batch) -> Array:
         """Return the mean loss over the batch at given unknowns x."""
         return jnp.mean(self.losses(x, batch))
+
+    def measurements(self, x: Tree, batch: Batch) -> dict[str, Array]:
+        """Return the loss and the problem's metrics of each sample, {name: [batch]}.
+
+        Raises OptionError if a metric is called loss, which is the objective's own, or is complex.
+        """
+        y = self.problem.simulate(x, batch)
+        metrics = self.problem.metrics(x, y, batch)
+        if "loss" in metrics:
+            raise OptionError(object, "metric", "loss", "the loss is measured already; rename it")
+        values = {"loss": self.problem.loss(y, batch), **metrics}
+        for name, value in values.items():
+            if jnp.iscomplexobj(value):
+                raise OptionError(object, "metric", name, "must be real")
+        return values
 
     def output_shapes(self, x: Tree, batch: Batch) -> Tree:
         """Return shapes and types of y at unknowns x, without simulating."""
@@ -169,14 +198,17 @@ class Objective:
         x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
         to the best of LENGTHS, because the linear model holds nearby only. It uses dl/dy and not
         y - y*, because a loss may ignore part of y (a global phase of a wave function).
+
+        A sample for which the solver fails comes back as NaN.
         """
-        if isinstance(self.problem, Inverts):
-            return spread(self.problem.invert, self.mesh, x, batch)
-        flat, slope = self.linearize(x, batch)
-        _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
-        step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-        losses = partial(self.losses, batch=batch)
-        return shortened(x, unflatten(-step, x), losses, LENGTHS)
+        with failing_as_nan():
+            if isinstance(self.problem, Inverts):
+                return spread(self.problem.invert, self.mesh, x, batch)
+            flat, slope = self.linearize(x, batch)
+            _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
+            step = damped_solve(slope, len(batch) * flatten(gradient), damping)
+            losses = partial(self.trial_losses, batch=batch)
+            return shortened(x, unflatten(-step, x), losses, LENGTHS)
 
     # --- batch normalisation
 
@@ -254,8 +286,13 @@ def build(
 
 
 def flatten(tree: Tree) -> Array:
-    """Join the leaves [batch, ...] of a pytree into one array [batch, size]."""
+    """Join the leaves [batch, ...] of a pytree into one array [batch, size].
+
+    Raises PlanError for complex leaves: linear algebra on them would use half of the derivatives.
+    """
     leaves = jax.tree.leaves(tree)
+    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
+        raise PlanError("y is complex; return its real and imaginary part as two real arrays")
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
