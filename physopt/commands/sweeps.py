@@ -1,14 +1,13 @@
 """Commands on many runs: sweep, tune."""
 
-import dataclasses
+from collections.abc import Callable
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from physopt.commands import Command
 from physopt.config.help import help_text
-from physopt.config.settings import Settings
 from physopt.config.text import from_text
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, annotations
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
@@ -49,24 +48,7 @@ def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
     from physopt.sweeping.plan import read_request, take
 
     request = read_request(words)
-    own = [field.name for field in dataclasses.fields(cls)]
-    _refuse_unknown(request, own)
-    return request, from_text(cls, take(request, own))
-
-
-def _refuse_unknown(request: "Request", own: list[str]) -> None:
-    """Raise OptionError for a key that is neither a setting of `run` nor one of `own`."""
-    known = {*own, "problem", "rule", "grid", *(f.name for f in dataclasses.fields(Settings))}
-    for layer in (request.top, *request.grids, request.typed):
-        for key, values in layer.settings.items():
-            if key not in known:
-                reason = f"unknown key; {suggest(key, known)}"
-                raise OptionError(object, key, ",".join(values), reason)
-
-
-def _sweep_help(words: list[str]) -> str:
-    options = help_text(SweepOptions, "sweep")
-    return f"usage: python -m physopt {_SWEEP_USAGE}\n\n{_SWEEP_DESCRIPTION}\n\n{options}"
+    return request, from_text(cls, take(request, list(annotations(cls))))
 
 
 _TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=value ...]"
@@ -94,7 +76,7 @@ def _tune(words: list[str]) -> int:
     from physopt.sweeping.tuning import tune
 
     request, options = _read(TuneOptions, words)
-    request.top.settings.setdefault("out", ["runs/tuning"])
+    request.top.setdefault("out", ["runs/tuning"])
     tuned = studies(request)
     if options.plan:
         planned, remarks = _planned(tuned, options)
@@ -133,10 +115,21 @@ def _planned(tuned: list["Study"], options: TuneOptions) -> tuple[list["Study"],
         return tuned, [*(f"{remark}, which is not known here" for remark in scaled), f"{error}"]
 
 
-def _tune_help(words: list[str]) -> str:
-    options = help_text(TuneOptions, "tune")
-    return f"usage: python -m physopt {_TUNE_USAGE}\n\n{_TUNE_DESCRIPTION}\n\n{options}"
+def _help(usage: str, description: str, options: type) -> Callable[[list[str]], str]:
+    name = usage.partition(" ")[0]
+    start = f"usage: python -m physopt {usage}\n\n{description}"
+    return lambda words: f"{start}\n\n{help_text(options, name)}"
 
 
-SWEEP = Command(_SWEEP_USAGE, "make every run of a grid", _sweep, _sweep_help)
-TUNE = Command(_TUNE_USAGE, "select the options of rules with equal effort", _tune, _tune_help)
+SWEEP = Command(
+    _SWEEP_USAGE,
+    "make every run of a grid",
+    _sweep,
+    _help(_SWEEP_USAGE, _SWEEP_DESCRIPTION, SweepOptions),
+)
+TUNE = Command(
+    _TUNE_USAGE,
+    "select the options of rules with equal effort",
+    _tune,
+    _help(_TUNE_USAGE, _TUNE_DESCRIPTION, TuneOptions),
+)

@@ -9,14 +9,14 @@ import json
 import math
 import statistics
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from physopt.analysis.sensitivity import plot_sensitivity
+from physopt.config import RunConfig
 from physopt.config.parse import load_toml
 from physopt.records import RunFolder
 from physopt.records.status import RESULTS
@@ -39,29 +39,29 @@ def tune(
     scaled = _in_units(studies, options, display)
     planned = [study.runs(options.trials) for study in scaled]
     runs = [run for trials in planned for _, of_trial in trials for run in of_trial]
-    rows = iter(_uninterrupted(sweep(runs, options, display)))
+    rows = _made(runs, options, display)
     table = []
     for study, trials in zip(scaled, planned, strict=True):
+        problem, rule = study.names
         for number, (values, of_trial) in enumerate(trials):
-            table.append(_trial(study, number, values, [next(rows) for _ in of_trial]))
+            made = [next(rows) for _ in of_trial]
+            status = " ".join(sorted({row.status for row in made}))
+            names = {"problem": problem, "rule": rule, "trial": number, "status": status}
+            table.append({**names, "validation_loss": score(made), **values})
     return _write(scaled, pd.DataFrame(table), options)
 
 
 def planned_studies(studies: Sequence[Study], options: TuneOptions) -> list[Study]:
     """Return studies with the ranges that `tune` will use, without writing to their folder.
 
-    Units that no pilot has measured yet are measured in a temporary folder. Raises OptionError as
-    `tune` does.
+    Unless pilots have measured all units, they are measured in a temporary folder. Raises
+    OptionError as `tune` does.
     """
-    scaled = [study for study in studies if study.units]
-    rows = survey([study.pilot() for study in scaled], options).rows
+    pilots = [study.pilot() for study in studies if study.units]
+    if all(row.earlier for row in survey(pilots, options).rows):
+        return _in_units(studies, options)
     with tempfile.TemporaryDirectory() as folder:
-        aside = {
-            study.names: Path(folder)
-            for study, row in zip(scaled, rows, strict=True)
-            if not row.earlier
-        }
-        return _in_units(studies, options, None, aside)
+        return _in_units(studies, options, out=Path(folder))
 
 
 def score(rows: Iterable[Row]) -> float:
@@ -99,21 +99,23 @@ def write_selection(
 def _in_units(
     studies: Sequence[Study],
     options: TuneOptions,
-    display: SweepDisplay | None,
-    aside: Mapping[Names, Path] = MappingProxyType({}),
+    display: SweepDisplay | None = None,
+    out: Path | None = None,
 ) -> list[Study]:
-    """Measure the units on which ranges depend, in runs beside the trials or in `aside`."""
-    pilots = [study.pilot(aside.get(study.names)) for study in studies if study.units]
-    if not pilots:
-        return list(studies)
-    rows = iter(_uninterrupted(sweep(pilots, options, display)))
+    """Measure the units on which ranges depend, in runs beside the trials or in `out`."""
+    pilots = [study.pilot(out) for study in studies if study.units]
+    rows = _made(pilots, options, display) if pilots else iter(())
     return [s.in_units(RunFolder(next(rows).folder)) if s.units else s for s in studies]
 
 
-def _uninterrupted(rows: list[Row]) -> list[Row]:
+def _made(
+    runs: Sequence[RunConfig], options: TuneOptions, display: SweepDisplay | None
+) -> Iterator[Row]:
+    """Make runs as a sweep; raise KeyboardInterrupt if one was interrupted."""
+    rows = sweep(runs, options, display)
     if any(row.status == "interrupted" for row in rows):
         raise KeyboardInterrupt
-    return rows
+    return iter(rows)
 
 
 def _lowest_loss(row: Row) -> float:
@@ -123,16 +125,9 @@ def _lowest_loss(row: Row) -> float:
     return min((loss for loss in losses if loss is not None), default=math.inf)
 
 
-def _trial(study: Study, number: int, values: dict[str, float], rows: list[Row]) -> dict[str, Any]:
-    problem, rule = study.names
-    statuses = " ".join(sorted({row.status for row in rows}))
-    names = {"problem": problem, "rule": rule, "trial": number, "status": statuses}
-    return {**names, "validation_loss": score(rows), **values}
-
-
 def _write(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) -> Path:
     """Write the selected options, the trials and the figures."""
-    out, selected = studies[0].out, {}
+    out, selected = studies[0].config.settings.out, {}
     remarks = [f"Selected by `tune`: {options.trials} trials for each problem and rule."]
     words = [study.config.words()[2:] for study in studies]
     common = [word for word in words[0] if all(word in other for other in words)]
