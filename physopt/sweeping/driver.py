@@ -140,11 +140,9 @@ class _Driver:
 
     def _poll(self) -> None:
         """Wait a moment for runs to end, and handle their ends."""
-        ended: set[Future[Ending]] = set()
-        if self.futures:
-            ended, _ = wait(self.futures, _POLL_SECONDS, FIRST_COMPLETED)
-        else:
+        if not self.futures:
             time.sleep(_POLL_SECONDS)
+        ended, _ = wait(self.futures, _POLL_SECONDS, FIRST_COMPLETED)
         self.lease.renew()
         for future in ended:
             row = self.futures.pop(future)

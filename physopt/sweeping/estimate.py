@@ -1,9 +1,10 @@
 """Estimate: the state of planned runs and the time that they take, from the records."""
 
 import dataclasses
+import functools
 import itertools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +30,6 @@ class Row:
     config: RunConfig
     label: str
     folder: Path
-    kind: str | None = None
-    """Device kind, None if only the cluster knows it."""
     expected: float | None = None
     """Estimated wall-clock seconds."""
     status: str = WAITING
@@ -72,19 +71,17 @@ def planned_rows(
     configs: Sequence[RunConfig], options: SweepOptions, machine: Machine | None
 ) -> list[Row]:
     """Return the rows of a plan with what the records hold; without a machine, on any device."""
-    rows = []
+    rows, costs = [], functools.cache(earlier_runs)
     for config, label in zip(configs, labels(configs), strict=True):
         kind = None if machine is None else machine.kind(config.settings.device)
         folder = run_folder(config, kind)
-        row = Row(config, label, folder.path.absolute(), kind)
         recorded = {} if config.settings.force else folder.status()
+        row = Row(config, label, folder.path.absolute())
+        row.expected = expected_seconds(config, kind, costs(folder.path.parent))
         if recorded.get("status") in options.results():
             row.end(str(recorded["status"]), str(recorded.get("reason", "")))
             row.earlier = True
         rows.append(row)
-    earlier = earlier_runs({row.folder.parent for row in rows})
-    for row in rows if earlier else ():
-        row.expected = expected_seconds(row.config, row.kind, earlier)
     return rows
 
 
@@ -105,17 +102,16 @@ def run_folder(config: RunConfig, kind: str | None) -> RunFolder:
     return folder
 
 
-def earlier_runs(folders: Iterable[Path]) -> list[Earlier]:
-    """Return the costs of the finished runs in folders out/problem/rule."""
+def earlier_runs(parent: Path) -> list[Earlier]:
+    """Return the costs of the finished runs in a folder out/problem/rule."""
     runs = []
-    for folder in itertools.chain.from_iterable(map(_recorded, sorted(folders))):
+    for folder in _recorded(parent):
         status = folder.read("status.json")
         step, trained, wall = (number(status, key) for key in ("step", "t_train", "wall_seconds"))
-        if status.get("status") not in FINISHED or not step or trained is None:
-            continue
-        overhead = None if wall is None else max(0.0, wall - trained)
-        options, kind = folder.read("config.json"), folder.read("env.json").get("device_kind")
-        runs.append(Earlier(flat_keys(options), str(kind), trained / step, overhead))
+        if status.get("status") in FINISHED and step and trained is not None:
+            overhead = None if wall is None else max(0.0, wall - trained)
+            options, kind = folder.read("config.json"), folder.read("env.json").get("device_kind")
+            runs.append(Earlier(flat_keys(options), str(kind), trained / step, overhead))
     return runs
 
 
@@ -127,6 +123,8 @@ def expected_seconds(
     They have the most equal settings and options, budget and seed aside. None if there is no
     earlier run of this problem and this rule on this kind of device.
     """
+    if not earlier:
+        return None
     options = flat_keys(config.record())
     alike = [
         other

@@ -117,7 +117,7 @@ def test_settings_that_change_no_number_do_not_reduce_likeness():
 
 def test_the_live_table_counts_and_estimates(tmp_path):
     runs = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0,1,2,3", "steps=20"]))
-    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}", "cpu") for seed, run in enumerate(runs)]
+    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}") for seed, run in enumerate(runs)]
     rows[0].end("ok", "")
     rows[0].seconds = 10.0
     RunFolder(rows[1].folder).write("status.json", {"status": "running", "step": 15})
