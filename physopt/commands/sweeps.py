@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from physopt.commands import Command
 from physopt.config.help import help_text
 from physopt.config.text import from_text
-from physopt.options import OptionError, annotations
+from physopt.options import annotations
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
     from physopt.sweeping.plan import Request
-    from physopt.sweeping.studies import Study
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
@@ -73,13 +72,15 @@ def _tune(words: list[str]) -> int:
     from physopt.sweeping.display import display_for_terminal, show_plan
     from physopt.sweeping.driver import survey
     from physopt.sweeping.studies import studies
-    from physopt.sweeping.tuning import tune
+    from physopt.sweeping.tuning import planned_studies, tune
 
     request, options = _read(TuneOptions, words)
     request.top.setdefault("out", ["runs/tuning"])
     tuned = studies(request)
     if options.plan:
-        planned, remarks = _planned(tuned, options)
+        if any(study.units for study in tuned) and not options.executor:
+            print("making the updates that scale the ranges", flush=True)
+        planned, remarks = planned_studies(tuned, options)
         runs = [run for study in planned for _, runs in study.runs(options.trials) for run in runs]
         show_plan(*survey(runs, options))
         for study in planned:
@@ -93,26 +94,6 @@ def _tune(words: list[str]) -> int:
     print(f"wrote  {path}")
     print(f"next   python -m physopt sweep {path} seed=0,1,2")
     return 0
-
-
-def _planned(tuned: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
-    """Return studies with the ranges that they will have, and remarks on unknown ranges."""
-    from physopt.sweeping.tuning import planned_studies
-
-    scaled = [
-        f"{' '.join(study.names)}: the range of {option} will be divided by {column}"
-        for study in tuned
-        for option, column in study.units.items()
-    ]
-    if not scaled:
-        return tuned, []
-    if options.executor:
-        return tuned, [f"{remark}, which the cluster measures" for remark in scaled]
-    try:
-        print("making the updates that scale the ranges", flush=True)
-        return planned_studies(tuned, options), []
-    except OptionError as error:  # planning is possible where running is not
-        return tuned, [*(f"{remark}, which is not known here" for remark in scaled), f"{error}"]
 
 
 def _help(usage: str, description: str, options: type) -> Callable[[list[str]], str]:

@@ -79,8 +79,9 @@ def take(request: Request, own: Sequence[str]) -> dict[str, str]:
                 raise OptionError(object, key, ",".join(values), reason)
     taken = {}
     for key in own:
-        if any(key in grid for grid in request.grids):
-            raise OptionError(object, key, "", "belongs above all grids")
+        for grid in request.grids:
+            if key in grid:
+                raise OptionError(object, key, ",".join(grid[key]), "belongs above all grids")
         for layer in (request.top, request.typed):
             if key in layer:
                 values = layer.pop(key)

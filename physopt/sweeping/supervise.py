@@ -15,10 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import filelock
-
 from physopt.machine.parent import PARENT
-from physopt.records.folder import RunFolder, number
+from physopt.records.folder import Locked, RunFolder, number
 from physopt.records.status import FINISHED, LOCKED, End, kills_for_memory, verdict
 from physopt.sweeping.lease import Watch
 from physopt.sweeping.options import SweepOptions
@@ -185,8 +183,7 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
     if ending.status == LOCKED:
         return ending
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with folder.lock.acquire(timeout=1.0, blocking=True):
+        with folder.held():
             recorded = folder.read("status.json")
             if recorded.get("status") in FINISHED and ending.status not in FINISHED:
                 return Ending(recorded["status"], str(recorded.get("reason", "")), ending.seconds)
@@ -201,7 +198,7 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
                 wall_seconds=round(wall_seconds, 3),
                 exit_code=end.exit_code,
             )
-    except filelock.Timeout:
+    except Locked:
         return _LOCKED_ENDING
     except OSError as error:  # a full disk: the sweep continues, the next one repeats this run
         reason = f"{ending.reason}; its status could not be written: {error}"

@@ -18,6 +18,7 @@ import pandas as pd
 from physopt.analysis.sensitivity import plot_sensitivity
 from physopt.config import RunConfig
 from physopt.config.parse import load_toml
+from physopt.options import OptionError
 from physopt.records import RunFolder
 from physopt.records.status import RESULTS
 from physopt.sweeping.display import SweepDisplay
@@ -51,17 +52,30 @@ def tune(
     return _write(scaled, pd.DataFrame(table), options)
 
 
-def planned_studies(studies: Sequence[Study], options: TuneOptions) -> list[Study]:
-    """Return studies with the ranges that `tune` will use, without writing to their folder.
+def planned_studies(
+    studies: Sequence[Study], options: TuneOptions
+) -> tuple[Sequence[Study], list[str]]:
+    """Return studies with the ranges that `tune` will use, and a remark on each unknown range.
 
-    Unless pilots have measured all units, they are measured in a temporary folder. Raises
-    OptionError as `tune` does.
+    Nothing is written to the folder of the studies: unless pilots have measured all units there,
+    they are measured in a temporary folder.
     """
-    pilots = [study.pilot() for study in studies if study.units]
-    if all(row.earlier for row in survey(pilots, options).rows):
-        return _in_units(studies, options)
-    with tempfile.TemporaryDirectory() as folder:
-        return _in_units(studies, options, out=Path(folder))
+    scaled = [study for study in studies if study.units]
+    unknown = [
+        f"{' '.join(study.names)}: the range of {option} will be divided by {column}, which "
+        for study in scaled
+        for option, column in study.units.items()
+    ]
+    if options.executor:
+        return studies, [f"{remark}the cluster measures" for remark in unknown]
+    try:
+        measured = survey([study.pilot() for study in scaled], options).rows if scaled else []
+        if all(row.earlier for row in measured):
+            return _in_units(studies, options), []
+        with tempfile.TemporaryDirectory() as folder:
+            return _in_units(studies, options, out=Path(folder)), []
+    except OptionError as error:  # planning is possible where running is not
+        return studies, [*(f"{remark}is not known here" for remark in unknown), str(error)]
 
 
 def score(rows: Iterable[Row]) -> float:

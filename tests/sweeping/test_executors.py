@@ -107,6 +107,17 @@ def test_a_lease_measures_how_long_a_run_has_been_active(tmp_path):
     assert lease.running() == {}
 
 
+def test_a_run_queued_for_longer_than_its_sweep_lived_does_not_start(tmp_path):
+    lease = Lease(tmp_path)
+    watch = Watch(str(lease.file), "run")
+    os.utime(lease.file, (1000, 1000))
+    assert watch.valid(), "this machine's clock may be wrong"
+    with watch.running():
+        assert not watch.valid()
+        lease.renew()
+        assert watch.valid()
+
+
 def test_settings_that_change_no_number_do_not_reduce_likeness():
     (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
     options = flat_keys(run.record())
