@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def tune(
     for study, trials in zip(scaled, planned, strict=True):
         problem, rule = study.names
         for number, (values, of_trial) in enumerate(trials):
-            made = [next(rows) for _ in of_trial]
+            made = [rows[run] for run in of_trial]
             status = " ".join(sorted({row.status for row in made}))
             names = {"problem": problem, "rule": rule, "trial": number, "status": status}
             table.append({**names, "validation_loss": score(made), **values})
@@ -66,11 +66,13 @@ def planned_studies(
         for study in scaled
         for option, column in study.units.items()
     ]
+    if not scaled:
+        return studies, []
     if options.executor:
         return studies, [f"{remark}the cluster measures" for remark in unknown]
     try:
-        measured = survey([study.pilot() for study in scaled], options).rows if scaled else []
-        if all(row.earlier for row in measured):
+        pilots = [study.pilot() for study in scaled]
+        if all(row.earlier for row in survey(pilots, options).rows):
             return _in_units(studies, options), []
         with tempfile.TemporaryDirectory() as folder:
             return _in_units(studies, options, out=Path(folder)), []
@@ -117,19 +119,21 @@ def _in_units(
     out: Path | None = None,
 ) -> list[Study]:
     """Measure the units on which ranges depend, in runs beside the trials or in `out`."""
-    pilots = [study.pilot(out) for study in studies if study.units]
-    rows = _made(pilots, options, display) if pilots else iter(())
-    return [s.in_units(RunFolder(next(rows).folder)) if s.units else s for s in studies]
+    rows = _made([study.pilot(out) for study in studies if study.units], options, display)
+    return [
+        study.in_units(RunFolder(rows[study.pilot(out)].folder)) if study.units else study
+        for study in studies
+    ]
 
 
 def _made(
     runs: Sequence[RunConfig], options: TuneOptions, display: SweepDisplay | None
-) -> Iterator[Row]:
+) -> dict[RunConfig, Row]:
     """Make runs as a sweep; raise KeyboardInterrupt if one was interrupted."""
-    rows = sweep(runs, options, display)
+    rows = sweep(runs, options, display) if runs else []
     if any(row.status == "interrupted" for row in rows):
         raise KeyboardInterrupt
-    return iter(rows)
+    return {row.config: row for row in rows}
 
 
 def _lowest_loss(row: Row) -> float:
@@ -156,10 +160,9 @@ def _write(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) 
     path = options.tuned or out / "tuned.toml"
     write_selection(path, selected, options.trials, "\n".join(remarks))
     table.to_csv(out / "trials.csv", index=False)
-    for problem in dict.fromkeys(table.problem):
+    for problem, trials in table.groupby("problem"):
         name = str(problem).rpartition(":")[2]
-        of_problem = table.loc[table.problem == problem]
-        plot_sensitivity(of_problem).savefig(out / f"sensitivity_{name}.png")
+        plot_sensitivity(trials).savefig(out / f"sensitivity_{name}.png")
     return path
 
 
