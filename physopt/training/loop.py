@@ -89,7 +89,7 @@ class Piece(NamedTuple):
     report: dict[str, float] | None  # over the updates since the last report; None if none is due
 
 
-def _updates(
+def make_updates(
     rule: UpdateRule,
     objective: Objective,
     carry: Carry,
@@ -159,7 +159,7 @@ def compile_program(
     # A carry returned with a different sharding would not match the next call.
     shardings = None if mesh is None else everywhere(mesh)
     objective, source, key = replicated((objective, source, key), mesh)
-    jitted = jax.jit(partial(_updates, rule), donate_argnames="carry", out_shardings=shardings)
+    jitted = jax.jit(partial(make_updates, rule), donate_argnames="carry", out_shardings=shardings)
     pace = (jnp.float32(0), jnp.float32(0))
     compiled = jitted.lower(objective, carry, source, key, pace, jnp.int32(0)).compile()
     seconds = time.perf_counter() - start
@@ -256,16 +256,12 @@ def evaluate(
     needs about as much memory as a training step.
     """
     objective = measured(objective, params, source)
-    problem = objective.problem
     x = objective.predict(params, held_out.inputs, train=False)
-
-    def measure(x: Any, batch: Batch) -> dict[str, jax.Array]:
-        y = problem.simulate(x, batch)
-        return {"loss": problem.loss(y, batch), **problem.metrics(x, y, batch)}
-
     size = len(held_out)
     pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, held_out))
-    values = jax.lax.map(lambda piece: spread(measure, objective.mesh, *piece), pieces)
+    values = jax.lax.map(
+        lambda piece: spread(objective.measurements, objective.mesh, *piece), pieces
+    )
     return jax.tree.map(lambda a: a.reshape(size), values)
 
 
