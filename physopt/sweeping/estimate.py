@@ -14,7 +14,7 @@ from physopt.config.settings import UNRECORDED
 from physopt.records.folder import RunFolder, number
 from physopt.records.status import FINISHED, LOCKED
 from physopt.sweeping.options import SweepOptions
-from physopt.sweeping.plan import labels, short_names
+from physopt.sweeping.plan import labels
 from physopt.sweeping.resources import Machine
 from physopt.training import identity
 
@@ -42,8 +42,8 @@ class Row:
 
     @property
     def names(self) -> tuple[str, str]:
-        """The short names of problem and rule."""
-        return short_names(self.config)
+        """The names of problem and rule in its folder, without the module of a plug-in."""
+        return self.folder.parent.parent.name, self.folder.parent.name
 
     @property
     def ended(self) -> bool:

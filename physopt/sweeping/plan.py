@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
 from physopt.config.parse import KINDS, flat_keys, load_toml, option_hints, run_hints
-from physopt.config.registry import Kind, find, name_of, names
+from physopt.config.registry import Kind, find, names
 from physopt.config.settings import Settings
 from physopt.config.text import split_values, value_text
 from physopt.options import OptionError, suggest
@@ -129,21 +129,18 @@ def config_of(words: Words) -> RunConfig:
         raise OptionError(error.owner, error.name, error.value, reason) from None
 
 
-def short_names(config: RunConfig) -> tuple[str, str]:
-    """Return the names of problem and rule, without the module of a plug-in."""
-    problem, rule = name_of("problem", type(config.problem)), name_of("rule", type(config.rule))
-    return problem.rpartition(":")[2], rule.rpartition(":")[2]
-
-
 def labels(configs: Sequence[RunConfig]) -> list[str]:
     """Name each run by problem, rule and the options that vary among the runs of both."""
-    named = [(short_names(config), flat_keys(config.record())) for config in configs]
-    first: dict[tuple[str, str], dict[str, Any]] = {}
-    varying: dict[tuple[str, str], set[str]] = {}
-    for pair, options in named:
+    named = []
+    first: dict[Words, dict[str, Any]] = {}
+    varying: dict[Words, set[str]] = {}
+    for config in configs:
+        options = flat_keys(config.record())
+        pair: Words = tuple(str(options[kind]).rpartition(":")[2] for kind in KINDS)
         reference = first.setdefault(pair, options)
         differing = {key for key, value in options.items() if value != reference.get(key)}
         varying.setdefault(pair, set()).update(differing)
+        named.append((pair, options))
     return [
         " ".join([*pair, *(f"{k}={value_text(options[k])}" for k in options if k in varying[pair])])
         for pair, options in named
