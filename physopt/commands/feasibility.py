@@ -1,6 +1,7 @@
 """The command feasibility: a map of what a device can train."""
 
 import dataclasses
+from functools import partial
 from textwrap import dedent
 
 from physopt.commands import Command
@@ -39,21 +40,17 @@ def _feasibility(words: list[str]) -> int:
     own = {name: given.pop(name) for name in names if name in given}
     options = from_text(FeasibilityOptions, own)
 
-    from physopt.feasibility.map import TABLE, confirm, draw, survey
+    from physopt.feasibility.map import TABLE, draw, make_map
     from physopt.feasibility.request import read_request
     from physopt.feasibility.tables import show_map
 
     request = read_request(options, given)
-    table = confirm(request, survey(request, _note), _note)
+    table = make_map(request, partial(print, flush=True))
     picture = draw(request, table)
     show_map(table, request.limit)
     print(f"\nwrote  {request.folder.path / TABLE}")
     print(f"wrote  {picture}" if picture else "no cell has a prediction to be drawn")
     return 0
-
-
-def _note(text: str) -> None:
-    print(text, flush=True)
 
 
 def _help(words: list[str]) -> str:
