@@ -21,8 +21,8 @@ from physopt.problem import (
     Linearizes,
     Problem,
 )
+from physopt.records.columns import chosen_by
 from physopt.records.folder import SOURCE, RunFolder, find_runs
-from physopt.records.selection import chosen_by
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
