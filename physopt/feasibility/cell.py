@@ -23,7 +23,7 @@ from physopt.config import RunConfig
 from physopt.config.run_config import from_record
 from physopt.machine import devices
 from physopt.machine.parent import begin_run
-from physopt.machine.resident import give_back, resident_bytes, resident_peak
+from physopt.machine.resident import release_free_memory, resident_bytes, resident_peak
 from physopt.options import OptionError
 from physopt.records.status import End, verdict
 from physopt.rule import UpdateRule
@@ -87,7 +87,7 @@ def _run(config: RunConfig, device: devices.Device) -> Contents:
     # Compiled as one function, which drops the held-out samples: no result depends on them.
     inputs = jax.block_until_ready(jax.jit(arguments)())
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs))
-    give_back()
+    release_free_memory()
     yield {"baseline": resident_bytes() - held}
     one_update = (jnp.float32(0), jnp.float32(0)), jnp.int32(1)  # pace, length
     increase = resident_peak(lambda: jax.block_until_ready(compiled(*inputs, *one_update)))
