@@ -57,6 +57,7 @@ _FAILURES = {
     "oom": "out of memory in the compiler",
     "error": "cannot be compiled",
 }
+"""Why there is no prediction, by the status of the process; its reason follows."""
 
 Note = Callable[[str], None]
 Rows = dict[tuple[Any, ...], dict[str, Any]]
@@ -184,7 +185,7 @@ def _prediction(request: Request, answered: Answered, seconds: float) -> dict[st
         reason = f"{_FAILURES[answered.status]}: {reason}"
     fits = needed <= request.limit if needed is not None else None
     return {
-        "problem": request.problem,
+        "problem": request.folder.path.parts[-3],  # out/problem/rule/feasibility_ID
         "device": request.device.kind,
         "bytes": math.nan if needed is None else float(needed),
         "fits": False if answered.status in ("refused", "oom") else fits,
@@ -220,6 +221,5 @@ def _typed(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with the columns and types of COLUMNS; a missing text is empty."""
     rows = rows if isinstance(rows, pd.DataFrame) else list(rows)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(object)
-    return table.fillna({name: "" for name, kind in COLUMNS.items() if kind == "str"}).astype(
-        COLUMNS
-    )
+    empty = {name: "" for name, kind in COLUMNS.items() if kind == "str"}
+    return table.fillna(empty).astype(COLUMNS)

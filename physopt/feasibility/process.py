@@ -73,7 +73,9 @@ class CellProcess:
                 if baseline is None:
                     return Answered(**answer, peak=peak)
             if limit < math.inf:
-                peak = max(peak, _resident_bytes(child) - baseline)
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    resident = psutil.Process(child.process.pid).memory_info().rss
+                    peak = max(peak, resident - baseline)
             if peak > limit:
                 stopped = "oom", "killed when it held more than the limit"
             elif time.monotonic() - start > timeout:
@@ -110,9 +112,3 @@ def _answers(child: Child) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, lines)
         else:
             return
-
-
-def _resident_bytes(child: Child) -> float:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(child.process.pid).memory_info().rss
-    return 0.0

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -61,11 +61,6 @@ class Request(NamedTuple):
     """Bytes that a training program may take."""
     folder: RunFolder
     """The folder of the table, named by everything that decides a program's memory."""
-
-    @property
-    def problem(self) -> str:
-        """The short name of the problem."""
-        return self.folder.path.parent.parent.name
 
 
 def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Request:
@@ -125,9 +120,7 @@ def _sizes(
     """
     key = _key(options.size_option, hints)
     if key is None:
-        problem = {k: hint for k, hint in hints.items() if k.startswith("problem.")}
-        # Annotated[int, Bounds(...)].__origin__ is int
-        integers = [k for k, hint in problem.items() if getattr(hint, "__origin__", hint) is int]
+        integers = [k for k, value in base.problem.as_dict().items() if type(value) is int]
         raise _no_option("size", options.size_option, integers)
     if options.sizes:
         return key, options.sizes
@@ -149,7 +142,7 @@ def _modes(
     key = _key(options.mode_option, hints)
     if key is None:
         if options.mode_option != FeasibilityOptions.mode_option or set(options.modes) - {ONE_MODE}:
-            choices = [k for k, hint in hints.items() if _choices(hint) and "." in k]
+            choices = [k.removeprefix("problem.") for k in hints if _choices(hints[k]) and "." in k]
             raise _no_option("mode", options.mode_option, choices)
         return None, (ONE_MODE,)
     values = options.modes or _choices(hints[key])
@@ -163,8 +156,7 @@ def _key(option: str, hints: Mapping[str, Any]) -> str | None:
     return next((key for key in (f"problem.{option}", option) if key in hints), None)
 
 
-def _no_option(what: str, option: str, keys: Iterable[str]) -> OptionError:
-    known = [key.removeprefix("problem.") for key in keys]
+def _no_option(what: str, option: str, known: list[str]) -> OptionError:
     near = suggest(option, known) if known else "it has none"
     reason = f"the problem has no such option; name the one that sets the {what}; {near}"
     return OptionError(FeasibilityOptions, f"{what}_option", option, reason)
