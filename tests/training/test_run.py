@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +105,7 @@ class Averaged(Descent):
 
 @pytest.mark.parametrize("network", ["default", "none"])
 def test_evaluation_uses_the_parameters_that_the_rule_returns(tmp_path, network):
-    settings = {"steps": 6, "log_every": 1, "network": network, "out": tmp_path}
+    settings: dict[str, Any] = {"steps": 6, "log_every": 1, "network": network, "out": tmp_path}
     run = physopt.run(Tiny(), Averaged(0.5), **settings)
     plain = physopt.run(Tiny(), Descent(0.5), **settings)
     # The iterates are equal; the evaluated parameters differ.
