@@ -5,6 +5,7 @@ from collections.abc import Callable
 from physopt.checking.findings import Failed, Finding
 from physopt.checking.problem import problem_checks
 from physopt.checking.rule import rule_checks
+from physopt.machine.failures import own_words
 from physopt.options import Options
 from physopt.problem import Problem
 from physopt.rule import UpdateRule
@@ -29,5 +30,4 @@ def _finding(claim: str, test: Callable[[], str]) -> Finding:
     except Failed as failed:
         return Finding(claim, False, str(failed))
     except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(claim, False, text[:600])
+        return Finding(claim, False, own_words(error)[:600])
