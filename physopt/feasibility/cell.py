@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from physopt.config import RunConfig
 from physopt.config.run_config import from_record
 from physopt.machine import devices
+from physopt.machine.failures import own_words
 from physopt.machine.parent import begin_run
 from physopt.machine.resident import release_free_memory, resident_bytes, resident_peak
 from physopt.options import OptionError
@@ -112,9 +113,8 @@ def _answers(line: str) -> Iterator[dict[str, Any]]:
     except OptionError as error:
         yield {"option": [error.key, str(error.value), error.reason]}
     except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
         # The same verdict as on a process that printed this exception last.
-        status, reason = verdict(End(1, None, text, None), {}, None)
+        status, reason = verdict(End(1, None, own_words(error), None), {}, None)
         yield {"status": status, "reason": reason.removeprefix("exit code 1: ")}
 
 
