@@ -20,7 +20,8 @@ _TRIAL = jax.make_user_context(False)
 def failing_as_nan() -> Iterator[None]:
     """Trace a physics so that a failed solve by a library on equinox gives NaN, not an exception.
 
-    An exception of a host callback still ends the program: such a physics returns NaN itself.
+    Equinox fails a whole batch at once; a physics that returns NaN itself fails single samples. An
+    exception of a host callback still ends the program.
     """
     errors = sys.modules.get("equinox._errors")
     if not hasattr(errors, "EQX_ON_ERROR"):
