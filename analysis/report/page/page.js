@@ -98,7 +98,8 @@
     box.dataset.case = one.name;
     if (one.lost.length) element("p", box, `No point: ${one.lost.join(", ")}`, "lost");
     const errors = lines.flatMap((line) => [...line.low, ...line.median, ...line.high]).concat(ends.map((end) => end.value)).filter((value) => value !== null);
-    if (!errors.length) return void element("p", box, "Nothing to draw.", "lost");
+    const why = one.left_out[state.axis];
+    if (!errors.length) return void element("p", box, why ? `Left out: ${why}` : "Nothing to draw.", "lost");
     const logError = state.logError && errors.every((value) => value > 0);
     const costs = lines.flatMap((line) => line.cost).concat(ends.map((end) => end.cost[state.axis]));
     const logCost = (state.logCost ?? uneven(lines)) && positive(costs).length > 0;
@@ -146,8 +147,11 @@
   }
 
   async function profile(parent) {
-    const lines = data.profiles[state.axis].filter((line) => visible(line.method));
+    const { lines: all, left_out } = data.profiles[state.axis];
+    const lines = all.filter((line) => visible(line.method));
     const box = element("div", parent, undefined, "chart");
+    for (const sentence of left_out) element("p", box, `Left out: ${sentence}`, "lost");
+    if (!all.length) return void element("p", box, "Nothing to draw.", "lost");
     const end = Math.max(2, ...lines.flatMap((line) => line.ratio)) * 1.15;
     const chart = figure({
       height: 380, x_axis_type: "log", x_range: new Bokeh.Range1d({ start: 1, end }), y_range: new Bokeh.Range1d({ start: 0, end: 1.02 }),
