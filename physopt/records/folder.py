@@ -2,6 +2,7 @@
 
     config.json   the settings, fully resolved       env.json     versions, device, commit
     curve.jsonl   one line per evaluation            status.json  progress and outcome
+    test_metrics.npz   errors of each test sample, see physopt.records.samples
     checkpoints/  see physopt.records.checkpoints            figures      what the problem draws
 
 JSON is strict (NaN is null); files are replaced atomically; a curve line truncated by a crash is
@@ -79,14 +80,18 @@ class RunFolder:
         self.write_text(name, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the folder atomically."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file of the folder atomically."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "wb", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
-                file.write(text)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
