@@ -25,7 +25,14 @@ from physopt.analysis.profiles import performance_profile
 from physopt.analysis.report import reproduce
 from physopt.analysis.report.data import page_data
 from physopt.analysis.report.parts import AXES, Parts
-from physopt.analysis.report.tables import environment, heat_map, run_rows, score_rows
+from physopt.analysis.report.tables import (
+    environment,
+    heat_map,
+    run_rows,
+    sample_rows,
+    score_rows,
+)
+from physopt.analysis.samples import sample_errors, sample_quantiles
 from physopt.analysis.scores import final_errors, ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
 from physopt.records.status import RESULTS
@@ -53,7 +60,9 @@ def write_parts(parts: Parts, out: Path | str) -> int:
     frame, fair = parts.all.frame, parts.fair.comparison
     timed = parts.scored[parts.axis].comparison
     scores, ranked, tests = score_table(timed), ranks(fair), paired_tests(fair)
-    data = page_data(parts)
+    samples = sample_errors(fair)
+    data = page_data(parts, samples)
+    totals = runs_of(fair.runs).groupby(["case", "method"]).size().to_dict()
     errors = run_errors(frame)
     sources = ", ".join(Path(source).resolve().name for source in frame["source"].unique())
     bokeh = Resources(mode="inline", components=["bokeh", "bokeh-api"])
@@ -65,6 +74,8 @@ def write_parts(parts: Parts, out: Path | str) -> int:
         "overall": words.overall(ranked, performance_profile(timed), tests),
         "findings": words.findings(scores, tests, timed.axis),
         "notes": fair.notes,
+        "samples": sample_rows(sample_quantiles(samples), totals),
+        "sample_notes": samples.attrs["notes"],
         "left_out": parts.left_out(),
         "heat": heat_map(final_errors(fair), ranked, refused(fair.frame)),
         "scores": score_rows(scores, timed.axis),

@@ -11,16 +11,21 @@ from physopt.analysis.costs import cost_label
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.report.parts import Part, Parts
 from physopt.analysis.resampling import endpoints, resample, without_point
+from physopt.analysis.samples import tail
 from physopt.analysis.scaling import batch_scaling, device_scaling
 from physopt.analysis.style import ENDS, method_styles
 from physopt.analysis.targets import metric_column
 
 POINTS = 110
+TAIL_POINTS = 60
 _DASHES = {"-": [], "--": [7, 3], "-.": [7, 3, 2, 3], ":": [2, 2]}
 
 
-def page_data(parts: Parts) -> dict[str, Any]:
-    """Return everything that the page's script draws; it may contain text from records."""
+def page_data(parts: Parts, samples: pd.DataFrame) -> dict[str, Any]:
+    """Return everything that the page's script draws; it may contain text from records.
+
+    samples: of `sample_errors`.
+    """
     frame = parts.all.frame
     drawn = {name: part.comparison for name, part in parts.drawn.items()}
     axes = {name: comparison for name, comparison in drawn.items() if len(comparison.frame)}
@@ -34,6 +39,7 @@ def page_data(parts: Parts) -> dict[str, Any]:
         ],
         "cases": _cases(parts, axes),
         "profiles": {name: _profile(parts.scored[name]) for name in axes},
+        "samples": _samples(samples),
         "batches": _scaling(batch_scaling(parts.scored["seconds"].comparison), "batch_size"),
         "devices": _scaling(device_scaling(parts.devices.comparison), "device"),
     }
@@ -92,6 +98,20 @@ def _profile(part: Part) -> dict[str, Any]:
         for method, line in table.groupby("method")
     ]
     return {"lines": lines, "left_out": part.sentences()}
+
+
+def _samples(samples: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return for each case the tails of its methods' errors on single samples."""
+    cases = []
+    for case, of_case in samples.groupby("case", sort=False):
+        lines = []
+        for method, group in of_case.groupby("method"):
+            line = tail(group["error"], TAIL_POINTS)
+            runs = f"{group['folder'].nunique()} runs, {len(group)} samples"
+            columns = {name: _numbers(line[name]) for name in ("error", "share")}
+            lines.append({"method": method, "runs": runs, **columns})
+        cases.append({"name": case, "metric": of_case["metric"].iloc[0], "lines": lines})
+    return cases
 
 
 def _scaling(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
