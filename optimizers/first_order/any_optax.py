@@ -43,12 +43,13 @@ class AnyOptax(FirstOrder):
 
     The options are the numbers, words and lists of them that the optimiser's constructor takes, and
     `info optax` or `run rule=optax rule.optimizer=NAME --help` lists them; masks, types and
-    functions keep optax's defaults. If optax has no default for learning_rate, it is 1e-3.
+    functions keep optax's defaults. learning_rate is 1e-3 where optax requires one, and 1 where it
+    has None, which stands for unscaled updates (adadelta, adafactor, lbfgs).
 
     The schedule multiplies the learning rate, as a schedule of optax would: it counts in the state
     of optimisers that are not linear in it (prodigy, schedule_free_adamw). It multiplies the steps
-    of an optimiser whose updates have no learning rate (rprop, lbfgs, polyak_sgd). Schedule-free
-    optimisers are evaluated at optax.contrib.schedule_free_eval_params.
+    where the learning rate does not scale them (rprop, lbfgs, polyak_sgd). Schedule-free optimisers
+    are evaluated at optax.contrib.schedule_free_eval_params.
     """
 
     optimizer: str = "nadam"

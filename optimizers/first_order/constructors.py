@@ -2,7 +2,7 @@
 
 An optimiser is a function that returns a gradient transformation and has a learning rate. Losses,
 schedules, wrappers around another optimiser and parts of optimisers are refused with a reason. A
-part has no learning rate, or is called `scale_by_...`: most of them (`clip`, `scale_by_adam`) follow
+part has no learning rate, or is called `scale_by_...`; most parts (`clip`, `scale_by_adam`) follow
 the gradient and would increase the loss.
 """
 
@@ -23,12 +23,15 @@ from physopt.options import PositiveFloat, suggest
 
 Make = Callable[..., Any]  # returns an optax.GradientTransformation
 
-DEFAULT_RATE = 1e-3
-"""Learning rate of an optimiser for which optax has no default."""
+REQUIRED_RATE = 1e-3
+"""Learning rate of an optimiser that requires one."""
+UNSCALED_RATE = 1.0
+"""Learning rate where optax's default is None, which leaves updates as they are: those of adadelta
+would go uphill."""
 
 _TRANSFORMATIONS = (optax.GradientTransformation, optax.GradientTransformationExtraArgs)
+_RATES = {inspect.Parameter.empty: REQUIRED_RATE, None: UNSCALED_RATE}
 _PART = "scale_by_"
-_RATE: Any = PositiveFloat
 
 
 class NoOptimizer(ValueError):
@@ -47,7 +50,8 @@ class Traits(NamedTuple):
     """Properties of an optimiser's update."""
 
     reads_rate: bool
-    """The update depends on the learning rate, not the initial state alone."""
+    """The learning rate scales the update; not if only the initial state depends on it, or if a
+    line search follows."""
     evaluates_curvature: bool
     """The update calls `obj_fn`, of which it takes second derivatives."""
 
@@ -119,8 +123,8 @@ def scalar_options(make: Make) -> Mapping[str, Option]:
             continue
         default = parameter.default
         if name == "learning_rate":
-            hint = _RATE if default is not None else _RATE | None
-            default = DEFAULT_RATE if default is parameter.empty else default
+            hint = PositiveFloat
+            default = _RATES.get(default, default)
         options[name] = Option(hint, default)
     return options
 
@@ -143,7 +147,7 @@ def traits(make: Make, options: tuple[tuple[str, Any], ...]) -> Traits:
 
     def update(rate: jax.Array, params: Any, state: Any) -> Any:
         given = dict(options)
-        if given.get("learning_rate") is not None:
+        if "learning_rate" in given:
             given["learning_rate"] = rate
         optimizer = optax.with_extra_args_support(make(**given))
         value, gradient = jax.value_and_grad(loss)(params)
@@ -162,6 +166,7 @@ def traits(make: Make, options: tuple[tuple[str, Any], ...]) -> Traits:
         raise NoOptimizer("its update changes the shapes or the types of its state")
     rate, equations = program.jaxpr.invars[0], program.jaxpr.eqns
     reads_rate = any(variable is rate for step in equations for variable in step.invars)
+    reads_rate &= optax.tree.get(state, "num_linesearch_steps") is None
     return Traits(reads_rate, bool(curvature))
 
 
