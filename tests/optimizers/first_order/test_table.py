@@ -60,6 +60,7 @@ def public():
     return {n: m for n, m in members.items() if n[0] != "_" and not inspect.ismodule(m)}
 
 
+@pytest.mark.filterwarnings("ignore:Specifying a key", "ignore:.*deprecated")
 @pytest.mark.parametrize("name", optimizers())
 def test_an_optimiser_trains_with_its_own_defaults_or_says_why_not(name):
     if name in REQUIRED:
@@ -113,8 +114,9 @@ def test_the_reason_says_what_it_is_or_what_is_missing(name, reason):
         AnyOptax(optimizer=name)
 
 
+@pytest.mark.filterwarnings("ignore")  # what optax deprecates is part of what it offers
 def test_no_building_block_that_descends_is_refused_without_its_whole():
-    """What a signature calls a building block climbs in numbers, too; two exceptions are offered."""
+    """What a signature calls a building block does not descend, but for two that are offered."""
     blocks = {}
     for name, make in public().items():
         if name in optimizers() or not inspect.isfunction(make):
@@ -145,6 +147,7 @@ def first_slope(optimizer):
     return optax.tree.vdot(updates, gradient)
 
 
+@pytest.mark.filterwarnings("ignore:Specifying a key")
 @pytest.mark.parametrize("name", ["galore", "noisy_sgd", "lbfgs", "sophia", "schedule_free_adamw"])
 def test_a_state_survives_a_checkpoint(name, tmp_path):
     rule = AnyOptax(optimizer=name, schedule="plateau", clip_norm=1.0)
