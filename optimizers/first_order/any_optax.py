@@ -55,8 +55,11 @@ class AnyOptax(FirstOrder):
     optimizer: str = "nadam"
     """Name of an optimiser of optax or optax.contrib; it decides which options there are."""
 
-    if TYPE_CHECKING:  # a field of the classes of optimisers that have one
-        learning_rate: float = 1e-3
+    if TYPE_CHECKING:
+        learning_rate: float = 1e-3  # a field where the optimiser has one
+
+        def __init__(self, **options: Any) -> None:
+            """Take the rule's own options and the optimiser's, by name."""
 
     _general: ClassVar[type["AnyOptax"] | None] = None
     """The class from which the class of an optimiser was made; None for AnyOptax itself."""

@@ -54,7 +54,7 @@ class FirstOrder(Scheduled):
         loss, cotangent, spent = self.cotangent(objective, x, batch, key)
         gradient = objective.pullback(params, batch, cotangent)
         updates, state = self.step(
-            gradient, state, params, batch.progress, loss, lambda p: objective.value(p, batch)
+            gradient, state, params, batch.progress, loss, lambda p: objective.trial(p, batch)
         )
         info = {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
         return updates, state, {**info, **self._with_line_search(spent, state, len(batch))}
@@ -70,7 +70,7 @@ class FirstOrder(Scheduled):
     ) -> tuple[Parameters, FirstOrderState]:
         """Return the optimiser's updates and its next state.
 
-        value, value_fn: the loss at the parameters, and the loss as a function of them.
+        value, value_fn: the loss at the parameters, and at others that may be rejected.
         """
         factor = self.factor(progress).astype(value.dtype)
         factor, plateau = self.plateau().update(factor, state.plateau, value=value)

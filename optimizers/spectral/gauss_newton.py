@@ -1,7 +1,7 @@
 """Gauss-Newton with an adaptive damping: the spectral power kappa = -1."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,17 @@ import optax
 
 from physopt.objective import Objective
 from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
-from physopt.options import OptionError
+from physopt.options import OptionError, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
 
 
 @dataclasses.dataclass(frozen=True)
 class GaussNewton(SpectralPower):
-    """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
+    """Gauss-Newton: theta <- theta - eta b J^+ g, with the truncated or damped pseudo-inverse of J.
+
+    g = dL/dy carries the 1/b of the mean over a batch of b samples, so that eta = 1 is the full
+    step, which solves a linear least-squares problem at once, whatever the batch.
 
     adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
     decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
@@ -26,9 +29,14 @@ class GaussNewton(SpectralPower):
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
 
+    learning_rate: PositiveFloat = 1.0
+    """eta; 1 is the full step."""
+
     kappa: float = -1.0
     adaptive: bool = True
     """Adapt the damping, starting from `damping`, or from 0.1 if that is 0."""
+
+    tunable: ClassVar = {"learning_rate": (1e-2, 2.0), "tau": (1e-7, 1e-1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,13 +64,12 @@ class GaussNewton(SpectralPower):
         step, scale, system, solution = trial
         if not self.adaptive:
             return step, state, {}
-        after = objective.value(optax.apply_updates(system.params, step), batch)
+        after = objective.trial(optax.apply_updates(system.params, step), batch)
         # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
         v = scale.astype(solution.response.dtype) * solution.response
         curvature = objective.output_curvature(system.y, batch, v)
         predicted = -(system.gradient @ v + 0.5 * curvature)
         actual = system.loss - after
-        # A loss that is NaN does not compare as a decrease.
         lower = (actual > 0) & (predicted > 0)
         rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
         factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))

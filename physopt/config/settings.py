@@ -49,6 +49,11 @@ class Settings(Options):
     """Folder of a run whose best parameters are the initial ones; none draws them by the seed. With
     network=none its network's prediction is the initial x."""
 
+    tolerance: PositiveFloat | None = None
+    """With network=none: a sample is solved when its gradient has fallen to this fraction of the
+    first one, or when a step is shorter than this fraction of x. Solved samples are left alone, and
+    the run ends when all are; none spends the whole budget on each."""
+
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of network and physics."""
 
