@@ -42,8 +42,8 @@ class AnyOptax(FirstOrder):
     AnyOptax(optimizer="prodigy", weight_decay=1e-2)
 
     The options are the numbers, words and lists of them that the optimiser's constructor takes, and
-    `info optax` or `run rule=optax rule.optimizer=NAME --help` lists them; masks, types and
-    functions keep optax's defaults. learning_rate is 1e-3 where optax requires one, and 1 where it
+    `run rule=optax rule.optimizer=NAME --help` lists them; masks, types and functions keep optax's
+    defaults. learning_rate is 1e-3 where optax requires one, and 1 where it
     has None, which stands for unscaled updates (adadelta, adafactor, lbfgs).
 
     The schedule multiplies the learning rate, as a schedule of optax would: it counts in the state
@@ -134,7 +134,7 @@ class AnyOptax(FirstOrder):
         """Return the optimiser's step, and the cost of its second derivatives if it takes any."""
         updates, after, info = super().update(objective, params, state, batch, key)
         if self._traits().evaluates_curvature:
-            count = optax.tree.get(state.optimizer, "count")
+            count = optax.tree.get(state.optimizer, "count", 0)
             due = count % getattr(self, "update_interval", 1) == 0
             samples = jnp.where(due, 2 * len(batch), 0)  # of the gradient, and of its derivative
             spent = cost(simulate=samples, vjp=samples)
