@@ -20,7 +20,8 @@ lost. Columns, beside those of curve.jsonl:
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ UNKNOWN = "unknown"
 """The device or the versions of a run whose records lack them."""
 
 RECORD_FILES = ("config.json", "curve.jsonl", "status.json")
-_SETTINGS = (
-    *("seed", "batch_size", "train_size", "heldout_size", "log_every", "network", "dtype"),
-    *("stop_at_target", "start", "device_kind", "device_count"),
-)
 _NUMBERS = ("seed", "batch_size", "train_size", "heldout_size", "log_every", "device_count")
-_CURVE_NUMBERS = (
+_SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_kind")
+_RUN_COLUMNS = (
+    *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
+    *("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials"),
+    *("versions", "source_version", "finished"),
+)
+_CURVE_COLUMNS = (
     *("step", "t_train", "t_compile", "t_eval", "train_loss", "validation_loss", "test_loss"),
     *("n_simulate", "n_vjp", "n_invert", "n_factor", "grad_norm", "update_norm", "peak_bytes"),
 )
@@ -83,37 +86,44 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Return the settings and the status of a run, and the numbers of its curve."""
     folder = RunFolder(path)
-    config, environment, status = (
-        folder.read("config.json"),
-        folder.read("env.json"),
-        folder.status(),
-    )
-    raw = folder.curve()
-    known = {**(raw[0] if raw else {}), **environment, **config}
-    run: dict[str, Any] = {"folder": str(path), "run_id": path.name}
+    config, environment = folder.read("config.json"), folder.read("env.json")
+    status, curve = folder.status(), folder.curve()
+    first = curve[0] if curve else {}
+    rows = [_numbers(row) for row in curve if _number(row.get("step")) is not None]
+    word, reason = _status(config, status, has_curve=bool(rows))
+    known = {**first, **environment, **config}
+    run = {name: _plain(known[name]) for name in _SETTINGS if name in known}
     for kind, parent in (("problem", path.parent.parent), ("rule", path.parent)):
         options = config.get(kind)
         options = dict(options) if isinstance(options, dict) else {}
-        names = (options.pop("name", None), raw[0].get(kind) if raw else None, parent.name)
+        names = (options.pop("name", None), first.get(kind), parent.name)
         run[kind] = short_name(next(name for name in names if name and isinstance(name, str)))
-        run.update({f"{kind}.{name}": _plain(value) for name, value in options.items()})
-    run.update({name: _plain(known.get(name)) for name in _SETTINGS})
-    run.update({f"budget_{name}": _number(config.get(name)) for name in ("steps", "seconds")})
-    metric, value = _target(config.get("target"))
-    run.update(target_metric=metric, target_value=value)
-    run["tuning_trials"] = _number(config.get("tuning_trials")) or 0.0
-    rows = sorted((_numbers(row) for row in raw if _number(row.get("step")) is not None),
-                  key=lambda row: row["step"] or 0.0)  # fmt: skip
-    run["versions"] = _versions(environment)
-    run["source_version"] = str(environment.get("source") or "")
-    run["status"], run["reason"] = _status(config, status, rows)
-    run["finished"] = str(status.get("time") or "")
-    return run, rows
+        run |= {f"{kind}.{name}": _plain(value) for name, value in options.items()}
+    match config.get("target"):
+        case [str(metric), value]:
+            run |= {"target_metric": metric, "target_value": _number(value)}
+    versions = {name: environment.get(name) for name in LIBRARIES}
+    known_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
+    run |= {
+        "folder": str(path),
+        "run_id": path.name,
+        "device": _device(known.get("device_kind"), _number(known.get("device_count"))),
+        "budget_steps": _number(config.get("steps")),
+        "budget_seconds": _number(config.get("seconds")),
+        "tuning_trials": _number(config.get("tuning_trials")) or 0.0,
+        "versions": known_versions if all(versions.values()) else UNKNOWN,
+        "source_version": str(environment.get("source") or ""),
+        "status": word,
+        "reason": reason,
+        "finished": str(status.get("time") or ""),
+    }
+    return run, sorted(rows, key=lambda row: row["step"] or 0.0)
 
 
-def _versions(environment: dict[str, Any]) -> str:
-    versions = [f"{name} {environment.get(name)}" for name in LIBRARIES]
-    return ", ".join(versions) if all(map(environment.get, LIBRARIES)) else UNKNOWN
+def _device(kind: Any, count: float | None) -> str:
+    """Return the name of devices: their kind, and their number if there are several."""
+    kind = kind if isinstance(kind, str) else UNKNOWN
+    return kind if count in (None, 1) else f"{kind} x{count:g}"
 
 
 def short_name(name: str) -> str:
@@ -121,7 +131,7 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _status(config: dict[str, Any], status: dict[str, Any], rows: list[Any]) -> tuple[str, str]:
+def _status(config: dict[str, Any], status: dict[str, Any], *, has_curve: bool) -> tuple[str, str]:
     """Return the recorded status and reason; "damaged" if the records contradict them."""
     word, reason = status.get("status"), str(status.get("reason") or "")
     if not config:
@@ -130,15 +140,9 @@ def _status(config: dict[str, Any], status: dict[str, Any], rows: list[Any]) -> 
         return "damaged", "status.json cannot be read"
     if word not in (*STATUSES, "running"):
         return "damaged", f"unknown status {word}"
-    if word in FINISHED and word != "skipped" and not rows:
+    if word in FINISHED and word != "skipped" and not has_curve:
         return "damaged", "curve.jsonl cannot be read"
     return str(word), reason
-
-
-def _target(target: Any) -> tuple[str | None, float | None]:
-    if isinstance(target, list) and len(target) == 2 and isinstance(target[0], str):
-        return target[0], _number(target[1])
-    return None, None
 
 
 def _plain(value: Any) -> Any:
@@ -166,66 +170,57 @@ def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.DataFrame:
-    names = ("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "status", "reason")
-    more = ("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials")
-    table = pd.DataFrame(runs)
-    table = table.reindex(columns=list(dict.fromkeys([*names, *more, "finished", *table.columns])))
+    """Join the evaluations, whose `run` is an index into runs, with the settings of their runs."""
+    table = pd.DataFrame(runs, columns=_names(_RUN_COLUMNS, runs))
     for name in (*_NUMBERS, "budget_steps", "budget_seconds", "target_value", "tuning_trials"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    table["device"] = [
-        device_name(kind, count)
-        for kind, count in zip(table["device_kind"], table["device_count"], strict=True)
-    ]
-    table["case"] = _labels(table, "problem", ["problem"], ("heldout_size",))
+    texts = pd.DataFrame([{name: _text(value) for name, value in run.items()} for run in runs])
+    texts = texts.reindex(columns=table.columns)[table["status"] != "damaged"]
+    table["case"] = _labels(table, texts, ["problem"], ("heldout_size",))
     shown = ("batch_size", "train_size", "network", "dtype", "start")
-    table["method"] = _labels(table, "rule", ["case", "rule"], shown)
-    curve = pd.DataFrame(evaluations, columns=None if evaluations else ["run"])
-    curve = curve.reindex(columns=list(dict.fromkeys([*_CURVE_NUMBERS, *curve.columns])))
-    curve = curve.drop(columns=[name for name in curve.columns if name in table.columns])
-    measured = curve.columns.drop("run")
-    curve[measured] = curve[measured].astype(float)
+    table["method"] = _labels(table, texts, ["case", "rule"], shown)
+    names = [name for name in _names(("run", *_CURVE_COLUMNS), evaluations) if name not in table]
+    curve = pd.DataFrame(evaluations, columns=names, dtype=float)
     return curve.join(table, on="run").drop(columns="run").reset_index(drop=True)
 
 
-def device_name(kind: Any, count: Any) -> str:
-    """Return the name of devices: their kind, and their number if there are several."""
-    kind = kind if isinstance(kind, str) else UNKNOWN
-    return kind if pd.isna(count) or count == 1 else f"{kind} x{count:g}"
+def _names(first: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
+    """Return names and the keys of all rows, each once."""
+    return list(dict.fromkeys([*first, *chain.from_iterable(rows)]))
 
 
 def _labels(
-    table: pd.DataFrame, name: str, within: list[str], settings: tuple[str, ...]
+    table: pd.DataFrame, texts: pd.DataFrame, within: list[str], settings: tuple[str, ...]
 ) -> pd.Series:
-    """Name runs by `name` and by the options in which runs of one group differ.
+    """Name runs by the last column of `within` and by the options in which runs of a group differ.
 
-    A setting is left out of the name if it has the value that all rules have in common.
+    An option that a record lacks is no difference. A setting is left out of the name if it has the
+    value that all rules have in common. texts: the readable runs of the table.
     """
-    labels = table[name].astype(object).copy()
-    options = [column for column in table.columns if column.startswith(f"{name}.")]
-    readable = table[table["status"] != "damaged"]
-    for key, group in readable.groupby(within, sort=False):
-        differing = [
-            column for column in (*settings, *options) if group[column].astype(str).nunique() > 1
-        ]
-        of_case = readable[readable[within[0]] == key[0]] if len(within) > 1 else group
-        common = {c: _common(of_case, name, c) for c in differing if c in settings}
-        for index, run in group.iterrows() if differing else ():
-            texts = {c: _text(run[c]) for c in differing if common.get(c) != _text(run[c])}
-            options_text = (f"{c.rpartition('.')[2]}={value}" for c, value in texts.items())
-            labels[index] = " ".join([str(run[name]), *options_text])
-    return labels.astype(str)
+    name = within[-1]
+    labels = table[name].astype(str)
+    options = [column for column in texts.columns if column.startswith(f"{name}.")]
+    readable = table.loc[texts.index]
+    for _, group in readable.groupby(within, sort=False):
+        of_group = texts.loc[group.index, [*settings, *options]]
+        for column in of_group.columns[of_group.nunique() > 1]:
+            label = f" {column.rpartition('.')[2]}=" + of_group[column]
+            if column in settings:
+                in_case = readable[within[0]] == group[within[0]].iloc[0]
+                common = _common(texts.loc[in_case, column], readable.loc[in_case, name])
+                label = label.where(of_group[column] != common, "")
+            labels[group.index] += label.fillna("")
+    return labels
 
 
-def _common(table: pd.DataFrame, name: str, column: str) -> str | None:
+def _common(values: pd.Series, rules: pd.Series) -> str | None:
     """Return the only value of a setting with which all of several rules ran, if there is one."""
-    values = [{_text(v) for v in g[column].unique()} for _, g in table.groupby(name)]
-    common = set.intersection(*values) if len(values) > 1 else set()
+    of_rule = [set(group) for _, group in values.groupby(rules)]
+    common = set.intersection(*of_rule) if len(of_rule) > 1 else set()
     return common.pop() if len(common) == 1 else None
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None:
         return "none"
-    if isinstance(value, bool | str):
-        return str(value)
-    return f"{value:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -41,10 +41,10 @@ class AnyOptax(FirstOrder):
     rule=optax rule.optimizer=prodigy rule.weight_decay=1e-2
     AnyOptax(optimizer="prodigy", weight_decay=1e-2)
 
-    The options are the numbers, words and lists of them that the optimiser's constructor takes, and
-    `run rule=optax rule.optimizer=NAME --help` lists them; masks, types and functions keep optax's
-    defaults. learning_rate is 1e-3 where optax requires one, and 1 where it
-    has None, which stands for unscaled updates (adadelta, adafactor, lbfgs).
+    The options are the numbers, words and lists of them that the optimiser's constructor takes;
+    `run rule=optax rule.optimizer=NAME --help` lists them. Masks, types and functions keep optax's
+    defaults. learning_rate is 1e-3 where optax requires one, and 1 where its default is None, which
+    stands for unscaled updates (adadelta, adafactor, lbfgs).
 
     The schedule multiplies the learning rate, as a schedule of optax would: it counts in the state
     of optimisers that are not linear in it (prodigy, schedule_free_adamw). It multiplies the steps

@@ -8,7 +8,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.help import help_text, run_help_text
+from physopt.config.help import run_help_text
 from physopt.config.parse import flat_arguments, split_names
 from physopt.config.settings import Settings
 from physopt.config.text import from_text
@@ -139,10 +139,10 @@ RESUME = Command(
     "resume FOLDER [steps=N] [seconds=S]",
     "resume a run, up to a larger budget if one is given",
     _resume,
-    lambda words: (
-        "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
-        "Resume the run in FOLDER; the result is the same as without the interruption.\n\n"
-        + help_text(Extension, "resume")
+    plain_help(
+        "resume FOLDER [steps=N] [seconds=S]",
+        "Resume the run in FOLDER; the result is the same as without the interruption.",
+        Extension,
     ),
 )
 

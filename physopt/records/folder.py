@@ -169,6 +169,12 @@ def find_runs(root: Path | str) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(paths)]
 
 
+def number(record: dict[str, Any], key: str) -> float | None:
+    """Return a number of a record that may be damaged, None if it holds none."""
+    value = record.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def _strict(value: Any) -> Any:
     """Return a value that strict JSON can represent: no NaN, infinity or NumPy scalar."""
     if isinstance(value, dict):
