@@ -25,6 +25,7 @@ from physopt.objective import build
 from physopt.optimizers.first_order import AnyOptax
 from physopt.optimizers.sip import SIP
 from physopt.options import OptionError
+from physopt.sweeping.plan import labels, planned_runs, read_request
 from physopt.training.identity import run_id
 from physopt.training.per_sample import PerSample
 
@@ -210,6 +211,14 @@ def test_an_instance_can_be_changed_copied_and_pickled():
     assert from_words(["problem=sin", "rule=optax"]).with_option(
         "rule.optimizer", "lion"
     ).rule == AnyOptax(optimizer="lion")
+
+
+def test_a_sweep_names_optimisers_without_the_options_that_only_one_has():
+    request = read_request(["problem=sin", "rule=optax", "rule.optimizer=adam,dog"])
+    assert labels(planned_runs(request)) == [
+        "sin optax rule.optimizer=adam rule.learning_rate=0.001",
+        "sin optax rule.optimizer=dog rule.learning_rate=1.0",
+    ]
 
 
 def test_the_learning_rate_is_tuned_around_its_default():
