@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison
-from physopt.records import RunFolder
+from physopt.records import Record, RunFolder
 
 _NOT_TYPED = ("out", "force", "debug", "seed", "target", "tuning", "problem", "rule")
 
@@ -24,9 +24,8 @@ def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
     for (case, method), group in runs.groupby(["case", "method"], sort=True):
         by_options: dict[str, list[int]] = {}
         for row in group.sort_values("seed").to_dict("records"):
-            config = RunFolder(Path(row["folder"])).read("config.json")
-            seed = config.get("seed")
-            by_options.setdefault(_options(config), []).append(seed if isinstance(seed, int) else 0)
+            config = Record(RunFolder(row["folder"])).config
+            by_options.setdefault(_options(config), []).append(config.get("seed", 0))
         for options, seeds in by_options.items():
             command = f"python -m physopt run {options} seed="
             if len(seeds) > 1:

@@ -1,13 +1,12 @@
 """Report tables: scores, runs and environments as rows of text, for the page's template."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from physopt.analysis.words import amount, duration, factor, interval, score_cells
-from physopt.records import RunFolder
+from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS
 
 WORST_FACTOR = 50.0
@@ -109,7 +108,7 @@ def environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the environments of the runs: each entry of env.json with its different values."""
     entries: dict[str, dict[str, int]] = {}
     for folder in frame["folder"].unique():
-        for name, value in RunFolder(Path(folder)).read("env.json").items():
+        for name, value in Record(RunFolder(folder)).environment.items():
             if name != "seed":
                 text = str(value).partition("\n")[0] or "–"
                 counts = entries.setdefault(name, {})
