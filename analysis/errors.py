@@ -5,7 +5,7 @@ import pandas as pd
 
 from physopt.analysis.load import runs_of
 from physopt.analysis.targets import metric_column, values_of
-from physopt.records.selection import chosen_by
+from physopt.records.columns import chosen_by
 
 
 def run_errors(frame: pd.DataFrame) -> pd.DataFrame:

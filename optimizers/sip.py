@@ -52,6 +52,8 @@ class SIP(AnyOptax):
         """Return which inverse solver is used."""
         if isinstance(objective.problem, Inverts):
             return f"inverse solver: {type(objective.problem).__name__}'s own"
+        x = jax.eval_shape(objective.predict, params, batch.inputs)
+        jax.eval_shape(flatten, objective.output_shapes(x, batch))  # refuses a complex y
         return (
             "inverse solver: the generic damped Gauss-Newton step in x, since the problem has none"
         )

@@ -31,8 +31,9 @@ from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
+from physopt.options import OptionError
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
-from physopt.rule import Parameters
+from physopt.rule import Parameters, PlanError
 
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
 """Step lengths tried by the generic inverse step, as fractions of the damped Gauss-Newton step."""
@@ -121,6 +122,21 @@ class Objective:
     def mean_loss(self, x: Tree, batch: Batch) -> Array:
         """Return the mean loss over the batch at given unknowns x."""
         return jnp.mean(self.losses(x, batch))
+
+    def measurements(self, x: Tree, batch: Batch) -> dict[str, Array]:
+        """Return the loss and the problem's metrics of each sample, {name: [batch]}.
+
+        Raises OptionError if a metric is called loss, which is the objective's own, or is complex.
+        """
+        y = self.problem.simulate(x, batch)
+        metrics = self.problem.metrics(x, y, batch)
+        if "loss" in metrics:
+            raise OptionError(object, "metric", "loss", "the loss is measured already; rename it")
+        values = {"loss": self.problem.loss(y, batch), **metrics}
+        for name, value in values.items():
+            if jnp.iscomplexobj(value):
+                raise OptionError(object, "metric", name, "must be real")
+        return values
 
     def output_shapes(self, x: Tree, batch: Batch) -> Tree:
         """Return shapes and types of y at unknowns x, without simulating."""
@@ -254,8 +270,13 @@ def build(
 
 
 def flatten(tree: Tree) -> Array:
-    """Join the leaves [batch, ...] of a pytree into one array [batch, size]."""
+    """Join the leaves [batch, ...] of a pytree into one array [batch, size].
+
+    Raises PlanError for complex leaves: linear algebra on them would use half of the derivatives.
+    """
     leaves = jax.tree.leaves(tree)
+    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
+        raise PlanError("y is complex; return its real and imaginary part as two real arrays")
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 

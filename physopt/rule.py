@@ -79,3 +79,11 @@ class UpdateRule(Options, ABC):
         info holds `loss`, the mean loss of the batch before the update, the counts of `cost`, and
         any other scalars for the curve (grad_norm, a retained rank).
         """
+
+    def evaluated(self, params: Parameters, state: State) -> Parameters:
+        """Return the parameters that are evaluated, kept as the best and reported.
+
+        By default the parameters after the last update. A rule whose result are other parameters,
+        such as an average of the iterates, returns those; training goes on from `params`.
+        """
+        return params

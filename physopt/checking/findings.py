@@ -46,7 +46,11 @@ def must_match(expected: Any, actual: Any, tolerance: float, reason: str) -> Non
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             continue
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if np.shape(a) != np.shape(b):
+            raise Failed(f"{reason} (shapes {np.shape(a)} and {np.shape(b)})")
+        is_complex = any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in (a, b))
+        dtype = np.complex128 if is_complex else np.float64
+        a, b = np.asarray(a, dtype), np.asarray(b, dtype)
         scale = max(1e-12, float(np.max(np.abs(a), initial=0)))
         difference = float(np.max(np.abs(a - b), initial=0)) / scale
         if not difference <= tolerance:

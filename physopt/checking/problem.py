@@ -11,6 +11,8 @@ from physopt.checking.findings import Checks, Failed, must_match, options_are_va
 from physopt.machine.devices import cast
 from physopt.objective import Objective, build, flatten
 from physopt.problem import Batch, Inverts, Linearizes, Problem
+from physopt.records.columns import measured_columns
+from physopt.training.data import held_out_sets
 
 SAMPLES = 3
 
@@ -98,6 +100,8 @@ def _network_fits(problem: Problem) -> str:
             raise Failed(
                 f"x has shape {leaf.shape}, its first axis is not the batch of {len(batch)}"
             )
+        if jnp.iscomplexobj(leaf):  # gradients of complex numbers are conjugate: a rule would climb
+            raise Failed("x is complex; return its real and imaginary part as two real arrays")
     y = _simulate(problem, x, batch)
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
     return f"x {shapes}, y {[leaf.shape for leaf in jax.tree.leaves(y)]}"
@@ -135,7 +139,9 @@ def _precision_kept(problem: Problem) -> str:
             y = jax.eval_shape(problem.simulate, x, batch)
             for name, tree in (("x", x), ("y", y)):
                 for leaf in jax.tree.leaves(tree):
-                    if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != dtype:
+                    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                        continue
+                    if jnp.finfo(leaf.dtype).dtype != dtype:  # float32 for complex64
                         raise Failed(f"in {dtype} {name} is {leaf.dtype}")
     return ""
 
@@ -165,9 +171,9 @@ def _gradient_right(problem: Problem) -> str:
 
 
 def _loss_per_sample(problem: Problem) -> str:
-    _, x, batch = _case(problem)
-    y = _simulate(problem, x, batch)
-    measured = {"loss": problem.loss(y, batch), **jax.jit(problem.metrics)(x, y, batch)}
+    objective, x, batch = _case(problem)
+    measured = jax.jit(objective.measurements)(x, batch)
+    measured_columns(measured, held_out_sets(problem))
     for name, value in measured.items():
         if value.shape != (SAMPLES,):
             raise Failed(f"{name} has shape {value.shape}, not [{SAMPLES}]")

@@ -15,6 +15,7 @@ from physopt.networks import Dense
 from physopt.objective import Objective, build
 from physopt.options import PositiveInt
 from physopt.problem import Batch, Problem
+from physopt.records.columns import measured_columns
 from physopt.rule import COUNTS, UpdateRule
 from physopt.training.per_sample import PerSample, build_unknowns
 
@@ -68,7 +69,12 @@ def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Bat
     key = jax.random.key(0)
     state = rule.init(objective, params, key)
     updates, after, info = jax.jit(rule.update)(objective, params, state, batch, key)
-    for name, old, new in (("parameters", params, updates), ("state", state, after)):
+    evaluated = jax.eval_shape(rule.evaluated, params, after)
+    for name, old, new in (
+        ("parameters", params, updates),
+        ("state", state, after),
+        ("evaluated parameters", params, evaluated),
+    ):
         if jax.tree.structure(old) != jax.tree.structure(new):
             raise Failed(f"the tree of the {name} changes in an update")
         for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
@@ -79,6 +85,7 @@ def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Bat
                 )
     if "loss" not in info:
         raise Failed("info has no entry loss")
+    measured_columns(("loss",), ("validation", "test"), info)
     counted = [name for name in COUNTS if name in info]
     if not counted:
         raise Failed("info counts no cost; add **physopt.cost(simulate=..., vjp=...)")
@@ -132,8 +139,8 @@ def _loss_falls(rule: UpdateRule, objective: Objective, params: Any, batch: Batc
         return optax.apply_updates(params, updates), state
 
     begin = (params, rule.init(objective, params, key))
-    after, _ = jax.jit(lambda carry: jax.lax.fori_loop(0, 200, body, carry))(begin)
-    losses = [float(objective.value(p, batch)) for p in (params, after)]
+    end = jax.jit(lambda carry: jax.lax.fori_loop(0, 200, body, carry))(begin)
+    losses = [float(objective.value(p, batch)) for p in (params, rule.evaluated(*end))]
     if not losses[1] < losses[0]:
         raise Failed(f"from {losses[0]:.4g} to {losses[1]:.4g}")
     return f"{losses[0]:.4g} -> {losses[1]:.4g}"

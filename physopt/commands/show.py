@@ -23,9 +23,9 @@ from physopt.problem import (
     Problem,
 )
 from physopt.records import Record, RunFolder, find_runs
+from physopt.records.columns import chosen_by
 from physopt.records.folder import SOURCE
 from physopt.records.reading import shown
-from physopt.records.selection import chosen_by
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console

@@ -256,16 +256,12 @@ def evaluate(
     needs about as much memory as a training step.
     """
     objective = measured(objective, params, source)
-    problem = objective.problem
     x = objective.predict(params, held_out.inputs, train=False)
-
-    def measure(x: Any, batch: Batch) -> dict[str, jax.Array]:
-        y = problem.simulate(x, batch)
-        return {"loss": problem.loss(y, batch), **problem.metrics(x, y, batch)}
-
     size = len(held_out)
     pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, held_out))
-    values = jax.lax.map(lambda piece: spread(measure, objective.mesh, *piece), pieces)
+    values = jax.lax.map(
+        lambda piece: spread(objective.measurements, objective.mesh, *piece), pieces
+    )
     return jax.tree.map(lambda a: a.reshape(size), values)
 
 

@@ -78,6 +78,11 @@ class PerSample(UpdateRule):
         )  # fmt: skip
         return jax.tree.map(lambda leaf: leaf[:, 0], updates), state, _summary(info)
 
+    def evaluated(self, params: Parameters, state: State) -> Parameters:
+        """Return the rule's own choice for every sample."""
+        result = jax.vmap(self.rule.evaluated)(_lanes(params), state)
+        return jax.tree.map(lambda leaf: leaf[:, 0], result)
+
 
 def _lanes(tree: Any) -> Any:
     """Give every sample its own batch axis: [batch, ...] -> [batch, 1, ...]."""

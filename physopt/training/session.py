@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +21,10 @@ from physopt.options import OptionError
 from physopt.problem import Batch, Draws, HasBaselines
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
+from physopt.records.columns import chosen_by, measured_columns
 from physopt.records.folder import RunFolder
-from physopt.records.selection import chosen_by
 from physopt.records.status import FINISHED
-from physopt.rule import COUNTS, Parameters
+from physopt.rule import COUNTS
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
 from physopt.training.figure import draw_training
@@ -125,7 +125,7 @@ class Session:
         if new:
             self.folder.truncate_curve(-1)
             self.best = setup.params
-            self._record(carry.params, {})
+            self._record(carry, {})
             return carry
         carry, self.best, host = checkpoints.restore(carry)
         self.memory = Memory.from_json(host)
@@ -156,7 +156,7 @@ class Session:
             if piece.report is None:
                 self.display.piece(memory.clock, self.budget)
                 continue
-            row = self._record(carry.params, piece.report)
+            row = self._record(carry, piece.report)
             if outcome := self._verdict(row):
                 break
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -165,10 +165,11 @@ class Session:
         self._save(checkpoints, carry)
         return outcome or self._end()
 
-    def _record(self, params: Parameters, report: dict[str, float]) -> dict[str, Any]:
+    def _record(self, carry: Carry, report: dict[str, float]) -> dict[str, Any]:
         """Evaluate, remember the best parameters, and add a row to the curve."""
         memory, setup = self.memory, self.setup
         start = time.perf_counter()
+        params = setup.rule.evaluated(carry.params, carry.state)
         sizes = len(setup.held_out), self.config.settings.batch_size
         chunk = evaluation_chunk(*sizes, len(self.devices))
         measured = jax.device_get(
@@ -178,7 +179,7 @@ class Session:
         memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
         for name in COUNTS:
             memory.counts[name] += int(report.get(name, 0))
-        losses = _means(measured, self.sets)
+        losses = _means(measured, self.sets, carry.sums)
         value = self._chosen_by(losses)
         if value < memory.best_value:
             memory.best_value, memory.best_step = value, memory.clock.step
@@ -286,14 +287,12 @@ class Session:
         problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
 
 
-def _means(measured: dict[str, np.ndarray], sets: tuple[str, ...]) -> dict[str, float]:
-    """Average over each held-out set; a metric without a suffix is that of the test set."""
+def _means(
+    measured: dict[str, np.ndarray], sets: tuple[str, ...], info: Iterable[str]
+) -> dict[str, float]:
+    """Average the loss and the metrics of the samples over each held-out set: {column: mean}."""
     means = {}
-    for name, values in sorted(measured.items(), key=lambda item: item[0] != "loss"):
-        for split, part in zip(sets, np.split(values.astype(np.float64), len(sets)), strict=True):
-            if split == "validation" or name == "loss":
-                column = f"{split}_{name}"
-            else:
-                column = f"{name}_{split}".removesuffix("_test").replace("_test_", "_")
-            means[column] = float(np.mean(part))
+    for (name, part), column in measured_columns(measured, sets, info).items():
+        values = np.split(measured[name].astype(np.float64), len(sets))[sets.index(part)]
+        means[column] = float(np.mean(values))
     return means

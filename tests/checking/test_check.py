@@ -7,16 +7,15 @@ import jax.numpy as jnp
 import pytest
 from tiny import Descent, Tiny
 
+import physopt
 from physopt.checking import check
+from physopt.networks import Dense
+from physopt.optimizers.sip import SIP
+from physopt.optimizers.spectral import GaussNewton, HalfInverse
 
 
 def failed(options):
     return {finding.claim: finding.detail for finding in check(options) if not finding.passed}
-
-
-@pytest.mark.parametrize("options", [Tiny(), Descent()])
-def test_a_correct_class_passes_every_check(options):
-    assert not failed(options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +55,42 @@ class WrongSlope(Tiny):
         return y, jnp.broadcast_to(jnp.eye(self.size, dtype=x.dtype), (*y.shape, self.size))
 
 
+class ComplexDense(Dense):
+    def __call__(self, inputs):
+        return super().__call__(inputs) * jnp.exp(1j)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComplexUnknowns(Tiny):
+    def network(self, rngs):
+        return ComplexDense((self.size, 8, self.size), rngs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Waves(Tiny):
+    """y = s exp(i x): complex observations, with a real loss."""
+
+    def sample(self, keys):
+        batch = super().sample(keys)
+        return dataclasses.replace(batch, target=self.simulate(batch.target, batch))
+
+    def simulate(self, x, batch):
+        return super().simulate(x, batch) * jnp.exp(1j * x)
+
+    def metrics(self, x, y, batch):
+        return {}
+
+    target = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CoupledPhases(Waves):
+    """The samples are coupled by an imaginary part alone."""
+
+    def simulate(self, x, batch):
+        return super().simulate(x, batch) + 1j * jnp.mean(x, axis=0)
+
+
 @dataclasses.dataclass(frozen=True)
 class SharedDraws(Tiny):
     def sample(self, keys):
@@ -74,10 +109,17 @@ class ReadsValues(Tiny):
         return super().simulate(x, batch) if float(x[0, 0]) < 1e9 else x
 
 
+@pytest.mark.parametrize("options", [Tiny(), Waves(), Descent()])
+def test_a_correct_class_passes_every_check(options):
+    assert not failed(options)
+
+
 @pytest.mark.parametrize(
     ("problem", "claim", "words"),
     [
         (CoupledSamples(), "simulate: samples are independent", "depends on the other samples"),
+        (CoupledPhases(), "simulate: samples are independent", "depends on the other samples"),
+        (ComplexUnknowns(), "network: inputs", "x is complex"),
         (WrongGradient(), "gradient agrees", "off by"),
         (LosesPrecision(), "keeps the precision", "in float64 y is float32"),
         (TotalLoss(), "one finite number per sample", "shape ()"),
@@ -137,3 +179,10 @@ def test_a_rule_s_mistake_is_named(rule, claim, words):
     named = [detail for text, detail in failures.items() if claim in text]
     assert named, failures
     assert words in named[0]
+
+
+@pytest.mark.parametrize("rule", [HalfInverse(), GaussNewton(), SIP()])
+def test_linear_algebra_refuses_complex_observations(tmp_path, rule):
+    run = physopt.run(Waves(), rule, out=tmp_path)
+    assert run.status["status"] == "skipped"
+    assert "real and imaginary part as two real arrays" in run.status["reason"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import Broken, Choosy, Descent, Explosive, Sleepy, Tiny
 
@@ -84,6 +85,55 @@ def test_target_stops_a_run(tmp_path):
     )
     assert run.status["status"] == "target"
     assert run.curve.validation_error.iloc[-1] <= 0.05 < run.curve.validation_error.iloc[-2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged(Descent):
+    """Descent whose result is the mean of all iterates, the initial parameters included."""
+
+    def init(self, objective, params, key):
+        return jnp.ones(()), params
+
+    def update(self, objective, params, state, batch, key):
+        updates, _, info = super().update(objective, params, (), batch, key)
+        count, total = state
+        total = jax.tree.map(lambda t, p, u: t + p + u, total, params, updates)
+        return updates, (count + 1, total), info
+
+    def evaluated(self, params, state):
+        count, total = state
+        return jax.tree.map(lambda t: t / count, total)
+
+
+@pytest.mark.parametrize("network", ["default", "none"])
+def test_a_run_is_judged_at_the_parameters_that_the_rule_names(tmp_path, network):
+    settings = {"steps": 6, "log_every": 1, "network": network, "out": tmp_path}
+    run = physopt.run(Tiny(), Averaged(0.5), **settings)
+    plain = physopt.run(Tiny(), Descent(0.5), **settings)
+    # The iterates are the same, what is evaluated is not.
+    np.testing.assert_allclose(run.curve.train_loss[1:], plain.curve.train_loss[1:], rtol=1e-5)
+    assert run.curve.validation_loss.iloc[0] == plain.curve.validation_loss.iloc[0]
+    assert (run.curve.validation_loss[1:] != plain.curve.validation_loss[1:]).all()
+
+    setup, best = run.best()
+    _, last, host = Checkpoints(run.folder / "checkpoints").restore(setup.initial_carry())
+    carry = setup.initial_carry()
+    iterates = [carry.params]
+    for step in range(6):
+        updates, _, _ = setup.rule.update(
+            setup.objective, carry.params, carry.state,
+            setup.source.draw(jnp.int32(step)).at(step / 6), jax.random.key(0),
+        )  # fmt: skip
+        carry = carry._replace(params=optax.apply_updates(carry.params, updates))
+        iterates.append(carry.params)
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *iterates)
+    assert host["best_step"] == 6
+    for kept in (best, last):
+        for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(mean), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    x = setup.predict(mean, setup.held_out.inputs)
+    validation, _ = jnp.split(setup.objective.losses(x, setup.held_out), 2)
+    np.testing.assert_allclose(run.curve.validation_loss.iloc[-1], validation.mean(), rtol=1e-4)
 
 
 def test_seconds_end_a_run_with_status_budget(tmp_path):
