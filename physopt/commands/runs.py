@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
 from physopt.config.help import help_text, run_help_text
-from physopt.config.parse import flat_arguments, split_names
+from physopt.config.parse import KINDS, flat_arguments, split_names
+from physopt.config.registry import find
 from physopt.config.settings import Settings
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
@@ -28,7 +29,7 @@ _RUN_DESCRIPTION = dedent("""
     python -m physopt run problem=ldft2d rule=adam --help. `list` shows all names. In a TOML file
     the same keys form tables: [problem] name = "ldft2d", size = 10. The same command resumes a run
     that was interrupted. With record=- the run is read as JSON from standard input, in the form of
-    config.json.
+    config.json; problem= and rule= then name its classes, if they are your own.
 """).strip()
 
 _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
@@ -52,15 +53,25 @@ def _recorded(words: list[str]) -> "RunConfig":
     given = flat_arguments(words)
     if (text := given.pop("record")) != "-":
         raise OptionError(object, "record", text, "must be -, for standard input")
+    settings = ("force", "debug", "trust")
     for key, text in given.items():
-        if key not in ("force", "debug"):
-            raise OptionError(object, key, text, "record=- takes only force= and debug= beside it")
+        if key not in (*settings, *KINDS):
+            reason = (
+                "record=- takes only force= and debug= and trust=, problem= and rule=, beside it"
+            )
+            raise OptionError(object, key, text, reason)
+    for kind in KINDS:
+        if kind in given:
+            find(kind, given[kind])  # the user names it: the record may, too
     try:
         record = json.load(sys.stdin)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(object, "record", "-", f"is no JSON: {error}") from None
-    config = from_record(record if isinstance(record, dict) else {})
+    trust = from_text(Settings, {k: v for k, v in given.items() if k in settings}).trust
+    config = from_record(record if isinstance(record, dict) else {}, trust=trust)
     for key, text in given.items():
+        if key in KINDS:
+            continue
         config = config.with_option(key, text)
     return config
 
@@ -87,6 +98,22 @@ class Extension(Options):
     seconds: PositiveFloat | None = None
     """Total training seconds, including those already spent."""
 
+    trust: bool = False
+    """Import the problem and the rule that the records name, even if they are not part of physopt
+    and you do not name them."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class DesignOptions(Options):
+    """How a run is opened for a design."""
+
+    trust: bool = False
+    """Import the problem and the rule that the records name, even if they are not part of physopt
+    and you do not name them."""
+
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -99,7 +126,7 @@ def _resume(words: list[str]) -> int:
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
     display = display_for_terminal()
-    done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
+    done = resume(folder, display=display, **more.as_dict())
     return show_run(done.folder)
 
 
@@ -119,9 +146,8 @@ def _design(words: list[str]) -> int:
     table, rest = first_word(
         rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
-    if rest:
-        raise OptionError(object, "argument", rest[0], "design takes a run and a file")
-    errors, files = design(load(folder), Path(table))
+    options = from_text(DesignOptions, flat_arguments(rest))
+    errors, files = design(load(folder, trust=options.trust), Path(table))
     for name, value in errors.items():
         print(f"{name}  {value:.4g}")
     for file in files:
@@ -142,7 +168,8 @@ RESUME = Command(
     _resume,
     lambda words: (
         "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
-        "Resume the run in FOLDER; the result is the same as without the interruption.\n\n"
+        "Resume the run in FOLDER; the result is the same as without the interruption. A problem or "
+        "rule of your own\nneeds trust=true: the folder names its code, which then runs.\n\n"
         + help_text(Extension, "resume")
     ),
 )
@@ -157,19 +184,23 @@ STATUS = Command(
     ),
 )
 
+_DESIGN_USAGE = "design FOLDER FILE [key=value ...]"
+
+_DESIGN_DESCRIPTION = dedent("""
+    Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
+    of relative humidity and water content, one point a row. Prints the true error of the
+    design, computed by the converged simulator, and writes the design (.npy) and a picture of
+    it (.png) next to FILE.
+
+    python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
+""").strip()
+
 DESIGN = Command(
-    "design FOLDER FILE",
+    _DESIGN_USAGE,
     "design a matrix for your own isotherm with a trained generator",
     _design,
-    plain_help(
-        "design FOLDER FILE",
-        """
-        Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
-        of relative humidity and water content, one point a row. Prints the true error of the
-        design, computed by the converged simulator, and writes the design (.npy) and a picture of
-        it (.png) next to FILE.
-
-        python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
-        """,
+    lambda words: (
+        f"usage: python -m physopt {_DESIGN_USAGE}\n\n{_DESIGN_DESCRIPTION}\n\n"
+        + help_text(DesignOptions, "design")
     ),
 )

@@ -68,7 +68,9 @@ def show_run(path: Path) -> int:
 
 def _times(last: dict[str, Any]) -> str:
     """Return a line on the number of updates and the times of a run, from its last evaluation."""
-    train, compilation, evaluation = (last.get(f"t_{k}") or 0.0 for k in ("train", "compile", "eval"))
+    train, compilation, evaluation = (
+        last.get(f"t_{k}") or 0.0 for k in ("train", "compile", "eval")
+    )
     kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
     return (
         f"{last['step']} updates in {seconds_text(train)} of training "

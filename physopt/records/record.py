@@ -3,7 +3,6 @@
 import os
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 from physopt.records.folder import RunFolder
 from physopt.records.reading import Damage, Table, read_curve, shown
