@@ -53,25 +53,20 @@ def _recorded(words: list[str]) -> "RunConfig":
     given = flat_arguments(words)
     if (text := given.pop("record")) != "-":
         raise OptionError(object, "record", text, "must be -, for standard input")
-    settings = ("force", "debug", "trust")
+    named = {kind: given.pop(kind) for kind in KINDS if kind in given}
     for key, text in given.items():
-        if key not in (*settings, *KINDS):
-            reason = (
-                "record=- takes only force= and debug= and trust=, problem= and rule=, beside it"
-            )
+        if key not in ("force", "debug", "trust"):
+            reason = "record=- takes only force= and debug= and trust= and names beside it"
             raise OptionError(object, key, text, reason)
-    for kind in KINDS:
-        if kind in given:
-            find(kind, given[kind])  # the user names it: the record may, too
+    for kind, name in named.items():
+        find(kind, name)  # imports what the user names, which the record may then name too
     try:
         record = json.load(sys.stdin)
     except (ValueError, RecursionError) as error:
         raise OptionError(object, "record", "-", f"is no JSON: {error}") from None
-    trust = from_text(Settings, {k: v for k, v in given.items() if k in settings}).trust
+    trust = from_text(Settings, given).trust
     config = from_record(record if isinstance(record, dict) else {}, trust=trust)
     for key, text in given.items():
-        if key in KINDS:
-            continue
         config = config.with_option(key, text)
     return config
 
@@ -168,9 +163,9 @@ RESUME = Command(
     _resume,
     lambda words: (
         "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
-        "Resume the run in FOLDER; the result is the same as without the interruption. A problem or "
-        "rule of your own\nneeds trust=true: the folder names its code, which then runs.\n\n"
-        + help_text(Extension, "resume")
+        "Resume the run in FOLDER; the result is the same as without the interruption. If its "
+        "problem or rule\nis your own, add trust=true: the code that the folder names is executed."
+        "\n\n" + help_text(Extension, "resume")
     ),
 )
 

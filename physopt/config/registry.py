@@ -60,7 +60,7 @@ def base(kind: Kind) -> type[Any]:
 def find_any(name: str) -> tuple[Kind, type[Any]]:
     """Return kind and class of a problem or rule; raise OptionError for an unknown name."""
     if ":" not in name:
-        kinds = [kind for kind in _KINDS if name in names(kind)]
+        kinds: list[Kind] = [kind for kind in _KINDS if name in names(kind)]
         if not kinds:
             known = [*names("problem"), *names("rule")]
             reason = f"unknown problem or rule; {suggest(name, known)}"

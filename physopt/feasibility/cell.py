@@ -133,7 +133,7 @@ _REQUESTS: dict[str, Callable[[RunConfig], Iterator[Answer]]] = {
 def _answers(line: str) -> Iterator[Answer]:
     message = json.loads(line)
     try:
-        yield from _REQUESTS[message["request"]](from_record(message["record"]))
+        yield from _REQUESTS[message["request"]](from_record(message["record"], trust=True))
     except Refused as refused:
         yield {"refused": str(refused)}
     except OptionError as error:

@@ -61,20 +61,25 @@ def read_curve(path: Path) -> tuple[list[Table], Damage]:
     """Return the valid rows of a curve by their steps, and its damage.
 
     Text after the last newline is the line that a crash interrupted: it is left out, and no damage.
-    A line without a step is left out; of several lines of one step the last one counts.
+    A line without a step is left out; of several lines of one step the last one counts. A metric
+    has one type in all lines.
     """
     try:
         lines = _bytes(path).split(b"\n")[:-1]
     except _Damaged as damaged:
         return [], f"{path.name} {damaged}"
     rows: dict[float, Table] = {}
+    kinds: dict[str, Check] = {}
     damage: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
             row = _parsed(line)
             if not isinstance(row, dict):
                 raise _Damaged("is not a table")
-            row, wrong = _valid(row, lambda key: _CURVE.get(key, _optional_number))
+            for key, value in row.items():
+                if value is not None and key not in kinds:
+                    kinds[key] = _CURVE.get(key) or (_text if isinstance(value, str) else _number)
+            row, wrong = _valid(row, lambda key: _optional(kinds.get(key, _number)))
             if row.get("step") is None:
                 raise _Damaged("has no step")
         except _Damaged as damaged:
@@ -249,7 +254,12 @@ _FIELDS: dict[str, dict[str, Check]] = {
 }
 
 _CURVE: dict[str, Check] = {
-    **dict.fromkeys(("run_id", "problem", "rule", "device_kind", "dtype"), _optional_text),
-    "compile_cached": _optional(_truth),
+    **dict.fromkeys(("run_id", "problem", "rule", "device_kind", "dtype"), _text),
+    "compile_cached": _truth,
+    **dict.fromkeys(("seed", "batch_size", "device_count", "peak_bytes"), _number),
+    **dict.fromkeys(("step", "t_train", "t_compile", "t_eval"), _number),
+    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), _number),
+    **dict.fromkeys(("n_simulate", "n_vjp", "n_invert", "n_factor"), _number),
+    **dict.fromkeys(("grad_norm", "update_norm"), _number),
 }
-"""Columns of a curve that hold no numbers."""
+"""Columns of a curve with a meaning of their own; the others are numbers, or all texts."""

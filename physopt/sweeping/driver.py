@@ -116,6 +116,7 @@ class _Site(NamedTuple):
             devices=settings.devices,
             timeout=self.options.timeout,
             results=self.options.results(),
+            trust=settings.trust,
             fresh=fresh,
         )
         return self.submit(supervise.execute, task, on_cpu=on_cpu)

@@ -121,6 +121,8 @@ class Task:
     """Wall-clock seconds."""
     results: tuple[str, ...] = FINISHED
     """Statuses with which a recorded run is left alone."""
+    trust: bool = False
+    """Import the problem that the records of `start` name, see Settings."""
     fresh: bool = False
     """Start again from the beginning, whatever the recorded status."""
 
@@ -159,7 +161,11 @@ def _supervised_run(
     task: Task, folder: RunFolder, watch: Watch, environment: dict[str, str]
 ) -> Ending:
     before, start, stopped_by = folder.read("status.json"), time.monotonic(), None
-    words = ["run", "record=-", "debug=true", *(["force=true"] if task.fresh else [])]
+    # The user named problem and rule to the sweep, so that their code may run.
+    names = [f"{kind}={task.record[kind]['name']}" for kind in ("problem", "rule")]
+    words = ["run", "record=-", *names, "debug=true"]
+    words += ["force=true"] if task.fresh else []
+    words += ["trust=true"] if task.trust else []
     child = Child(["physopt", *words], environment, task.directory)
     try:
         child.write(json.dumps(task.record, default=str), close=True)

@@ -76,7 +76,7 @@ def test_what_lies_in_a_run_s_own_folders_is_no_run(tmp_path, monkeypatch):
     RunFolder(damaged.checkpoints).write("config.json", {})
     looked_into, scandir = [], os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: looked_into.append(path) or scandir(path))
-    assert [found.path.name for found in find_runs(tmp_path)] == ["run", "inner"]
+    assert [found.path.name for found in find_runs(tmp_path)] == ["run", "inner", "damaged"]
     inside = (run.checkpoints, run.path / "profile", damaged.checkpoints)
     assert not {str(path) for path in inside} & {str(path) for path in looked_into}
     assert str(run.path / "more") in map(str, looked_into)
