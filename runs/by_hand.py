@@ -8,10 +8,11 @@ lattice. The water density rho in [0, eta] at relative humidity h is the least f
 
     rho_i = eta_i sigmoid(ln h - 2 b + b sum_j rho_j + b r sum_j (1 - eta_j)),
 
-where j runs over the four neighbours of i, and y(h) = sum_i rho_i / sum_i eta_i. With
-J = dy/dtheta = U S V^T [outputs of the batch, parameters] and g = dL/dy, the update is
+where j runs over the four neighbours of i, and y(h) = sum_i rho_i / sum_i eta_i. The
+loss of a batch of b targets is L = 1/2 |r|^2 with r = (y - y*) / sqrt(b) [outputs of the batch].
+With its Jacobian dr/dtheta = U S V^T [outputs of the batch, parameters], the update is
 
-    theta <- theta - learning_rate V S^(-1/2) U^T g.
+    theta <- theta - learning_rate V S^(-1/2) U^T r.
 
 Everything runs in float64. tests/runs/test_by_hand.py checks that physopt makes the same updates.
 
@@ -108,7 +109,7 @@ def matrix(params, target, progress):
 
 @jax.jit
 def half_inverse(params, targets, progress, tau):
-    """Return L = mean of 1/2 |y - y*|^2 over targets [batch, 40], and V S^(-1/2) U^T dL/dy.
+    """Return L = 1/2 |r|^2 for targets [batch, 40], and V S^(-1/2) U^T r.
 
     Singular values below tau times the largest one are dropped.
     """
@@ -119,14 +120,15 @@ def half_inverse(params, targets, progress, tau):
 
     over_humidities = jax.vmap(jax.value_and_grad(output), in_axes=(None, None, 0))
     y, jacobian = jax.vmap(over_humidities, in_axes=(None, 0, None))(theta, targets, HUMIDITIES)
-    residual = (y - targets).ravel()
-    u, s, vt = jnp.linalg.svd(jacobian.reshape(residual.size, theta.size), full_matrices=False)
+    root = len(targets) ** 0.5
+    residual = (y - targets).ravel() / root
+    jacobian = jacobian.reshape(residual.size, theta.size) / root
+    u, s, vt = jnp.linalg.svd(jacobian, full_matrices=False)
     weights = jnp.where(s >= tau * s[0], s, jnp.inf) ** -0.5
-    direction = vt.T @ (weights * (u.T @ (residual / len(targets))))
-    return 0.5 * residual @ residual / len(targets), unravel(direction)
+    return 0.5 * residual @ residual, unravel(vt.T @ (weights * (u.T @ residual)))
 
 
-def train(size=8, hidden=64, batch=4, steps=60, tau=0.1, learning_rate=1.0, seed=0):
+def train(size=8, hidden=64, batch=4, steps=60, tau=0.1, learning_rate=0.35, seed=0):
     """Train, and return the mean area error 100 mean_h |y - y*| of 32 rounded matrices."""
     key = jax.random.key(seed)
     params = initial_parameters(key, size, hidden)

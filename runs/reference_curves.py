@@ -141,7 +141,7 @@ def toy() -> Experiment:
         "hig": paper("hig_toy"),
         "adam": paper("hig_toy", "rule=adam", "rule.learning_rate=0.3"),
         "gn": paper("hig_toy", "rule=gauss_newton", "rule.adaptive=false", "rule.tau=1e-4",
-                    "rule.learning_rate=1"),
+                    "rule.learning_rate=0.00390625"),
     }  # fmt: skip
     return Experiment("toy", runs, [
         Quantity("gamma 0.01, 1500 epochs: loss of Adam over HIG", *above(10),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,20 @@ from physopt.problem import Problem
 from physopt.problems import PROBLEMS
 from physopt.rule import COUNTS, UpdateRule
 from physopt.training.data import training_source
-from physopt.training.loop import Budget, Clock, compile_program, initial_carry, train
+from physopt.training.loop import (
+    Budget,
+    Clock,
+    compile_program,
+    initial_carry,
+    make_updates,
+    train,
+)
 
 BATCH = 4
+
+
+def shapes(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
 def tiny_problem(name):
@@ -29,11 +41,19 @@ def tiny_problem(name):
 
 
 def pairs():
-    """Every problem with every rule; of the optax family adam alone stands for all."""
-    for problem in PROBLEMS:
-        for rule in RULES:
-            if rule == "adam" or find("rule", rule).__module__ != FirstOrder.__module__:
-                yield problem, rule
+    """Every problem with every rule; of the optax family adam alone stands for all.
+
+    Compilation takes nearly all of the time. Every pair is traced; every third is compiled as well,
+    in a pattern in which each rule meets a third of the problems, and each problem of the rules.
+    """
+    rules = [
+        name
+        for name in RULES
+        if name == "adam" or find("rule", name).__module__ != FirstOrder.__module__
+    ]
+    for row, problem in enumerate(PROBLEMS):
+        for column, rule in enumerate(rules):
+            yield problem, rule, (row + column) % 3 == 0
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -66,8 +86,8 @@ def test_options_are_explained(kind, name):
     json.dumps(cls().as_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize(("problem_name", "rule_name"), list(pairs()))
-def test_every_pair_trains(problem_name, rule_name):
+@pytest.mark.parametrize(("problem_name", "rule_name", "compiled"), list(pairs()))
+def test_every_pair_trains(problem_name, rule_name, compiled):
     problem, rule = tiny_problem(problem_name), find("rule", rule_name)()
     objective, params = build(problem, "default", 0)
     if reason := rule.refuses(objective):
@@ -82,11 +102,19 @@ def test_every_pair_trains(problem_name, rule_name):
             return super().update(*arguments)
 
     counting = Counting(**rule.as_dict())
+    if not compiled:
+        carry = jax.eval_shape(partial(initial_carry, counting), objective, params, source, key)
+        pace, length = (jnp.float32(0), jnp.float32(0)), jnp.int32(1)
+        updates = partial(make_updates, counting)
+        after = jax.eval_shape(updates, objective, carry, source, key, pace, length)
+        assert shapes(after) == shapes(carry)
+        assert set(COUNTS) & set(carry.sums)
+        return
     carry = initial_carry(counting, objective, params, source, key)
-    before = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), carry)
+    before = shapes(carry)
     program = compile_program(counting, objective, carry, source, key)
     pieces = list(train(program, carry, Clock(), Budget(4, None), 2))
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), pieces[-1].carry) == before
+    assert shapes(pieces[-1].carry) == before
     for leaf in jax.tree.leaves(pieces[-1].carry.params):
         assert np.isfinite(leaf).all()
     report = pieces[-1].report

@@ -12,6 +12,7 @@ from flax import nnx
 from physopt import Batch, Objective, Problem, UpdateRule, cost
 from physopt.networks import Dense, Normalization
 from physopt.options import NonNegativeFloat, PositiveInt
+from physopt.rule import State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Descent(UpdateRule):
 
     learning_rate: NonNegativeFloat = 0.1
 
-    def init(self, objective, params, key):
+    def init(self, objective, params, key) -> State:
         return ()
 
     def update(self, objective: Objective, params, state, batch, key):

@@ -1,7 +1,7 @@
 """Gauss-Newton with an adaptive damping: the spectral power kappa = -1."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,17 @@ import optax
 
 from physopt.objective import Objective
 from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
-from physopt.options import OptionError
+from physopt.options import OptionError, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
 
 
 @dataclasses.dataclass(frozen=True)
 class GaussNewton(SpectralPower):
-    """Gauss-Newton: theta <- theta - eta J^+ g, with the truncated or damped pseudo-inverse of J.
+    """Gauss-Newton: theta <- theta - eta b J^+ g, with the truncated or damped pseudo-inverse of J.
+
+    g = dL/dy carries the 1/b of the mean over a batch of b samples, so that eta = 1 is the full
+    step, which solves a linear least-squares problem at once, whatever the batch.
 
     adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
     decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
@@ -26,9 +29,14 @@ class GaussNewton(SpectralPower):
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
 
+    learning_rate: PositiveFloat = 1.0
+    """eta; 1 is the full step."""
+
     kappa: float = -1.0
     adaptive: bool = True
     """Adapt the damping, starting from `damping`, or from 0.1 if that is 0."""
+
+    tunable: ClassVar = {"learning_rate": (1e-2, 2.0), "tau": (1e-7, 1e-1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

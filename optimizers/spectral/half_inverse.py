@@ -7,11 +7,12 @@ from physopt.optimizers.spectral.rule import SpectralPower
 
 @dataclasses.dataclass(frozen=True)
 class HalfInverse(SpectralPower):
-    """Half-inverse gradients: theta <- theta - eta V S^(-1/2) U^T g.
+    """Half-inverse gradients: theta <- theta - eta V S^(-1/2) U^T r.
 
-    Half-way between gradient descent (kappa = 1) and Gauss-Newton (kappa = -1), in logarithms of
-    the singular values s of J = dy/dtheta [n, P]: directions in which outputs hardly respond catch
-    up without the full inverse's blow-up. Costs one Gram matrix, its decomposition, of order n^3
-    with n = batch |y|, and one vector-Jacobian product: smaller batches are much cheaper.
+    r = sqrt(b) dL/dy is the residual of the mean loss of b samples, and U S V^T its Jacobian
+    J / sqrt(b) [n, P], with J = dy/dtheta. Directions in which outputs hardly respond, which
+    gradient descent (S^1) leaves behind, catch up without the blow-up of the full inverse (S^-1).
+    Costs one Gram matrix, its decomposition, of order n^3 with n = b |y|, and one vector-Jacobian
+    product: smaller batches are much cheaper.
     Source: P. Schnell, P. Holl, N. Thuerey, arXiv 2203.10131 (ICLR 2022).
     """

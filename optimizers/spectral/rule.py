@@ -1,11 +1,15 @@
 """The spectral-power rule, of which half-inverse gradients and Gauss-Newton are special cases.
 
-With J = dy/dtheta = U S V^T of all outputs of a batch and g = dL/dy,
+The mean loss of a batch of b samples is L = 1/2 |r|^2 with r = (y - y*) / sqrt(b), if l is the
+squared loss; in general r = sqrt(b) dL/dy. With its Jacobian dr/dtheta = J / sqrt(b) = U S V^T,
 
-    theta <- theta - eta V S^kappa U^T g,
+    theta <- theta - eta V S^kappa U^T r,
 
-which is gradient descent for kappa = 1. g carries the 1/batch of the mean loss. `methods` and
-`directions` compute this direction without forming V.
+which is gradient descent on L for kappa = 1 and the full Gauss-Newton step for kappa = -1 and
+eta = 1. Copies of a sample change neither L nor this step: eta does not depend on b.
+
+In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times that of J and g, which
+`methods` and `directions` compute without forming V.
 """
 
 import dataclasses
@@ -49,11 +53,13 @@ class Trial(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SpectralPower(Scheduled):
-    """A step along V S^kappa U^T g, with a free kappa."""
+    """A step along V S^kappa U^T r, with a free kappa.
 
-    learning_rate: PositiveFloat = 1.0
-    """eta. g carries 1/batch, so that the full Gauss-Newton step of a squared loss has eta equal
-    to the batch size."""
+    r = sqrt(b) dL/dy, and J / sqrt(b) = U S V^T is its Jacobian in theta, for a batch of b samples.
+    """
+
+    learning_rate: PositiveFloat = 0.1
+    """eta, relative to r and J / sqrt(b): it is the same for every batch size."""
 
     kappa: float = -0.5
     """Power of the singular values."""
@@ -62,14 +68,14 @@ class SpectralPower(Scheduled):
     """Singular values s < tau max(s) are dropped."""
 
     absolute: bool = False
-    """Whether tau is a singular value itself instead of a fraction of the largest."""
+    """Whether tau is a singular value of J itself instead of a fraction of the largest."""
 
     damping: NonNegativeFloat = 0.0
     """A positive d replaces the cutoff tau by the smooth weights
     s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
 
     beta: float = 0.0
-    """Power of the largest singular value that multiplies the step."""
+    """Power of the largest singular value of J / sqrt(b) that multiplies the step."""
 
     momentum: UnitFloat = 0.0
     """Weight of earlier steps, v <- momentum v + step."""
@@ -92,7 +98,7 @@ class SpectralPower(Scheduled):
     """Type of Gram matrices and their decomposition, whatever the run's; float32 suffices for
     tau >= 1e-2."""
 
-    tunable: ClassVar = {"learning_rate": (1e-2, 1e1), "tau": (1e-7, 1e-1)}
+    tunable: ClassVar = {"learning_rate": (1e-3, 2.0), "tau": (1e-7, 1e-1)}
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation, and float64 matrices on a device without float64."""
@@ -146,11 +152,11 @@ class SpectralPower(Scheduled):
             self.krylov_steps,
         )  # fmt: skip
         system, solution = plan.solve(objective, params, batch, power)
-        # step = -eta(t) max(s)^beta V S^kappa U^T g, shortened to max_step_norm
+        # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
         factor = self.factor(batch.progress).astype(system.loss.dtype)
         factor, plateau = self.plateau().update(factor, state.plateau, value=system.loss)
         state = state._replace(plateau=plateau)
-        scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution)
+        scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution, len(batch))
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
@@ -174,9 +180,11 @@ class SpectralPower(Scheduled):
     def _damping(self, state: SpectralState) -> Any:
         return self.damping
 
-    def _prefactor(self, solution: Solution) -> jax.Array:
+    def _prefactor(self, solution: Solution, size: int) -> jax.Array:
+        """Return max(s)^beta, times the factor between the step of r and that of g."""
         largest = solution.spectrum.largest
-        return jnp.where(largest > 0, largest, 1) ** self.beta
+        natural = size ** ((1 - self.kappa - self.beta) / 2)
+        return natural * jnp.where(largest > 0, largest, 1) ** self.beta
 
     def _shortening(self, scale: jax.Array, direction: Parameters) -> jax.Array:
         if self.max_step_norm is None:

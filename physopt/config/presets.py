@@ -11,18 +11,24 @@ from physopt.config.registry import name_of
 # A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a bound
 # on the step and momentum keep it in the range of the linear model.
 _LDFT = {
-    "hig": {"damping": 0.2, "momentum": 0.9, "max_step_norm": 0.1, "schedule": "cosine"},
-    "gauss_newton": {"learning_rate": 5.0},
+    "hig": {
+        "learning_rate": 0.2,
+        "damping": 0.2,
+        "momentum": 0.9,
+        "max_step_norm": 0.1,
+        "schedule": "cosine",
+    },
+    "gauss_newton": {"learning_rate": 0.6},
     # An inverse step costs a Jacobian; further network updates towards its result are cheap.
     "sip": {"repeat": 4},
 }
 
 # 64 x 64 outputs a sample: a Gram matrix does not fit into memory, and each Krylov step costs two
-# sweeps of the network. beta = -1/2 makes a half-inverse step independent of the unit of y: at
-# learning_rate = batch size it equals Gauss-Newton's in the direction of the largest singular
+# sweeps of the network. beta = -1/2 makes a half-inverse step independent of the unit of y: at a
+# learning rate of 1 it equals Gauss-Newton's full step in the direction of the largest singular
 # value; 1/4 of that keeps a margin.
 _LARGE = {
-    "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 4.0},
+    "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
     "gauss_newton": {"method": "krylov", "krylov_steps": 8},
 }
 
@@ -30,21 +36,20 @@ _LARGE = {
 # from each: the loss grows from 0.4 beyond 100. Damping makes the controls similar.
 _SCATTERED = {"sip": {"damping": 3.0}}
 
-# g carries 1/batch, so that a step of 1 is 1/16 of a full one, and at tau = 1e-5 the smallest
-# singular values kept are rounding errors in float32. These values, and those below without a
-# comment, were tuned in runs/study: the loss is 3 to 3000 times lower than with the defaults.
-_FULL_STEP = {"learning_rate": 5.0, "tau": 1.5e-4}
+# At tau = 1e-5 the smallest singular values kept are rounding errors in float32. These values, and
+# those below without a comment, were tuned in runs/study: the loss is 3 to 3000 times lower than
+# with the defaults.
 _QUANTUM = {
     "adam": {"learning_rate": 1e-2},
     "sgd": {"learning_rate": 0.15},
     "sip": {"learning_rate": 1e-2},
-    "hig": _FULL_STEP,
-    "gauss_newton": _FULL_STEP,
+    "hig": {"learning_rate": 0.6, "tau": 1.5e-4},
+    "gauss_newton": {"learning_rate": 0.3, "tau": 1.5e-4},
 }
 _OSCILLATORS = {
     "muon": {"learning_rate": 5e-4},
     "metropolis": {"sigma": 2e-3},
-    "gauss_newton": _FULL_STEP,
+    "gauss_newton": {"learning_rate": 0.15, "tau": 1.5e-4},
 }
 
 # At losses of 10^2 to 10^7 the gradients make plain descent diverge within a few steps.

@@ -89,7 +89,7 @@ class Piece(NamedTuple):
     report: dict[str, float] | None  # over the updates since the last report; None if none is due
 
 
-def _updates(
+def make_updates(
     rule: UpdateRule,
     objective: Objective,
     carry: Carry,
@@ -159,7 +159,7 @@ def compile_program(
     # A carry returned with a different sharding would not match the next call.
     shardings = None if mesh is None else everywhere(mesh)
     objective, source, key = replicated((objective, source, key), mesh)
-    jitted = jax.jit(partial(_updates, rule), donate_argnames="carry", out_shardings=shardings)
+    jitted = jax.jit(partial(make_updates, rule), donate_argnames="carry", out_shardings=shardings)
     pace = (jnp.float32(0), jnp.float32(0))
     compiled = jitted.lower(objective, carry, source, key, pace, jnp.int32(0)).compile()
     seconds = time.perf_counter() - start

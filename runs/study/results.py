@@ -84,8 +84,7 @@ def with_todays_targets(frame: pd.DataFrame) -> pd.DataFrame:
 def batch_sizes_text(curves: pd.DataFrame) -> str:
     """Return the final errors by batch size, of the runs for single claims, as a table.
 
-    A cell holds the median error and the updates. A row has one budget in seconds; the learning
-    rate of HIG follows the batch size.
+    A cell holds the median error and the updates. A row has one budget in seconds.
     """
     errors = run_errors(curves)
     errors = errors[errors["budget_seconds"].notna()]

@@ -38,12 +38,15 @@ def test_the_files_say_what_the_papers_do():
     def config(name):
         return from_words([str(PAPERS / f"{name}.toml")])
 
-    # n = batch |y| and the steps in units of a loss that is a mean over the batch.
+    # n = batch |y|; steps relative to r = sqrt(b) dL/dy, with b^(3/4) g for g = dL/dy of a mean.
     oscillators = config("hig_oscillators")
     assert (oscillators.settings.batch_size, oscillators.settings.train_size) == (128, 4096)
-    assert oscillators.rule.as_dict()["learning_rate"] == 2.0
+    rate = oscillators.rule.as_dict()["learning_rate"]
+    assert rate == pytest.approx(2.0 / 128**0.75, rel=1e-3)
     poisson = config("hig_poisson")
-    assert poisson.rule.as_dict()["learning_rate"] == 0.02 * poisson.settings.batch_size
+    summed, size = 0.02, poisson.settings.batch_size
+    rate = poisson.rule.as_dict()["learning_rate"]
+    assert rate == pytest.approx(summed * size / size**0.75, rel=1e-3)
     parameters = {
         "hig_oscillators": 2956,
         "hig_quantum": 9484,

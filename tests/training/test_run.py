@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,7 @@ class Averaged(Descent):
 
 @pytest.mark.parametrize("network", ["default", "none"])
 def test_a_run_is_judged_at_the_parameters_that_the_rule_names(tmp_path, network):
-    settings = {"steps": 6, "log_every": 1, "network": network, "out": tmp_path}
+    settings: dict[str, Any] = {"steps": 6, "log_every": 1, "network": network, "out": tmp_path}
     run = physopt.run(Tiny(), Averaged(0.5), **settings)
     plain = physopt.run(Tiny(), Descent(0.5), **settings)
     # The iterates are the same, what is evaluated is not.

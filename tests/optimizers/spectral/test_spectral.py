@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.flatten_util import ravel_pytree
 from tiny import Tiny
 
@@ -23,6 +24,7 @@ from physopt.optimizers.spectral.directions import Power, by_layers, by_rows
 from physopt.training.per_sample import PerSample, build_unknowns
 
 BATCH, TAU = 8, 1e-3
+HALF_INVERSE = HalfInverse(tau=TAU, learning_rate=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def flat(tree):
 
 
 def reference(objective, params, batch):
-    """Return J [n, P] and g [n] in float64."""
+    """Return J / sqrt(b) [n, P] and r = sqrt(b) dL/dy [n] in float64."""
     with jax.enable_x64(True):
         params, batch = cast((params, batch), "float64")
         vector, unravel = ravel_pytree(params)
@@ -70,16 +72,17 @@ def reference(objective, params, batch):
             return flatten(objective.outputs(unravel(vector), batch)).ravel()
 
         _, g = objective.output_gradient(objective.outputs(params, batch), batch)
-        return np.asarray(jax.jacrev(outputs)(vector)), np.asarray(flatten(g).ravel())
+        root = np.sqrt(len(batch))
+        return np.asarray(jax.jacrev(outputs)(vector)) / root, root * np.asarray(flatten(g).ravel())
 
 
-def powered(j, g, kappa, tau=TAU, damping=0.0):
-    """V f(S) U^T g with f the power cut off at tau max(s), or damped."""
+def powered(j, r, kappa, tau=TAU, damping=0.0):
+    """V f(S) U^T r with f the power cut off at tau max(s), or damped."""
     u, s, vt = np.linalg.svd(j, full_matrices=False)
     weights = np.where(s >= tau * s[0], s, np.inf) ** kappa
     if damping:
         weights = s * (s**2 + (damping * s[0]) ** 2) ** ((kappa - 1) / 2)
-    return vt.T @ (weights * (u.T @ g))
+    return vt.T @ (weights * (u.T @ r))
 
 
 def error(actual, expected):
@@ -109,7 +112,7 @@ def test_every_method_gives_the_direction(problem, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("rule", [HalfInverse(tau=TAU), GaussNewton(tau=TAU, adaptive=False)])
+@pytest.mark.parametrize("rule", [HALF_INVERSE, GaussNewton(tau=TAU, adaptive=False)])
 def test_a_float32_network_keeps_the_direction(rule, method):
     arguments = case(Curved(), "float32")
     updates, _, _ = update(rule.replace(method=method, krylov_steps=100), *arguments)
@@ -119,7 +122,9 @@ def test_a_float32_network_keeps_the_direction(rule, method):
 @pytest.mark.usefixtures("x64")
 def test_kappa_1_is_the_gradient():
     objective, params, batch = case(Curved())
-    updates, _, info = update(SpectralPower(kappa=1.0, tau=0.0), objective, params, batch)
+    updates, _, info = update(
+        SpectralPower(kappa=1.0, tau=0.0, learning_rate=1.0), objective, params, batch
+    )
     gradient = flat(jax.grad(objective.value)(params, batch))
     assert error(-flat(updates), gradient) < 1e-12
     np.testing.assert_allclose(info["cosine"], 1.0, rtol=1e-10)
@@ -130,32 +135,34 @@ def test_kappa_1_is_the_gradient():
 def test_kappa_minus_1_is_least_squares():
     arguments = case(Curved())
     updates, _, _ = update(GaussNewton(tau=TAU, adaptive=False), *arguments)
-    j, g = reference(*arguments)
+    j, r = reference(*arguments)
     # lstsq drops s <= rcond max(s), and its result has the least norm: the pseudo-inverse.
-    assert error(-flat(updates), np.linalg.lstsq(j, g, rcond=TAU)[0]) < 1e-6
+    assert error(-flat(updates), np.linalg.lstsq(j, r, rcond=TAU)[0]) < 1e-6
 
 
 @pytest.mark.usefixtures("x64")
 def test_options_of_the_spectrum():
     arguments = case(Curved())
-    j, g = reference(*arguments)
+    j, r = reference(*arguments)
     s = np.linalg.svd(j, compute_uv=False)
-    rule = HalfInverse(tau=TAU)
+    rule = HALF_INVERSE
     updates, _, info = update(rule, *arguments)
     kept = s[s >= TAU * s[0]]
     assert int(info["rank"]) == len(kept)
-    np.testing.assert_allclose([info["largest"], info["smallest"]], [s[0], kept[-1]], rtol=1e-6)
-    direction, gradient = -flat(updates), j.T @ g
+    root = np.sqrt(BATCH)  # info and an absolute cutoff refer to J itself
+    extremes = root * kept[[0, -1]]
+    np.testing.assert_allclose([info["largest"], info["smallest"]], extremes, rtol=1e-6)
+    direction, gradient = -flat(updates), j.T @ r
     cosine = direction @ gradient / np.linalg.norm(direction) / np.linalg.norm(gradient)
     np.testing.assert_allclose(info["cosine"], cosine, rtol=1e-8)
 
     damped, _, _ = update(rule.replace(damping=0.05), *arguments)
-    assert error(-flat(damped), powered(j, g, -0.5, damping=0.05)) < 1e-8
+    assert error(-flat(damped), powered(j, r, -0.5, damping=0.05)) < 1e-8
     # Between the 9th and 10th singular value, so that rounding does not matter.
     cutoff = float(np.sqrt(s[8] * s[9]))
-    absolute, _, info = update(rule.replace(tau=cutoff, absolute=True, beta=0.5), *arguments)
+    absolute, _, info = update(rule.replace(tau=root * cutoff, absolute=True, beta=0.5), *arguments)
     assert int(info["rank"]) == 9
-    expected = s[0] ** 0.5 * powered(j, g, -0.5, tau=cutoff / s[0])
+    expected = s[0] ** 0.5 * powered(j, r, -0.5, tau=cutoff / s[0])
     assert error(-flat(absolute), expected) < 1e-8
 
 
@@ -290,3 +297,31 @@ def test_the_plan_states_method_size_limit_and_rounding():
     assert "limit 1 GB" in text
     assert "float32 resolves singular values of 1e-05 of the largest to 1.2 % only" in text
     assert "Warning" not in str(HalfInverse(tau=1e-3).plan(objective, params, batch))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("kappa", "beta"), [(1, 0), (-0.5, 0), (-0.5, -0.5), (-1, 0)])
+def test_copies_of_the_samples_do_not_change_a_step(kappa, beta):
+    """L is a mean: a batch that holds every sample three times has the same minimum and slope."""
+    rule = SpectralPower(kappa=kappa, beta=beta, tau=TAU)
+    objective, params, batch = case(Curved())
+    copies = jax.tree.map(lambda leaf: jnp.tile(leaf, (3,) + (1,) * (leaf.ndim - 1)), batch)
+    once, _, _ = update(rule, objective, params, batch)
+    thrice, _, _ = update(rule, objective, params, copies)
+    assert error(flat(thrice), flat(once)) < 1e-6
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_the_full_gauss_newton_step_solves_a_linear_least_squares_problem(batch):
+    """Fewer outputs than parameters: a step of 1 in a network that is linear in its last layer."""
+
+    @dataclasses.dataclass(frozen=True)
+    class LastLayer(Tiny):
+        def network(self, rngs):
+            return nnx.Linear(self.size, self.size, rngs=rngs)
+
+    objective, params, samples = case(LastLayer(size=20), batch=batch)
+    updates, _, _ = update(GaussNewton(tau=1e-9, adaptive=False), objective, params, samples)
+    solved = jax.tree.map(jnp.add, params, updates)
+    assert objective.value(solved, samples) < 1e-12 * objective.value(params, samples)
