@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.errors import run_errors
-from physopt.analysis.fairness import check_devices
+from physopt.analysis.fairness import apart, check_devices
 from physopt.analysis.resampling import resample
 from physopt.analysis.statistics import quantile, ratio_interval
 from physopt.analysis.style import COLOURS, figure_note, plain_log_ticks, styled
@@ -135,9 +135,8 @@ def plot_comparison(runs: Runs, axis: str | None = None, **options: Any) -> Figu
         for name, source, method, look in zip(
             "AB", sources, (first, second), zip(COLOURS, ("-", "--"), strict=False), strict=True
         ):
-            drawn = frame[
-                (frame["source"] == source) & (frame["case"] == case) & (frame["method"] == method)
-            ]
+            of_source = apart(frame[frame["source"] == source])
+            drawn = of_source[(of_source["case"] == case) & (of_source["method"] == method)]
             curve = resample(replace(comparison, frame=drawn))
             _curve(left, curve, f"{name}: {method}", *look)
             ends.append(curve["cost"].max())
