@@ -75,12 +75,11 @@ class EvolutionStrategy(Scheduled):
         shapes = jax.tree.map(jnp.result_type, state)
         # The training loop rounds the mean when it adds an update: continue from its value.
         population, state = strategy.ask(draw, state.replace(mean=before), settings)
-        losses = jax.vmap(partial(objective.value, batch=batch))(population)
-        # A member whose loss is NaN ranks last; otherwise it would invalidate the whole ranking.
-        ranked = jnp.where(jnp.isnan(losses), jnp.inf, losses)
-        state, _ = strategy.tell(move, population, ranked, state, settings)
+        # A member whose physics fails ranks last: NaN would invalidate the whole ranking.
+        losses = jax.vmap(partial(objective.trial, batch=batch))(population)
+        state, _ = strategy.tell(move, population, losses, state, settings)
         loss = objective.value(params, batch)
-        info = {"loss": loss, "best_loss": jnp.min(ranked), "sigma": jnp.asarray(state.std)}
+        info = {"loss": loss, "best_loss": jnp.min(losses), "sigma": jnp.asarray(state.std)}
         factor = self.factor(batch.progress).astype(before.dtype)
         factor, plateau = self.plateau().update(factor, plateau, value=loss)
         updates = unravel(jnp.asarray(factor) * (state.mean.astype(before.dtype) - before))

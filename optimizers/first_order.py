@@ -46,7 +46,7 @@ class FirstOrder(Scheduled):
         gradient = objective.pullback(params, batch, cotangent)
         updates, state = self._chain().update(
             gradient, state, params, value=loss, grad=gradient,
-            value_fn=lambda p: objective.value(p, batch),
+            value_fn=lambda p: objective.trial(p, batch),
         )  # fmt: skip
         # Every optimiser here is linear in its learning rate, so the factor can be applied last.
         updates = optax.tree.scale(self.factor(batch.progress), updates)

@@ -56,7 +56,7 @@ class Metropolis(Scheduled):
         # theta' = theta + eps, eps ~ N(0, sigma(t)^2 I)
         normal = optax.tree.random_like(draw, params, sampler=jax.random.normal)
         proposal = optax.tree.scale(self.sigma * factor, normal)
-        after = objective.value(optax.apply_updates(params, proposal), batch)
+        after = objective.trial(optax.apply_updates(params, proposal), batch)
         accepted = self._accepts(after - before, decide)
         updates = jax.tree.map(lambda e: jnp.where(accepted, e, jnp.zeros_like(e)), proposal)
         info = {"loss": before, "accepted": accepted.astype(before.dtype)}
@@ -64,7 +64,7 @@ class Metropolis(Scheduled):
         return updates, state, {**info, **cost(simulate=2 * len(batch))}
 
     def _accepts(self, rise: jax.Array, key: jax.Array) -> jax.Array:
-        """Draw whether a rise of the loss is accepted; NaN never is."""
+        """Draw whether a rise of the loss is accepted; an infinite one never is."""
         if self.beta is None:
             return rise <= 0
         # u < exp(-beta rise), u ~ U(0, 1]; the logarithm cannot overflow

@@ -12,6 +12,7 @@ import sys
 
 from physopt.commands import Command, feasibility, names, runs, scores, sweeps
 from physopt.config.registry import Untrusted
+from physopt.machine.failures import own_words
 from physopt.options import OptionError, suggest
 from physopt.records.folder import Locked
 from physopt.records.reading import shown
@@ -57,8 +58,7 @@ def main(words: list[str] | None = None) -> int:
     except Exception as error:
         if "debug=true" in words:
             raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return _fail(f"{text[:500]} (debug=true shows the traceback)", 1)
+        return _fail(f"{own_words(error)[:500]} (debug=true shows the traceback)", 1)
 
 
 def _dispatch(words: list[str]) -> int:

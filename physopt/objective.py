@@ -31,6 +31,7 @@ from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
+from physopt.numerics.trials import failing_as_nan, lost_if_nan
 from physopt.options import OptionError
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters, PlanError
@@ -75,6 +76,10 @@ class Objective:
         """Return the objective L(theta) on a batch."""
         return self.mean_loss(self.predict(params, batch.inputs), batch)
 
+    def trial(self, params: Parameters, batch: Batch) -> Array:
+        """Return L(theta) at parameters that may be rejected; infinite if the physics fails."""
+        return jnp.mean(self.trial_losses(self.predict(params, batch.inputs), batch))
+
     def pullback(self, params: Parameters, batch: Batch, cotangent: Tree) -> Parameters:
         """Pull a cotangent of x back through the network: dL/dx -> dL/dtheta."""
         _, vjp = jax.vjp(lambda p: self.predict(p, batch.inputs), params)
@@ -118,6 +123,14 @@ class Objective:
             lambda x, batch: self.problem.loss(self.problem.simulate(x, batch), batch),
             self.mesh, x, batch,
         )  # fmt: skip
+
+    def trial_losses(self, x: Tree, batch: Batch) -> Array:
+        """Return the loss of each sample at unknowns that may be rejected, [batch].
+
+        A sample at which the physics fails has a loss of infinity.
+        """
+        with failing_as_nan():
+            return lost_if_nan(self.losses(x, batch))
 
     def mean_loss(self, x: Tree, batch: Batch) -> Array:
         """Return the mean loss over the batch at given unknowns x."""
@@ -185,14 +198,17 @@ class Objective:
         x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
         to the best of LENGTHS, because the linear model holds nearby only. It uses dl/dy and not
         y - y*, because a loss may ignore part of y (a global phase of a wave function).
+
+        A sample for which the solver fails comes back as NaN.
         """
-        if isinstance(self.problem, Inverts):
-            return spread(self.problem.invert, self.mesh, x, batch)
-        flat, slope = self.linearize(x, batch)
-        _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
-        step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-        losses = partial(self.losses, batch=batch)
-        return shortened(x, unflatten(-step, x), losses, LENGTHS)
+        with failing_as_nan():
+            if isinstance(self.problem, Inverts):
+                return spread(self.problem.invert, self.mesh, x, batch)
+            flat, slope = self.linearize(x, batch)
+            _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
+            step = damped_solve(slope, len(batch) * flatten(gradient), damping)
+            losses = partial(self.trial_losses, batch=batch)
+            return shortened(x, unflatten(-step, x), losses, LENGTHS)
 
     # --- batch normalisation
 

@@ -80,9 +80,12 @@ class Problem(Options, ABC):
         """Draw the samples of a further test set, one of `test_sets`."""
         raise NotImplementedError(f"{type(self).__name__} has no test set {name}")
 
-    @abstractmethod
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the network inputs [batch, ...] -> x [batch, ...]."""
+        """Make the network inputs [batch, ...] -> x [batch, ...].
+
+        A problem without one is solved with network=none, from its own `initial_unknowns`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no network")
 
     @abstractmethod
     def simulate(self, x: Tree, batch: Batch) -> Tree:
@@ -101,6 +104,15 @@ class Problem(Options, ABC):
     def metrics(self, x: Tree, y: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Return physical errors of each sample, {name: [batch]}, in addition to the loss."""
         return {}
+
+
+@runtime_checkable
+class Starts(Protocol):
+    """A problem with its own initial unknowns for network=none."""
+
+    def initial_unknowns(self, batch: Batch) -> Tree:
+        """Return x0 [batch, ...], from which each sample is solved."""
+        ...
 
 
 @runtime_checkable

@@ -87,3 +87,7 @@ class UpdateRule(Options, ABC):
         such as an average of the iterates, returns those; training goes on from `params`.
         """
         return params
+
+    def converged(self, state: State) -> jax.Array:
+        """Return whether further updates would change nothing, [] bool; ends the run."""
+        return jnp.asarray(False)

@@ -64,13 +64,12 @@ class GaussNewton(SpectralPower):
         step, scale, system, solution = trial
         if not self.adaptive:
             return step, state, {}
-        after = objective.value(optax.apply_updates(system.params, step), batch)
+        after = objective.trial(optax.apply_updates(system.params, step), batch)
         # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
         v = scale.astype(solution.response.dtype) * solution.response
         curvature = objective.output_curvature(system.y, batch, v)
         predicted = -(system.gradient @ v + 0.5 * curvature)
         actual = system.loss - after
-        # A loss that is NaN does not compare as a decrease.
         lower = (actual > 0) & (predicted > 0)
         rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
         factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))

@@ -8,7 +8,7 @@ entry of METHODS.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,10 +61,11 @@ def measure(
     unknowns = jax.eval_shape(flatten, x).shape[1]
     outputs = jax.eval_shape(flatten, objective.output_shapes(x, batch)).shape[1]
 
-    def predict(params: Parameters, inputs: Any) -> Array:
-        return flatten(objective.predict(params, jax.tree.map(lambda leaf: leaf[None], inputs)))[0]
+    def predict(params: Parameters, sample: Batch) -> Array:
+        alone = jax.tree.map(lambda leaf: leaf[None], sample)
+        return flatten(objective.predict(params, alone.inputs))[0]
 
-    dense = find_dense_products(predict, params, batch.inputs)
+    dense = find_dense_products(predict, params, batch)
     leaves = jax.tree.leaves(params)
     layers = []
     for p in dense.products:

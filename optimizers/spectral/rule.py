@@ -58,7 +58,7 @@ class SpectralPower(Scheduled):
     r = sqrt(b) dL/dy, and J / sqrt(b) = U S V^T is its Jacobian in theta, for a batch of b samples.
     """
 
-    learning_rate: PositiveFloat = 0.1
+    learning_rate: PositiveFloat = 0.05
     """eta, relative to r and J / sqrt(b): it is the same for every batch size."""
 
     kappa: float = -0.5

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from physopt.checking.findings import Checks, Failed, Finding
 from physopt.checking.problem import problem_checks
 from physopt.checking.rule import rule_checks
+from physopt.machine.failures import own_words
 from physopt.options import Options
 from physopt.problem import Problem
 from physopt.rule import UpdateRule
@@ -27,5 +28,4 @@ def _findings(checks: Checks) -> Iterator[Finding]:
         except Failed as failed:
             yield Finding(claim, False, str(failed))
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Finding(claim, False, text[:600])
+            yield Finding(claim, False, own_words(error)[:600])

@@ -1,19 +1,17 @@
 """Commands on many runs: sweep, tune."""
 
-import dataclasses
+from collections.abc import Callable
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from physopt.commands import Command
 from physopt.config.help import help_text
-from physopt.config.settings import Settings
 from physopt.config.text import from_text
-from physopt.options import OptionError, suggest
+from physopt.options import annotations
 from physopt.sweeping.options import SweepOptions, TuneOptions
 
 if TYPE_CHECKING:
     from physopt.sweeping.plan import Request
-    from physopt.sweeping.studies import Study
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
@@ -49,24 +47,7 @@ def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
     from physopt.sweeping.plan import read_request, take
 
     request = read_request(words)
-    own = [field.name for field in dataclasses.fields(cls)]
-    _refuse_unknown(request, own)
-    return request, from_text(cls, take(request, own))
-
-
-def _refuse_unknown(request: "Request", own: list[str]) -> None:
-    """Raise OptionError for a key that is neither a setting of `run` nor one of `own`."""
-    known = {*own, "problem", "rule", "grid", *(f.name for f in dataclasses.fields(Settings))}
-    for layer in (request.top, *request.grids, request.typed):
-        for key, values in layer.settings.items():
-            if key not in known:
-                reason = f"unknown key; {suggest(key, known)}"
-                raise OptionError(object, key, ",".join(values), reason)
-
-
-def _sweep_help(words: list[str]) -> str:
-    options = help_text(SweepOptions, "sweep")
-    return f"usage: python -m physopt {_SWEEP_USAGE}\n\n{_SWEEP_DESCRIPTION}\n\n{options}"
+    return request, from_text(cls, take(request, list(annotations(cls))))
 
 
 _TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=value ...]"
@@ -91,13 +72,15 @@ def _tune(words: list[str]) -> int:
     from physopt.sweeping.display import display_for_terminal, show_plan
     from physopt.sweeping.driver import survey
     from physopt.sweeping.studies import studies
-    from physopt.sweeping.tuning import tune
+    from physopt.sweeping.tuning import planned_studies, tune
 
     request, options = _read(TuneOptions, words)
-    request.top.settings.setdefault("out", ["runs/tuning"])
+    request.top.setdefault("out", ["runs/tuning"])
     tuned = studies(request)
     if options.plan:
-        planned, remarks = _planned(tuned, options)
+        if any(study.units for study in tuned) and not options.executor:
+            print("making the updates that scale the ranges", flush=True)
+        planned, remarks = planned_studies(tuned, options)
         runs = [run for study in planned for _, runs in study.runs(options.trials) for run in runs]
         show_plan(*survey(runs, options))
         for study in planned:
@@ -113,30 +96,21 @@ def _tune(words: list[str]) -> int:
     return 0
 
 
-def _planned(tuned: list["Study"], options: TuneOptions) -> tuple[list["Study"], list[str]]:
-    """Return studies with the ranges that they will have, and remarks on unknown ranges."""
-    from physopt.sweeping.tuning import planned_studies
-
-    scaled = [
-        f"{' '.join(study.names)}: the range of {option} will be divided by {column}"
-        for study in tuned
-        for option, column in study.units.items()
-    ]
-    if not scaled:
-        return tuned, []
-    if options.executor:
-        return tuned, [f"{remark}, which the cluster measures" for remark in scaled]
-    try:
-        print("making the updates that scale the ranges", flush=True)
-        return planned_studies(tuned, options), []
-    except OptionError as error:  # planning is possible where running is not
-        return tuned, [*(f"{remark}, which is not known here" for remark in scaled), f"{error}"]
+def _help(usage: str, description: str, options: type) -> Callable[[list[str]], str]:
+    name = usage.partition(" ")[0]
+    start = f"usage: python -m physopt {usage}\n\n{description}"
+    return lambda words: f"{start}\n\n{help_text(options, name)}"
 
 
-def _tune_help(words: list[str]) -> str:
-    options = help_text(TuneOptions, "tune")
-    return f"usage: python -m physopt {_TUNE_USAGE}\n\n{_TUNE_DESCRIPTION}\n\n{options}"
-
-
-SWEEP = Command(_SWEEP_USAGE, "make every run of a grid", _sweep, _sweep_help)
-TUNE = Command(_TUNE_USAGE, "select the options of rules with equal effort", _tune, _tune_help)
+SWEEP = Command(
+    _SWEEP_USAGE,
+    "make every run of a grid",
+    _sweep,
+    _help(_SWEEP_USAGE, _SWEEP_DESCRIPTION, SweepOptions),
+)
+TUNE = Command(
+    _TUNE_USAGE,
+    "select the options of rules with equal effort",
+    _tune,
+    _help(_TUNE_USAGE, _TUNE_DESCRIPTION, TuneOptions),
+)

@@ -39,7 +39,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         settings, problem = self.settings, type(self.problem)
-        offered = [*network_names(problem), "none"]
+        offered = network_names(problem)
         if settings.network not in offered:
             self._refuse(
                 "network",
@@ -49,6 +49,8 @@ class RunConfig:
             self._refuse(
                 "train_size", "network=none has no training set: it solves held-out samples"
             )
+        if settings.tolerance is not None and settings.network != "none":
+            self._refuse("tolerance", "only solves of single samples, network=none, converge")
         if settings.train_size is not None and settings.train_size < settings.batch_size:
             self._refuse("batch_size", f"is more than train_size={settings.train_size}")
         if settings.network == "none" and settings.batch_size > settings.heldout_size:
@@ -168,16 +170,24 @@ def suited(problem: "type[Problem]", given: Mapping[str, Any]) -> dict[str, Any]
 
     A time budget alone is the whole budget: then there is no default number of steps.
     """
-    defaults = {"steps": 1000, **problem.defaults}
+    network = network_names(problem)[0]
+    defaults = {"steps": 1000, "network": network, **problem.defaults}
     if given.get("seconds") is not None:
         defaults.pop("steps")
     return defaults
 
 
 def network_names(problem: "Problem | type[Problem]") -> list[str]:
-    """Return the names of the networks that a problem offers, the default first."""
+    """Return the names of the networks that a problem offers, its default first.
+
+    The last is none, which optimises x itself.
+    """
+    from physopt.problem import Problem  # imports JAX, which --help does without
+
+    cls = problem if isinstance(problem, type) else type(problem)
+    own = [] if cls.network is Problem.network else ["default"]
     prefix = "network_"
-    return ["default"] + [n.removeprefix(prefix) for n in dir(problem) if n.startswith(prefix)]
+    return own + [n.removeprefix(prefix) for n in dir(cls) if n.startswith(prefix)] + ["none"]
 
 
 def _words(options: Options, prefix: str, suited: Mapping[str, Any]) -> list[str]:

@@ -53,6 +53,11 @@ class Settings(Options):
     """Import the problem that the records of `start` name, even if it is not part of physopt and
     you do not name it yourself."""
 
+    tolerance: PositiveFloat | None = None
+    """With network=none: a sample is solved when its gradient has fallen to this fraction of the
+    first one, or when a step is shorter than this fraction of x. Solved samples are left alone, and
+    the run ends when all are; none spends the whole budget on each."""
+
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of network and physics."""
 

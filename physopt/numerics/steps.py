@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from physopt.numerics.trials import lost_if_nan
+
 Tree = Any  # a pytree of arrays
 
 
@@ -14,7 +16,7 @@ def shortened(
 ) -> Tree:
     """Return x + length * step with each sample's length of least loss, leaves [batch, ...].
 
-    loss returns one number per sample, [batch]; NaN counts as infinite.
+    loss returns one number per sample, [batch], infinite for a trial that fails.
     """
 
     def moved(length: jax.Array) -> Tree:
@@ -27,8 +29,7 @@ def shortened(
         return jax.tree.map(move, x, step)
 
     def trial(length: jax.Array) -> jax.Array:
-        values = loss(moved(length))
-        return jnp.where(jnp.isnan(values), jnp.inf, values)
+        return lost_if_nan(loss(moved(length)))
 
     tried = jnp.asarray(lengths)
     return moved(tried[jnp.argmin(jax.vmap(trial)(tried), axis=0)])

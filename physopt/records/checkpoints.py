@@ -47,18 +47,12 @@ class Checkpoints:
 
     def restore(self, carry: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return (carry, best parameters, host); `carry` gives structure, shapes and types."""
-        carry_leaves, structure = jax.tree.flatten(carry)
-        best_leaves, best_structure = jax.tree.flatten(carry.params)
-        content = self._manager.restore(
-            self.latest(),
-            args=ocp.args.Composite(
-                last=ocp.args.StandardRestore(_abstract(carry_leaves)),
-                best=ocp.args.StandardRestore(_abstract(best_leaves)),
-                host=ocp.args.JsonRestore(),
-            ),
-        )
-        last = jax.tree.unflatten(structure, content["last"])
-        return last, jax.tree.unflatten(best_structure, content["best"]), content["host"]
+        leaves, structure = jax.tree.flatten(carry)
+        last = ocp.args.StandardRestore(_abstract(leaves))
+        args = ocp.args.Composite(last=last, host=ocp.args.JsonRestore())
+        content = self._manager.restore(self.latest(), args=args)
+        last_carry = jax.tree.unflatten(structure, content["last"])
+        return last_carry, self.best(carry.params), content["host"]
 
     def best(self, params: Any) -> Any:
         """Return the best parameters; `params` gives structure, shapes and types."""

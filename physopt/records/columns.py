@@ -51,7 +51,7 @@ def measured_columns(
     """
     metrics, sets = sorted(set(names) - {"loss"}), list(sets)
     taken = set(RESERVED)
-    columns = {}
+    columns: dict[tuple[str, str], str] = {}
     for name in ("loss", *metrics):
         for part in sets:
             column = _column(name, part)

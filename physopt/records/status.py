@@ -30,6 +30,7 @@ STATUSES: dict[str, Status] = {
     "ok": Status("all steps made", 0, finished=True, result=True),
     "target": Status("the target was reached", 0, finished=True, result=True),
     "budget": Status("all training seconds spent", 0, finished=True, result=True),
+    "converged": Status("no update left to make", 0, finished=True, result=True),
     "diverged": Status("a loss or an update is not finite", 1, finished=True, failed=True),
     "skipped": Status("the rule refuses the problem", 3, finished=True),
     "oom": Status("out of memory", 1, failed=True),

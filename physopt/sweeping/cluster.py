@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import os
+import runpy
 import sys
 import warnings
 from collections.abc import Iterator
@@ -32,11 +33,8 @@ def from_file(path: Path) -> "Config":
     except ImportError:
         reason = 'Parsl is not installed; pip install "physopt[cluster]"'
         raise OptionError(object, "executor", path, reason) from None
-
-    scope: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
-        config = scope.get("config")
+        config = runpy.run_path(str(path)).get("config")
         config = config() if callable(config) else config
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -60,7 +58,7 @@ def cluster_pool(path: Path, run_dir: Path) -> Iterator[Submit]:
     if config.run_dir == "runinfo":  # Parsl's default, in the working directory
         config.run_dir = str(run_dir)
     _tie_interchange(config)
-    with _own_programs(), _quiet(), DataFlowKernel(config) as kernel:
+    with _surroundings(), DataFlowKernel(config) as kernel:
         app = functools.cache(functools.partial(python_app, data_flow_kernel=kernel))
         yield lambda function, *arguments, on_cpu: app(function)(*arguments)
 
@@ -74,24 +72,17 @@ def _tie_interchange(config: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Parsl's log out of the terminal, and JAX's warning about Parsl's forks."""
-    logger = logging.getLogger("parsl")
-    before, logger.propagate = logger.propagate, False
+def _surroundings() -> Iterator[None]:
+    """Keep Parsl's log and JAX's warning about Parsl's forks out of the terminal.
+
+    PATH begins with the folder of this Python, where Parsl's own programs are installed.
+    """
+    logger, path = logging.getLogger("parsl"), os.environ.get("PATH", "")
+    propagate, logger.propagate = logger.propagate, False
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             yield
     finally:
-        logger.propagate = before
-
-
-@contextlib.contextmanager
-def _own_programs() -> Iterator[None]:
-    """Put the programs installed beside this Python on PATH, where Parsl looks for its own."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before
+        logger.propagate, os.environ["PATH"] = propagate, path

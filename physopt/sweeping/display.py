@@ -67,27 +67,32 @@ class LiveTable(SweepDisplay):
     def ended(self, row: Row, rows: Sequence[Row]) -> None:
         """Print runs that did not finish above the table."""
         if row.status not in FINISHED:
-            self._console.print(Text(f"{row.status}  {row.label}  {row.reason}"))
+            self.note(f"{row.status}  {row.label}  {row.reason}")
 
     def show(self, rows: Sequence[Row], running: Mapping[str, float]) -> None:
         """Rewrite the table."""
-        self._live.update(
-            Group(
-                Text(f"{counts_text(rows, len(running))}{self._left(rows, running)}"),
-                _running_table([row for row in rows if row.folder.name in running]),
-            ),
-            refresh=True,
-        )
+        seconds, unknown = seconds_left(rows, len(running), running)
+        left = "time left unknown" if unknown else f"{seconds_text(seconds)} left"
+        elapsed = seconds_text(time.monotonic() - self._start)
+        counts = f"{counts_text(rows, len(running))}   {elapsed} elapsed, {left}"
+        active = [row for row in rows if row.folder.name in running]
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for row in active[:_ROWS_SHOWN]:
+            table.add_row("running", escape(row.label), _progress(row))
+        if len(active) > _ROWS_SHOWN:
+            table.add_row("", f"and {len(active) - _ROWS_SHOWN} more", "")
+        self._live.update(Group(Text(counts), table), refresh=True)
 
     def close(self) -> None:
         """Clear the table."""
         self._live.stop()
 
-    def _left(self, rows: Sequence[Row], running: Mapping[str, float]) -> str:
-        seconds, unknown = seconds_left(rows, len(running), running)
-        elapsed = seconds_text(time.monotonic() - self._start)
-        left = "time left unknown" if unknown else f"{seconds_text(seconds)} left"
-        return f"   {elapsed} elapsed, {left}"
+
+def _progress(row: Row) -> str:
+    step, steps = RunFolder(row.folder).read("status.json").get("step"), row.config.settings.steps
+    if step is None:
+        return "starting"
+    return f"step {step}/{steps}" if steps else f"step {step}"
 
 
 def display_for_terminal() -> SweepDisplay:
@@ -95,70 +100,49 @@ def display_for_terminal() -> SweepDisplay:
     return LiveTable(Console()) if sys.stdout.isatty() else PlainLines()
 
 
-def counts_text(rows: Sequence[Row], running: int) -> str:
+def counts_text(rows: Sequence[Row], running: int = 0) -> str:
     """Return how many runs are done, active and waiting, and how they ended."""
     counts = Counter(row.status for row in rows if row.ended)
-    done = sum(counts.values())
-    ended = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    left = max(0, len(rows) - done - running)
-    return (
-        f"{done} of {len(rows)} done"
-        + (f" ({ended})" if ended else "")
-        + (f", {running} running, {left} waiting" if done < len(rows) else "")
-    )
-
-
-def _running_table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for row in rows[:_ROWS_SHOWN]:
-        status = RunFolder(row.folder).read("status.json")
-        steps = row.config.settings.steps
-        step = f"step {status['step']}{f'/{steps}' if steps else ''}" if "step" in status else ""
-        table.add_row("running", escape(row.label), step or "starting")
-    if len(rows) > _ROWS_SHOWN:
-        table.add_row("", f"and {len(rows) - _ROWS_SHOWN} more", "")
-    return table
+    done = counts.total()
+    text = f"{done} of {len(rows)} done"
+    if done:
+        ended = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+        text += f" ({ended})"
+    if done < len(rows):
+        text += f", {running} running, {max(0, len(rows) - done - running)} waiting"
+    return text
 
 
 def show_plan(rows: Sequence[Row], workers: int | None, remark: str = "") -> None:
     """Print a plan: its runs by problem and rule, what is done, and the estimated time."""
     screen = console()
-    table = Table(box=None, pad_edge=False)
-    for name in ("problem", "rule", "runs", "done", "to do", "time for one"):
-        table.add_column(name, justify="left" if name in ("problem", "rule") else "right")
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.names, []).append(row)
+    table = Table(box=None, pad_edge=False)
+    for name in ("problem", "rule", "runs", "done", "to do", "time for one"):
+        table.add_column(name, justify="left" if name in ("problem", "rule") else "right")
     for names, members in groups.items():
         known = [row.expected for row in members if row.expected is not None]
+        time_text = seconds_text(statistics.median(known)) if known else "unknown"
         done = sum(row.ended for row in members)
-        table.add_row(
-            *map(escape, names),
-            *(str(number) for number in (len(members), done, len(members) - done)),
-            seconds_text(statistics.median(known)) if known else "unknown",
-        )
+        counts = map(str, (len(members), done, len(members) - done))
+        table.add_row(*map(escape, names), *counts, time_text)
     screen.print(table)
-    for row in rows if len(rows) <= _RUNS_LISTED else ():
-        if not row.ended:
-            command = f"python -m physopt run {' '.join(row.config.words())}"
-            screen.print(Text(command), soft_wrap=True)
-    screen.print(_plan_text(rows, workers))
-    if remark:
-        screen.print(Text(f"this machine cannot make these runs: {remark}"))
-
-
-def _plan_text(rows: Sequence[Row], workers: int | None) -> str:
-    done = sum(row.ended for row in rows)
-    text = f"{len(rows)} runs: {done} done, {len(rows) - done} to do"
-    if done == len(rows):
-        return text
+    to_do = [row for row in rows if not row.ended]
+    for row in to_do if len(rows) <= _RUNS_LISTED else ():
+        command = f"python -m physopt run {' '.join(row.config.words())}"
+        screen.print(Text(command), soft_wrap=True)
+    text = f"{len(rows)} runs: {len(rows) - len(to_do)} done, {len(to_do)} to do"
     left, unknown = seconds_left(rows, workers or 1, {})
-    if unknown < len(rows) - done:
-        at_once = "one after the other" if (workers or 1) == 1 else f"{workers} at once"
+    if unknown < len(to_do):
+        at_once = f"{workers} at once" if workers and workers > 1 else "one after the other"
         text += f"; about {seconds_text(left)}, {at_once}"
     if unknown:
         text += f"; {unknown} without an earlier run of their problem and rule to estimate from"
-    return text
+    screen.print(text)
+    if remark:
+        screen.print(Text(f"this machine cannot make these runs: {remark}"))
 
 
 def show_sweep(rows: Sequence[Row], root: Path) -> int:
@@ -166,16 +150,16 @@ def show_sweep(rows: Sequence[Row], root: Path) -> int:
     screen = console()
     unsettled = [row for row in rows if row.status not in SETTLED]
     failed = [row for row in rows if row.status in SETTLED and row.status in FAILED]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for row in [*unsettled, *failed][:_FAILURES_LISTED]:
-        table.add_row(row.status, escape(row.label), Text(row.reason, overflow="ellipsis"))
-    if table.row_count:
+    if listed := [*unsettled, *failed][:_FAILURES_LISTED]:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for row in listed:
+            table.add_row(row.status, escape(row.label), Text(row.reason, overflow="ellipsis"))
         screen.print(table)
     earlier = sum(row.earlier for row in rows)
-    screen.print(counts_text(rows, 0) + (f"; {earlier} were done before" if earlier else ""))
+    screen.print(counts_text(rows) + (f"; {earlier} were done before" if earlier else ""))
     screen.print(f"folder  {escape(str(root))}")
-    again = "the same command retries the runs without a result" if unsettled else ""
-    screen.print(f"next    {again or f'python -m physopt status {escape(str(root))}'}")
-    if any(row.status == "interrupted" for row in unsettled):
-        return 130
-    return 1 if unsettled else 0
+    if unsettled:
+        screen.print("next    the same command retries the runs without a result")
+        return 130 if any(row.status == "interrupted" for row in unsettled) else 1
+    screen.print(f"next    python -m physopt status {escape(str(root))}")
+    return 0

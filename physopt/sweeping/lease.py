@@ -24,7 +24,10 @@ class Lease:
     """The sweep's side of the lease."""
 
     def __init__(self, root: Path):
-        _remove_abandoned(root / _FOLDER)
+        for file in (root / _FOLDER).glob("*/lease"):  # remove those of sweeps that were killed
+            with contextlib.suppress(FileNotFoundError):  # its sweep has just ended
+                if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(file.parent, ignore_errors=True)
         self.folder = root.absolute() / _FOLDER / uuid.uuid4().hex[:12]
         (self.folder / _RUNNING).mkdir(parents=True)
         self.file = self.folder / "lease"
@@ -62,46 +65,35 @@ class Watch:
     """The supervisor's side of the lease; `name` marks its run as active."""
 
     def __init__(self, file: str, name: str):
-        self._file = file
-        self._mark = Path(file).parent / _RUNNING / name
-        self._seen: tuple[float | None, float] = (None, time.monotonic())
-
-    def fresh(self) -> bool:
-        """Return whether the lease was fresh when the run was marked as active.
-
-        Mark and lease both have the file server's time, whatever this machine's clock shows.
-        """
-        try:
-            age = os.stat(self._mark).st_mtime - os.stat(self._file).st_mtime
-        except OSError:
-            return self.valid()
-        return age < STALE_SECONDS
+        self._file = Path(file)
+        self._mark = self._file.parent / _RUNNING / name
+        self._modified, self._renewed = 0.0, time.monotonic()
 
     def valid(self) -> bool:
         """Return whether the sweep is alive and wants the run."""
         try:
-            modified = os.stat(self._file).st_mtime
+            modified = self._file.stat().st_mtime
         except OSError:
             return False
         # Clocks differ between machines: measure from the local time at which the mtime changed.
-        if modified != self._seen[0]:
-            self._seen = (modified, time.monotonic())
-        return time.monotonic() - self._seen[1] < STALE_SECONDS
+        if modified != self._modified:
+            self._modified, self._renewed = modified, time.monotonic()
+        return time.monotonic() - self._renewed < STALE_SECONDS
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Mark the run as active. A mark that cannot be written affects only the display."""
+        """Mark the run as active, and measure how old the lease is at this moment.
+
+        Without a mark, for example on a full disk, the lease counts as new.
+        """
         with contextlib.suppress(OSError):
             self._mark.touch()
+            # Mark and lease both have the file server's time, whatever this machine's clock shows.
+            self._modified = self._file.stat().st_mtime
+            age = self._mark.stat().st_mtime - self._modified
+            self._renewed = time.monotonic() - age
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 self._mark.unlink()
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the leases of sweeps that were killed."""
-    for lease in folder.glob("*/lease"):
-        if time.time() - lease.stat().st_mtime > _ABANDONED_SECONDS:
-            shutil.rmtree(lease.parent, ignore_errors=True)

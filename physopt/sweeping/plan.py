@@ -17,45 +17,29 @@ also be a union of grids: each [[grid]] inherits the keys above it. The command 
 file; its problem= and rule= select among the file's names. `all` stands for every known name.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import KINDS, flat_keys, load_toml, run_hints
-from physopt.config.registry import Kind, find, name_of, names
+from physopt.config.parse import KINDS, flat_keys, load_toml, option_hints, run_hints
+from physopt.config.registry import Kind, find, names
+from physopt.config.settings import Settings
 from physopt.config.text import split_values, value_text
 from physopt.options import OptionError, suggest
 
-Values = list[str]
 Words = tuple[str, ...]
 
+Layer = dict[str, list[str]]
+"""Values of keys, from the top of a file, one of its grids or the command line.
 
-@dataclasses.dataclass
-class Layer:
-    """One source of values: the top of a file, one of its grids, or the command line."""
-
-    settings: dict[str, Values] = dataclasses.field(default_factory=dict)
-    names: dict[Kind, Values] = dataclasses.field(default_factory=dict)
-    shared: dict[Kind, dict[str, Values]] = dataclasses.field(
-        default_factory=lambda: {kind: {} for kind in KINDS}
-    )
-    """Options of all problems or all rules of the grid."""
-    own: dict[Kind, dict[str, dict[str, Values]]] = dataclasses.field(
-        default_factory=lambda: {kind: {} for kind in KINDS}
-    )
-    """Options of one problem or one rule."""
-
-    def options(self, kind: Kind, name: str) -> dict[str, Values]:
-        """Return the options of one name, the shared ones first."""
-        merged = {**self.shared[kind], **self.own[kind].get(name, {})}
-        return {f"{kind}.{option}": values for option, values in merged.items()}
+"problem" and "rule" hold names, "rule.tau" an option of all rules of the grid, "rule.hig.tau" one
+of hig alone.
+"""
 
 
-@dataclasses.dataclass
-class Request:
-    """A requested sweep: layers of values from the weakest to the strongest."""
+class Request(NamedTuple):
+    """A requested sweep: layers from the weakest to the strongest."""
 
     top: Layer
     grids: list[Layer]
@@ -65,11 +49,11 @@ class Request:
 def read_request(tokens: Sequence[str]) -> Request:
     """Read TOML files and key=value; raise OptionError for a token of another form."""
     content: dict[str, Any] = {}
-    typed: dict[str, str] = {}
+    typed: Layer = {}
     for token in tokens:
         key, equals, value = token.removeprefix("--").partition("=")
         if equals:
-            typed[key] = value
+            typed[key] = split_values(value)
         elif token.endswith(".toml"):
             content = _merged(content, load_toml(token))
         else:
@@ -78,26 +62,32 @@ def read_request(tokens: Sequence[str]) -> Request:
     grids = content.pop("grid", [{}])
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise OptionError(object, "grid", grids, "each grid is a table of its own: [[grid]]")
-    return Request(_layer_of_tables(content), list(map(_layer_of_tables, grids)), _typed(typed))
+    return Request(_layer(content), [_layer(grid) for grid in grids], typed)
 
 
-def take(request: Request, keys: Sequence[str]) -> dict[str, str]:
-    """Remove settings that are not part of the grid from a request; return {key: text}.
+def take(request: Request, own: Sequence[str]) -> dict[str, str]:
+    """Remove options that are not part of the grid from a request; return {key: text}.
 
-    Raises OptionError if one is inside a [[grid]] or has several values.
+    Raises OptionError if one is inside a [[grid]] or has several values, and for a key that is
+    neither such an option nor one of a run.
     """
+    known = {*own, *KINDS, "grid", *option_hints(Settings)}
+    for layer in (request.top, *request.grids, request.typed):
+        for key, values in layer.items():
+            if key.partition(".")[0] not in known:
+                reason = f"unknown key; {suggest(key, known)}"
+                raise OptionError(object, key, ",".join(values), reason)
     taken = {}
-    for layer in (request.top, request.typed):
-        for key in keys:
-            if key in layer.settings:
-                values = layer.settings.pop(key)
+    for key in own:
+        for grid in request.grids:
+            if key in grid:
+                raise OptionError(object, key, ",".join(grid[key]), "belongs above all grids")
+        for layer in (request.top, request.typed):
+            if key in layer:
+                values = layer.pop(key)
                 if len(values) != 1:
                     raise OptionError(object, key, ",".join(values), "takes one value")
                 taken[key] = values[0]
-    for key in keys:
-        for layer in request.grids:
-            if key in layer.settings:
-                raise OptionError(object, key, layer.settings[key], "belongs above all grids")
     return taken
 
 
@@ -109,13 +99,17 @@ def expand(request: Request) -> list[Words]:
     runs: dict[Words, None] = {}
     for grid in request.grids:
         layers = (request.top, grid, request.typed)
-        problems, rules = (_selected(kind, *layers) for kind in KINDS)
-        for problem, rule in itertools.product(problems, rules):
+        for problem, rule in itertools.product(*(_selected(kind, *layers) for kind in KINDS)):
             runs |= dict.fromkeys(_pair(problem, rule, layers))
     if not runs:
         raise OptionError(object, "grid", "", "no run of the file matches the selected names")
-    seeds = {seed: i for i, seed in enumerate(dict.fromkeys(map(_seed, runs)))}
-    return sorted(runs, key=lambda words: seeds[_seed(words)])
+    seeds = list(dict.fromkeys(map(seed_text, runs)))
+    return sorted(runs, key=lambda words: seeds.index(seed_text(words)))
+
+
+def seed_text(words: Words) -> str:
+    """Return the word of a run's seed, "" if it has none."""
+    return next((word for word in words if word.startswith("seed=")), "")
 
 
 def planned_runs(request: Request) -> list[RunConfig]:
@@ -135,95 +129,57 @@ def config_of(words: Words) -> RunConfig:
         raise OptionError(error.owner, error.name, error.value, reason) from None
 
 
-def short_names(config: RunConfig) -> tuple[str, str]:
-    """Return the names of problem and rule, without the module of a plug-in."""
-    problem, rule = name_of("problem", type(config.problem)), name_of("rule", type(config.rule))
-    return problem.rpartition(":")[2], rule.rpartition(":")[2]
-
-
 def labels(configs: Sequence[RunConfig]) -> list[str]:
     """Name each run by problem, rule and the options that vary among the runs of both."""
-    names, options = list(map(short_names, configs)), list(map(_options, configs))
-    values: dict[tuple[tuple[str, str], str], set[Any]] = {}
-    for pair, of_run in zip(names, options, strict=True):
-        for key, value in of_run.items():
-            values.setdefault((pair, key), set()).add(value)
-    texts = []
-    for pair, of_run in zip(names, options, strict=True):
-        varying = (key for key in of_run if len(values[pair, key]) > 1)
-        texts.append(" ".join([*pair, *(f"{k}={value_text(of_run[k])}" for k in varying)]))
-    return texts
+    named = []
+    first: dict[Words, dict[str, Any]] = {}
+    varying: dict[Words, set[str]] = {}
+    for config in configs:
+        options = flat_keys(config.record())
+        pair: Words = tuple(str(options[kind]).rpartition(":")[2] for kind in KINDS)
+        reference = first.setdefault(pair, options)
+        differing = {key for key, value in options.items() if value != reference.get(key)}
+        varying.setdefault(pair, set()).update(differing)
+        named.append((pair, options))
+    return [
+        " ".join([*pair, *(f"{k}={value_text(options[k])}" for k in options if k in varying[pair])])
+        for pair, options in named
+    ]
 
 
-def _options(config: RunConfig) -> dict[str, Any]:
-    """Return {key: value} of all options of a run."""
-    parts = {"problem.": config.problem, "rule.": config.rule, "": config.settings}
-    return {
-        prefix + field.name: getattr(part, field.name)
-        for prefix, part in parts.items()
-        for field in dataclasses.fields(part)
-    }
-
-
-def _typed(typed: Mapping[str, str]) -> Layer:
-    layer = Layer()
-    for kind in KINDS:
-        if kind in typed:
-            layer.names[kind] = _expand_all(kind, split_values(typed[kind]))
-    for key, text in typed.items():
-        kind: Kind | None = next((k for k in KINDS if key.startswith(f"{k}.")), None)
-        if kind is None:
-            if key not in KINDS:
-                layer.settings[key] = split_values(text)
-            continue
-        option = key.removeprefix(f"{kind}.")
-        known = sorted({*names(kind), *layer.names.get(kind, [])}, key=len, reverse=True)
-        owner = next((n for n in known if option.startswith(f"{n}.")), None)
-        if owner is None:
-            layer.shared[kind][option] = split_values(text)
-        else:
-            own = layer.own[kind].setdefault(owner, {})
-            own[option.removeprefix(f"{owner}.")] = split_values(text)
-    return layer
-
-
-def _layer_of_tables(content: Mapping[str, Any]) -> Layer:
-    layer = Layer()
+def _layer(content: Mapping[str, Any]) -> Layer:
+    """Return the layer of a TOML table."""
+    layer: Layer = {}
     for key, value in content.items():
-        if key in KINDS:
-            _read_kind(layer, key, value)
+        if key in KINDS and isinstance(value, dict):
+            layer |= _layer_of_kind(key, value)
         elif isinstance(value, dict):
             reason = f"unknown table; {suggest(key, (*KINDS, 'grid'))}"
             raise OptionError(object, key, "", reason)
         else:
-            layer.settings[key] = _values(value)
+            layer[key] = _values(value)
     return layer
 
 
-def _read_kind(layer: Layer, kind: Kind, value: Any) -> None:
-    """Read "adam", ["adam", "sip"], {name = ..., option = ...} or {adam = {...}, sip = {...}}."""
-    if not isinstance(value, dict):
-        layer.names[kind] = _expand_all(kind, _values(value))
-        return
-    tables = {name: table for name, table in value.items() if isinstance(table, dict)}
-    options = {name: _values(given) for name, given in value.items() if name not in tables}
-    if "name" in options:
-        layer.names[kind] = _expand_all(kind, options.pop("name"))
-        layer.own[kind] = dict.fromkeys(layer.names[kind], options)
-    else:
-        layer.shared[kind] = options
-        if tables:
-            layer.names[kind] = _expand_all(kind, list(tables))
-    for name, table in tables.items():
-        flat = {key: _values(given) for key, given in flat_keys(table).items()}
-        layer.own[kind][name] = {**layer.own[kind].get(name, {}), **flat}
+def _layer_of_kind(kind: Kind, content: Mapping[str, Any]) -> Layer:
+    """Return the layer of {name = ..., option = ...} or {adam = {...}, sip = {...}}."""
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    options = {key: value for key, value in content.items() if key not in tables}
+    named = list(tables)
+    if "name" in options:  # the options belong to these names alone
+        named = _expand_all(kind, _values(options.pop("name")))
+        tables |= {name: {**options, **tables.get(name, {})} for name in named}
+        options = {}
+    layer = {kind: named} if named else {}
+    flat = flat_keys({**options, **tables}, f"{kind}.")
+    return layer | {key: _values(value) for key, value in flat.items()}
 
 
-def _expand_all(kind: Kind, values: Values) -> Values:
+def _expand_all(kind: Kind, values: Iterable[str]) -> list[str]:
     return [name for value in values for name in (names(kind) if value == "all" else [value])]
 
 
-def _values(value: Any) -> Values:
+def _values(value: Any) -> list[str]:
     return [value_text(item) for item in (value if isinstance(value, list) else [value])]
 
 
@@ -238,12 +194,12 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
+def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> list[str]:
     """Return the names of a grid. Typed names select among those that the grid itself gives."""
-    own, wanted = grid.names.get(kind), typed.names.get(kind)
-    if own is not None and wanted is not None:
+    of_top, own, wanted = (_expand_all(kind, layer.get(kind, ())) for layer in (top, grid, typed))
+    if own and wanted:
         return [name for name in own if name in wanted]
-    selected = wanted or own or top.names.get(kind)
+    selected = wanted or own or of_top
     if not selected:
         known = ", ".join(names(kind))
         raise OptionError(object, kind, "", f"name a {kind}; known: {known}")
@@ -253,10 +209,12 @@ def _selected(kind: Kind, top: Layer, grid: Layer, typed: Layer) -> Values:
 def _pair(problem: str, rule: str, layers: Sequence[Layer]) -> Iterator[Words]:
     """Yield the words of every run of one problem and one rule."""
     hints = run_hints(find("problem", problem), find("rule", rule))
-    grid: dict[str, Values] = {}
+    grid: Layer = {}
     for layer in layers:
-        grid |= layer.settings
-        grid |= layer.options("problem", problem) | layer.options("rule", rule)
+        grid |= {key: layer[key] for key in layer if key.partition(".")[0] not in KINDS}
+        for kind, name in zip(KINDS, (problem, rule), strict=True):
+            mentioned = (other for each in layers for other in each.get(kind, ()))
+            grid |= _options(layer, kind, name, {*names(kind), *mentioned})
     for key, values in grid.items():
         if _is_list(hints.get(key)) and not any(value.startswith("[") for value in values):
             grid[key] = ["[" + ",".join(values) + "]"]  # one list, not a grid of its entries
@@ -265,9 +223,19 @@ def _pair(problem: str, rule: str, layers: Sequence[Layer]) -> Iterator[Words]:
         yield (*first, *(f"{key}={value}" for key, value in zip(grid, values, strict=True)))
 
 
+def _options(layer: Layer, kind: Kind, name: str, known: Iterable[str]) -> Layer:
+    """Return the options that a layer has for one name: those of all names, then its own."""
+    shared, own = {}, {}
+    for key, values in layer.items():
+        if key.startswith(f"{kind}."):
+            owners = [other for other in known if key.startswith(f"{kind}.{other}.")]
+            owner = max(owners, key=len, default=None)
+            if owner is None:
+                shared[key] = values
+            elif owner == name:
+                own[f"{kind}." + key.removeprefix(f"{kind}.{name}.")] = values
+    return shared | own
+
+
 def _is_list(hint: Any) -> bool:
     return get_origin(hint) is tuple or any(_is_list(inner) for inner in get_args(hint))
-
-
-def _seed(words: Words) -> str:
-    return next((word for word in words if word.startswith("seed=")), "")

@@ -26,6 +26,9 @@ _CORES_PER_RUN = 4
 _POLL_SECONDS = 0.1
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
 
+THREAD_LIMITS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that limit CPU threads: XLA reads NPROC, NumPy and SciPy the others."""
+
 
 class Machine(NamedTuple):
     """The devices that JAX has on a machine: default platform, device kinds of each platform."""
@@ -33,26 +36,22 @@ class Machine(NamedTuple):
     default: str
     kinds: Mapping[str, list[str]]
 
-    def kind(self, device: str | None) -> str:
+    def kind(self, device: str | None, count: int = 1) -> str:
         """Return the device kind that a run's setting `device` selects.
 
-        Raises OptionError if there is no such device.
+        Raises OptionError if there is no such device, or fewer than the `count` that the run
+        spreads over. The number of CPU devices is configurable and checked by the run itself.
         """
         platform = device or self.default
-        if not self.kinds.get(platform):
+        kinds = self.kinds.get(platform)
+        if not kinds:
             available = ", ".join(sorted(name for name, kinds in self.kinds.items() if kinds))
             reason = f"no {platform} is found by JAX here; found: {available}"
             raise OptionError(Settings, "device", platform, reason)
-        return self.kinds[platform][0]
-
-    def check(self, device: str | None, count: int) -> None:
-        """Raise OptionError if there are fewer devices of a kind than a run spreads over.
-
-        The number of CPU devices is configurable and checked by the run itself.
-        """
-        kind, available = self.kind(device), len(self.kinds[device or self.default])
-        if (device or self.default) != "cpu" and count > available:
-            raise OptionError(Settings, "devices", count, f"JAX finds {available} here ({kind})")
+        if platform != "cpu" and count > len(kinds):
+            reason = f"JAX finds {len(kinds)} here ({kinds[0]})"
+            raise OptionError(Settings, "devices", count, reason)
+        return kinds[0]
 
     def accelerators(self) -> tuple[str, ...]:
         """Return the names under which each accelerator can be made visible to a run."""
@@ -104,15 +103,6 @@ def local_options(options: SweepOptions, machine: Machine) -> SweepOptions:
     default = len(machine.accelerators()) or max(1, cores // _CORES_PER_RUN)
     workers = options.workers or default
     return options.replace(workers=workers, threads=options.threads or max(1, cores // workers))
-
-
-def thread_environment(threads: int) -> dict[str, str]:
-    """Return the environment that limits a run to a number of CPU threads.
-
-    XLA reads NPROC, the libraries behind NumPy and SciPy read the others.
-    """
-    names = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict.fromkeys(names, str(threads))
 
 
 @contextlib.contextmanager

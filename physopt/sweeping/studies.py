@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import qmc
+from scipy import stats
 
 from physopt.config import RunConfig
-from physopt.config.parse import option_hints
 from physopt.config.registry import name_of
 from physopt.options import OptionError
 from physopt.records import RunFolder
-from physopt.sweeping.plan import Request, Words, config_of, expand
+from physopt.sweeping.plan import Request, Words, config_of, expand, seed_text
 
 FIRST_SEED = 1_000_000
 """Offset that keeps tuning seeds apart from reporting seeds."""
@@ -36,8 +35,8 @@ class Study:
     config: RunConfig
     """What all trials have in common."""
     seeds: tuple[int, ...]
-    given: frozenset[str]
-    """The options of the rule that the user gave, which are not tuned."""
+    fixed: Mapping[str, Any]
+    """{option: value} of the rule's options that the user gave, which are not tuned."""
     ranges: Mapping[str, tuple[float, float]]
     """{option: (low, high)} of the others."""
 
@@ -46,16 +45,6 @@ class Study:
         """The names of problem and rule."""
         problem, rule = type(self.config.problem), type(self.config.rule)
         return name_of("problem", problem), name_of("rule", rule)
-
-    @property
-    def out(self) -> Path:
-        """The folder of the trials."""
-        return self.config.settings.out
-
-    @property
-    def fixed(self) -> dict[str, Any]:
-        """The options of the rule that the user gave, with their values."""
-        return {k: v for k, v in self.config.rule.as_dict().items() if k in self.given}
 
     @property
     def units(self) -> dict[str, str]:
@@ -68,8 +57,9 @@ class Study:
 
         It is recorded beside the trials, or in the folder `out`.
         """
-        settings = self.config.settings.replace(
-            steps=1, seconds=None, log_every=1, out=out or self.out, seed=self.seeds[0]
+        settings = self.config.settings
+        settings = settings.replace(
+            steps=1, seconds=None, log_every=1, out=out or settings.out, seed=self.seeds[0]
         )
         return dataclasses.replace(self.config, settings=settings)
 
@@ -96,36 +86,30 @@ class Study:
         """
         if not self.ranges:
             return [{}]
-        options = self.config.rule.as_dict()
-        own = {option: options[option] for option in self.ranges}
+        own = {option: getattr(self.config.rule, option) for option in self.ranges}
         # The same points for all rules and problems, so that each is searched equally densely.
         exponent = math.ceil(math.log2(max(1, count - 1)))
-        points = qmc.Sobol(len(self.ranges), scramble=True, rng=0).random_base2(exponent)
-        return [own, *map(self._options_at, points[: count - 1])]
+        points = stats.qmc.Sobol(len(own), scramble=True, rng=0).random_base2(exponent)
+        trials = [dict(own) for _ in range(count)]
+        for option, fractions in zip(own, points[: count - 1].T, strict=True):
+            values = _distribution(*self.ranges[option]).ppf(fractions)
+            for trial, value in zip(trials[1:], values, strict=True):
+                whole = isinstance(own[option], int)
+                trial[option] = round(value) if whole else float(f"{value:.4g}")
+        return trials
 
     def runs(self, count: int) -> list[tuple[dict[str, float], list[RunConfig]]]:
         """Return (options, one run for each seed) of every trial."""
         planned = []
         for options in self.trials(count):
-            config = self.config
-            for option, value in options.items():
-                config = config.with_option(f"rule.{option}", value)
+            config = dataclasses.replace(self.config, rule=self.config.rule.replace(**options))
             planned.append((options, [config.with_option("seed", seed) for seed in self.seeds]))
         return planned
 
     def at_edge(self, options: Mapping[str, float]) -> list[str]:
         """Return the options whose values lie in the outer tenth of their range."""
-        fractions = {o: _fraction(value, *self.ranges[o]) for o, value in options.items()}
+        fractions = {o: _distribution(*self.ranges[o]).cdf(v) for o, v in options.items()}
         return [o for o, fraction in fractions.items() if not _EDGE <= fraction <= 1 - _EDGE]
-
-    def _options_at(self, point: Sequence[float]) -> dict[str, float]:
-        """Map a point of the unit cube to the ranges."""
-        hints = option_hints(type(self.config.rule))
-        options = {}
-        for (option, bounds), fraction in zip(self.ranges.items(), point, strict=True):
-            value = _value(fraction, *bounds)
-            options[option] = round(value) if _is_integer(hints[option]) else float(f"{value:.4g}")
-        return options
 
 
 def studies(request: Request) -> list[Study]:
@@ -136,11 +120,9 @@ def studies(request: Request) -> list[Study]:
     """
     by_pair: dict[Words, dict[Words, list[int]]] = {}
     for words in expand(request):
-        others = tuple(word for word in words if not word.startswith("seed="))
-        seed = next((word[5:] for word in words if word.startswith("seed=")), "0")
-        if not seed.isdecimal():
-            raise OptionError(object, "seed", seed, "must be a whole number")
-        by_pair.setdefault(words[:2], {}).setdefault(others, []).append(FIRST_SEED + int(seed))
+        others = tuple(word for word in words if word != seed_text(words))
+        seed = FIRST_SEED + config_of(words).settings.seed
+        by_pair.setdefault(words[:2], {}).setdefault(others, []).append(seed)
     tuned = []
     for pair, seeds in by_pair.items():
         if len(seeds) > 1:
@@ -148,11 +130,10 @@ def studies(request: Request) -> list[Study]:
             reason = f"tune takes one value for each key except seed (in {' '.join(pair)})"
             raise OptionError(object, "grid", " ".join(differ), reason)
         ((words, of_pair),) = seeds.items()
-        config = config_of(words)
-        keys = (word.partition("=")[0] for word in words)
-        given = frozenset(key.removeprefix("rule.") for key in keys if key.startswith("rule."))
-        ranges = {o: r for o, r in type(config.rule).tunable.items() if o not in given}
-        tuned.append(Study(config, tuple(of_pair), given, ranges))
+        config, keys = config_of(words), {word.partition("=")[0] for word in words}
+        fixed = {o: v for o, v in config.rule.as_dict().items() if f"rule.{o}" in keys}
+        ranges = {o: r for o, r in type(config.rule).tunable.items() if o not in fixed}
+        tuned.append(Study(config, tuple(of_pair), fixed, ranges))
     _refuse_unequal(tuned)
     return tuned
 
@@ -168,23 +149,8 @@ def _refuse_unequal(tuned: Sequence[Study]) -> None:
             raise OptionError(object, "problem", problem, reason)
 
 
-def _logarithmic(low: float, high: float) -> bool:
-    return low > 0 and high / low > _DECADE
-
-
-def _value(fraction: float, low: float, high: float) -> float:
-    """Return a point of a range, on a logarithmic scale if it spans more than a decade."""
-    if _logarithmic(low, high):
-        return low * (high / low) ** fraction
-    return low + (high - low) * fraction
-
-
-def _fraction(value: float, low: float, high: float) -> float:
-    """Invert `_value`."""
-    if _logarithmic(low, high):
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
-
-
-def _is_integer(hint: Any) -> bool:
-    return hint is int or getattr(hint, "__origin__", None) is int
+def _distribution(low: float, high: float) -> Any:
+    """Return the uniform distribution of a range; of its logarithm beyond a decade."""
+    if low > 0 and high / low > _DECADE:
+        return stats.loguniform(low, high)
+    return stats.uniform(low, high - low)

@@ -5,7 +5,6 @@ child; it is what a sweep submits to its pool, may execute on another machine an
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -13,15 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
-
-import filelock
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from physopt.machine.parent import PARENT
-from physopt.records.folder import RunFolder
+from physopt.records.folder import Locked, RunFolder
 from physopt.records.status import FINISHED, LOCKED, End, kills_for_memory, verdict
 from physopt.sweeping.lease import Watch
+from physopt.sweeping.options import SweepOptions
 from physopt.sweeping.resources import accelerators
 
 GRACE_SECONDS = 10.0
@@ -100,35 +98,26 @@ class Child:
                 self._errors = (self._errors + chunk)[-_TAIL_BYTES:]
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A run as it is submitted to a pool."""
 
     record: dict[str, Any]
-    """The content of config.json."""
+    """The content of config.json; with `force` the run starts anew, whatever its status."""
     folder: str
     """Absolute path of the run's folder."""
     directory: str
     """Working directory of the run: relative paths start here."""
     lease: str
     """Path of the sweep's lease."""
-    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    options: SweepOptions
+    environment: Mapping[str, str]
     accelerators: tuple[str, ...] = ()
     """Accelerators of this machine that the run may take; () leaves the assignment to the pool."""
-    devices: int = 1
-    """Number of accelerators that the run takes."""
-    timeout: float | None = None
-    """Wall-clock seconds."""
-    results: tuple[str, ...] = FINISHED
-    """Statuses with which a recorded run is left alone."""
     trust: bool = False
     """Import the problem that the records of `start` name, see Settings."""
-    fresh: bool = False
-    """Start again from the beginning, whatever the recorded status."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a run ended; the status may also be LOCKED: another process is working on the run."""
 
     status: str
@@ -144,63 +133,54 @@ def execute(task: Task) -> Ending:
     folder = RunFolder(task.folder)
     watch = Watch(task.lease, folder.path.name)
     with (
-        accelerators(task.accelerators, task.devices, watch) as visible,
+        accelerators(task.accelerators, task.record["devices"], watch) as visible,
         watch.running(),
     ):
-        if not watch.fresh():
+        if not watch.valid():
             return Ending("interrupted", "not started")
-        earlier = folder.status()
-        if earlier.get("status") in task.results and not task.fresh:
-            return Ending(earlier["status"], str(earlier.get("reason", "")))
+        recorded = folder.status()
+        if recorded.get("status") in task.options.results() and not task.record["force"]:
+            return Ending(recorded["status"], str(recorded.get("reason", "")))
         if folder.is_locked():
             return _LOCKED_ENDING
         return _supervised_run(task, folder, watch, {**task.environment, **visible})
 
 
 def _supervised_run(
-    task: Task, folder: RunFolder, watch: Watch, environment: dict[str, str]
+    task: Task, folder: RunFolder, watch: Watch, environment: Mapping[str, str]
 ) -> Ending:
     before, start, stopped_by = folder.read("status.json"), time.monotonic(), None
     # The user named problem and rule to the sweep, so that their code may run.
-    names = [f"{kind}={task.record[kind]['name']}" for kind in ("problem", "rule")]
-    words = ["run", "record=-", *names, "debug=true"]
-    words += ["force=true"] if task.fresh else []
-    words += ["trust=true"] if task.trust else []
-    child = Child(["physopt", *words], environment, task.directory)
+    words = [f"{kind}={task.record[kind]['name']}" for kind in ("problem", "rule")]
+    words += ["debug=true", *(["trust=true"] if task.trust else [])]
+    timeout = task.options.timeout
+    child = Child(["physopt", "run", "record=-", *words], environment, task.directory)
     try:
         child.write(json.dumps(task.record, default=str), close=True)
-        stopped_by = _end_of(child, task.timeout, watch.valid)
+        stopped_by = _stop(child, timeout, watch)
     finally:
         end = child.end(stopped_by)
     seconds = time.monotonic() - start
     own = folder.read("status.json")
-    if own == before and (task.fresh or own.get("status") not in FINISHED):
+    if own == before and (task.record["force"] or own.get("status") not in FINISHED):
         own = {}
-    ending = Ending(*verdict(end, own, task.timeout), seconds)
+    ending = Ending(*verdict(end, own, timeout), seconds)
     return record_ending(ending, folder, task.record, end)
 
 
-def _end_of(
-    child: Child, timeout: float | None, wanted: Callable[[], bool]
-) -> Literal["timeout", "sweep"] | None:
+def _stop(child: Child, timeout: float | None, watch: Watch) -> Literal["timeout", "sweep"] | None:
     """Wait for the end of a child; return why it was stopped, None if it ended by itself.
 
-    A child over its time limit, or no longer wanted, gets SIGTERM, and SIGKILL GRACE_SECONDS later.
+    A child over its time limit, or no longer wanted, gets SIGTERM and GRACE_SECONDS.
     """
-    start, terminated, stopped_by = time.monotonic(), 0.0, None
+    start = time.monotonic()
     while not child.ended_within(_POLL_SECONDS):
-        now = time.monotonic()
-        if stopped_by is None:
-            if timeout is not None and now - start > timeout:
-                stopped_by = "timeout"
-            elif not wanted():
-                stopped_by = "sweep"
-            if stopped_by is not None:
-                child.signal(signal.SIGTERM)
-                terminated = now
-        elif now - terminated > GRACE_SECONDS:
-            child.signal(signal.SIGKILL)
-    return stopped_by
+        late = timeout is not None and time.monotonic() - start > timeout
+        if late or not watch.valid():
+            child.signal(signal.SIGTERM)
+            child.ended_within(GRACE_SECONDS)
+            return "timeout" if late else "sweep"
+    return None
 
 
 def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end: End) -> Ending:
@@ -208,24 +188,22 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
     if ending.status == LOCKED:
         return ending
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with folder.lock.acquire(timeout=1.0, blocking=True):
+        with folder.held():
             recorded = folder.read("status.json")
             if recorded.get("status") in FINISHED and ending.status not in FINISHED:
                 return Ending(recorded["status"], str(recorded.get("reason", "")), ending.seconds)
-            spent = recorded.get("wall_seconds")
-            spent = spent if isinstance(spent, int | float) else 0.0
             if not folder.exists():
                 folder.write("config.json", record)
             if end.errors and ending.status not in FINISHED:
                 (folder.path / "log.txt").write_text(end.errors, encoding="utf-8")
+            wall_seconds = recorded.get("wall_seconds", 0.0) + ending.seconds
             folder.write_status(
                 ending.status,
                 ending.reason,
-                wall_seconds=round(spent + ending.seconds, 3),
+                wall_seconds=round(wall_seconds, 3),
                 exit_code=end.exit_code,
             )
-    except filelock.Timeout:
+    except Locked:
         return _LOCKED_ENDING
     except OSError as error:  # a full disk: the sweep continues, the next one repeats this run
         reason = f"{ending.reason}; its status could not be written: {error}"

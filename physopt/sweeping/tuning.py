@@ -11,13 +11,14 @@ import statistics
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from physopt.analysis.sensitivity import plot_sensitivity
+from physopt.config import RunConfig
 from physopt.config.parse import load_toml
+from physopt.options import OptionError
 from physopt.records import RunFolder
 from physopt.records.status import RESULTS
 from physopt.sweeping.display import SweepDisplay
@@ -39,29 +40,44 @@ def tune(
     scaled = _in_units(studies, options, display)
     planned = [study.runs(options.trials) for study in scaled]
     runs = [run for trials in planned for _, of_trial in trials for run in of_trial]
-    rows = iter(_uninterrupted(sweep(runs, options, display)))
+    rows = _made(runs, options, display)
     table = []
     for study, trials in zip(scaled, planned, strict=True):
+        problem, rule = study.names
         for number, (values, of_trial) in enumerate(trials):
-            table.append(_trial(study, number, values, [next(rows) for _ in of_trial]))
+            made = [rows[run] for run in of_trial]
+            status = " ".join(sorted({row.status for row in made}))
+            names = {"problem": problem, "rule": rule, "trial": number, "status": status}
+            table.append({**names, "validation_loss": score(made), **values})
     return _write(scaled, pd.DataFrame(table), options)
 
 
-def planned_studies(studies: Sequence[Study], options: TuneOptions) -> list[Study]:
-    """Return studies with the ranges that `tune` will use, without writing to their folder.
+def planned_studies(
+    studies: Sequence[Study], options: TuneOptions
+) -> tuple[Sequence[Study], list[str]]:
+    """Return studies with the ranges that `tune` will use, and a remark on each unknown range.
 
-    Units that no pilot has measured yet are measured in a temporary folder. Raises OptionError as
-    `tune` does.
+    Nothing is written to the folder of the studies: unless pilots have measured all units there,
+    they are measured in a temporary folder.
     """
     scaled = [study for study in studies if study.units]
-    rows = survey([study.pilot() for study in scaled], options).rows
-    with tempfile.TemporaryDirectory() as folder:
-        aside = {
-            study.names: Path(folder)
-            for study, row in zip(scaled, rows, strict=True)
-            if not row.earlier
-        }
-        return _in_units(studies, options, None, aside)
+    unknown = [
+        f"{' '.join(study.names)}: the range of {option} will be divided by {column}, which "
+        for study in scaled
+        for option, column in study.units.items()
+    ]
+    if not scaled:
+        return studies, []
+    if options.executor:
+        return studies, [f"{remark}the cluster measures" for remark in unknown]
+    try:
+        pilots = [study.pilot() for study in scaled]
+        if all(row.earlier for row in survey(pilots, options).rows):
+            return _in_units(studies, options), []
+        with tempfile.TemporaryDirectory() as folder:
+            return _in_units(studies, options, out=Path(folder)), []
+    except OptionError as error:  # planning is possible where running is not
+        return studies, [*(f"{remark}is not known here" for remark in unknown), str(error)]
 
 
 def score(rows: Iterable[Row]) -> float:
@@ -99,21 +115,25 @@ def write_selection(
 def _in_units(
     studies: Sequence[Study],
     options: TuneOptions,
-    display: SweepDisplay | None,
-    aside: Mapping[Names, Path] = MappingProxyType({}),
+    display: SweepDisplay | None = None,
+    out: Path | None = None,
 ) -> list[Study]:
-    """Measure the units on which ranges depend, in runs beside the trials or in `aside`."""
-    pilots = [study.pilot(aside.get(study.names)) for study in studies if study.units]
-    if not pilots:
-        return list(studies)
-    rows = iter(_uninterrupted(sweep(pilots, options, display)))
-    return [s.in_units(RunFolder(next(rows).folder)) if s.units else s for s in studies]
+    """Measure the units on which ranges depend, in runs beside the trials or in `out`."""
+    rows = _made([study.pilot(out) for study in studies if study.units], options, display)
+    return [
+        study.in_units(RunFolder(rows[study.pilot(out)].folder)) if study.units else study
+        for study in studies
+    ]
 
 
-def _uninterrupted(rows: list[Row]) -> list[Row]:
+def _made(
+    runs: Sequence[RunConfig], options: TuneOptions, display: SweepDisplay | None
+) -> dict[RunConfig, Row]:
+    """Make runs as a sweep; raise KeyboardInterrupt if one was interrupted."""
+    rows = sweep(runs, options, display) if runs else []
     if any(row.status == "interrupted" for row in rows):
         raise KeyboardInterrupt
-    return rows
+    return {row.config: row for row in rows}
 
 
 def _lowest_loss(row: Row) -> float:
@@ -123,16 +143,9 @@ def _lowest_loss(row: Row) -> float:
     return min((loss for loss in losses if loss is not None), default=math.inf)
 
 
-def _trial(study: Study, number: int, values: dict[str, float], rows: list[Row]) -> dict[str, Any]:
-    problem, rule = study.names
-    statuses = " ".join(sorted({row.status for row in rows}))
-    names = {"problem": problem, "rule": rule, "trial": number, "status": statuses}
-    return {**names, "validation_loss": score(rows), **values}
-
-
 def _write(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) -> Path:
     """Write the selected options, the trials and the figures."""
-    out, selected = studies[0].out, {}
+    out, selected = studies[0].config.settings.out, {}
     remarks = [f"Selected by `tune`: {options.trials} trials for each problem and rule."]
     words = [study.config.words()[2:] for study in studies]
     common = [word for word in words[0] if all(word in other for other in words)]
@@ -147,10 +160,9 @@ def _write(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) 
     path = options.tuned or out / "tuned.toml"
     write_selection(path, selected, options.trials, "\n".join(remarks))
     table.to_csv(out / "trials.csv", index=False)
-    for problem in dict.fromkeys(table.problem):
+    for problem, trials in table.groupby("problem"):
         name = str(problem).rpartition(":")[2]
-        of_problem = table.loc[table.problem == problem]
-        plot_sensitivity(of_problem).savefig(out / f"sensitivity_{name}.png")
+        plot_sensitivity(trials).savefig(out / f"sensitivity_{name}.png")
     return path
 
 

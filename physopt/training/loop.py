@@ -1,7 +1,7 @@
 """The run loop and its clock.
 
-One compiled program makes any number of updates: a fori_loop whose length is an argument, so that
-one compilation serves pieces of every length. The host calls it for pieces of about half a second,
+One compiled program makes any number of updates: a loop whose length is an argument, so that one
+compilation serves pieces of every length. The host calls it for pieces of about half a second,
 which keeps Ctrl-C, time limits and the live line responsive at negligible cost, and stops the clock
 with `block_until_ready`. t_train covers only these calls; compilation and evaluation have separate
 clocks, and writing is not timed.
@@ -38,6 +38,7 @@ class Carry(NamedTuple):
     state: Any  # the rule's
     step: jax.Array  # int32, updates made
     sums: Info  # of every entry of info, since the last evaluation
+    converged: jax.Array  # bool: no update is left to make
 
 
 class Budget(NamedTuple):
@@ -98,10 +99,11 @@ def make_updates(
     pace: tuple[jax.Array, jax.Array],
     length: jax.Array,
 ) -> Carry:
-    """Make `length` updates."""
+    """Make `length` updates, fewer if the rule converges."""
     per_step, floor = pace
+    end = carry.step + length
 
-    def body(_, carry: Carry) -> Carry:
+    def body(carry: Carry) -> Carry:
         progress = jnp.clip(jnp.maximum(carry.step * per_step, floor), 0.0, 1.0)
         batch = source.draw(carry.step).at(progress)
         updates, state, info = rule.update(
@@ -109,9 +111,10 @@ def make_updates(
         )
         info = _complete(info, updates)
         sums = jax.tree.map(lambda total, value: total + value, carry.sums, info)
-        return Carry(optax.apply_updates(carry.params, updates), state, carry.step + 1, sums)
+        params = optax.apply_updates(carry.params, updates)
+        return Carry(params, state, carry.step + 1, sums, rule.converged(state))
 
-    return jax.lax.fori_loop(0, length, body, carry)
+    return jax.lax.while_loop(lambda carry: (carry.step < end) & ~carry.converged, body, carry)
 
 
 def _complete(info: Info, updates: Parameters) -> Info:
@@ -135,7 +138,7 @@ def initial_carry(
     sums = {name: jnp.zeros((), shape.dtype) for name, shape in shapes.items()}
     # The program donates its arguments, and a buffer can be donated only once: an optimiser's state
     # may contain a buffer twice (L-BFGS does), hence the copies.
-    carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums))
+    carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums, jnp.asarray(False)))
     return replicated(carry, objective.mesh)
 
 
@@ -198,19 +201,20 @@ def train(
     A piece has a report at multiples of `log_every` and at the end of the budget: the means of the
     entries of info, the sums of its counts. Without `log_every` there is a report after each 25th
     of the budget, of its seconds if it has any. The consumer's work between pieces is not timed.
+    Training ends, with a report, when the rule has converged.
     """
     length = 1
-    while not stop() and not budget.spent(clock):
+    converged = bool(carry.converged)
+    while not (stop() or converged or budget.spent(clock)):
         end, mark = _next_report(budget, clock, log_every)
         length = int(min(length, end - clock.step))
         start = time.perf_counter()
         carry = jax.block_until_ready(program.call(carry, budget.pace(clock), length))
         seconds = time.perf_counter() - start
-        clock = dataclasses.replace(
-            clock, step=clock.step + length, t_train=clock.t_train + seconds
-        )
+        clock = dataclasses.replace(clock, step=int(carry.step), t_train=clock.t_train + seconds)
+        converged = bool(carry.converged)
         report = None
-        if clock.step == end or clock.t_train >= mark or budget.spent(clock):
+        if converged or clock.step == end or clock.t_train >= mark or budget.spent(clock):
             report = _report(carry.sums)
             carry = carry._replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
         yield Piece(carry, clock, report)

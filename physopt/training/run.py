@@ -6,6 +6,7 @@ design  evaluate a trained network on a user's target
 """
 
 import dataclasses
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from physopt.config.registry import Untrusted, find
 from physopt.config.run_config import from_record, make_config
 from physopt.machine import devices
 from physopt.machine.cache import keeping_programs
+from physopt.machine.failures import own_words, without_callback_tracebacks
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
 from physopt.problem import Designs, Draws, Problem, Tree
@@ -161,6 +163,7 @@ def _execute(
         with (
             devices.computing(selected[0], config.settings.dtype),
             keeping_programs(),
+            nullcontext() if config.settings.debug else without_callback_tracebacks(),
             Interrupt() as interrupt,
         ):
             # The problem defines the target; readers of the records need it too.
@@ -182,9 +185,8 @@ def _execute(
 def _failure(error: BaseException) -> Outcome:
     if isinstance(error, KeyboardInterrupt):
         return Outcome("interrupted", "Ctrl-C")
-    text = f"{type(error).__name__}: {error}"
-    exhausted = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text
-    return Outcome("oom" if exhausted else "error", text)
+    exhausted = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    return Outcome("oom" if exhausted else "error", own_words(error))
 
 
 def _environment(config: RunConfig, device: devices.Device, source: Source) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Session:
                 self._save(checkpoints, carry)
                 saved = time.monotonic()
         self._save(checkpoints, carry)
-        return outcome or self._end()
+        return outcome or self._end(carry)
 
     def _record(self, carry: Carry, report: dict[str, float]) -> dict[str, Any]:
         """Evaluate, remember the best parameters, and add a row to the curve."""
@@ -232,7 +232,9 @@ class Session:
                 return Outcome("target", f"validation {metric} {reached:.4g} <= {value:g}")
         return None
 
-    def _end(self) -> Outcome:
+    def _end(self, carry: Carry) -> Outcome:
+        if carry.converged:
+            return Outcome("converged", f"converged at step {self.memory.clock.step}")
         spent = self.budget.spent(self.memory.clock)
         if spent == "steps":
             return Outcome("ok", f"{self.budget.steps} steps made")

@@ -16,7 +16,7 @@ from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
 from physopt.training.data import SameSamples, Source, held_out_samples, training_source
 from physopt.training.loop import Carry, initial_carry, measured
-from physopt.training.per_sample import PerSample, build_unknowns
+from physopt.training.per_sample import PerSample, build_unknowns, initial_unknowns
 
 
 class Setup(NamedTuple):
@@ -83,20 +83,14 @@ def plan(setup: Setup) -> str | None:
 def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:
     """Build the setup whose parameters are x itself, one for each held-out sample."""
     settings, problem = config.settings, config.problem
-    rule = PerSample(config.rule)
-    network, params = build(problem, "default", settings.seed)
-    network, params = devices.cast((network, params), settings.dtype)
-    predict = partial(network.predict, train=False)
+    rule = PerSample(config.rule, settings.tolerance)
     few = jax.eval_shape(problem.sample, jax.random.split(key, 2))
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(predict, params, few.inputs),
-    )
+    start = partial(initial_unknowns, problem, settings.seed, settings.dtype)
+    shapes = jax.eval_shape(start, few)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     _ask(rule, build_unknowns(problem, zeros)[0])
     held_out = held_out_samples(problem, settings.batch_size)
-    # The prediction of an untrained network has a suitable scale and breaks symmetries.
-    x = jax.jit(predict)(params, held_out.inputs)
-    objective, params = build_unknowns(problem, x, mesh)
+    objective, params = build_unknowns(problem, jax.jit(start)(held_out), mesh)
     return Setup(objective, rule, params, SameSamples(held_out, mesh), held_out, key)
 
 

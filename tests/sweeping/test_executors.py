@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from physopt.cli import main
+from physopt.config.parse import flat_keys
 from physopt.options import OptionError
 from physopt.records.folder import RunFolder, find_runs
 from physopt.sweeping.cluster import from_file
@@ -90,9 +91,9 @@ def test_a_run_on_two_accelerators_holds_both_or_none(tmp_path):
         assert waiting.is_alive()
         lease.end()
         waiting.join()
-    machine.check("gpu", 3)
+    assert machine.kind("gpu", 3) == "H"
     with pytest.raises(OptionError, match="JAX finds 3 here"):
-        machine.check("gpu", 4)
+        machine.kind("gpu", 4)
 
 
 def test_a_lease_measures_how_long_a_run_has_been_active(tmp_path):
@@ -106,17 +107,28 @@ def test_a_lease_measures_how_long_a_run_has_been_active(tmp_path):
     assert lease.running() == {}
 
 
+def test_a_run_queued_for_longer_than_its_sweep_lived_does_not_start(tmp_path):
+    lease = Lease(tmp_path)
+    watch = Watch(str(lease.file), "run")
+    os.utime(lease.file, (1000, 1000))
+    assert watch.valid(), "this machine's clock may be wrong"
+    with watch.running():
+        assert not watch.valid()
+        lease.renew()
+        assert watch.valid()
+
+
 def test_settings_that_change_no_number_do_not_reduce_likeness():
     (run,) = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0", "steps=10"]))
-    record = run.record()
-    traced = Earlier({**record, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)
-    larger = Earlier({**record, "batch_size": 2 * record["batch_size"]}, "cpu", 2.0, 0.0)
+    options = flat_keys(run.record())
+    traced = Earlier({**options, "profile": True, "tuning_trials": 17}, "cpu", 1.0, 0.0)
+    larger = Earlier({**options, "batch_size": 2 * options["batch_size"]}, "cpu", 2.0, 0.0)
     assert expected_seconds(run, "cpu", [traced, larger]) == 10 * traced.per_update
 
 
 def test_the_live_table_counts_and_estimates(tmp_path):
     runs = planned_runs(read_request([PROBLEM, f"rule={TINY}:Descent", "seed=0,1,2,3", "steps=20"]))
-    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}", "cpu") for seed, run in enumerate(runs)]
+    rows = [Row(run, f"[b]{seed}", tmp_path / f"{seed}") for seed, run in enumerate(runs)]
     rows[0].end("ok", "")
     rows[0].seconds = 10.0
     RunFolder(rows[1].folder).write("status.json", {"status": "running", "step": 15})

@@ -55,6 +55,21 @@ def test_tables_hold_the_options_of_one_rule_or_problem(tmp_path):
     ]
 
 
+def test_options_of_one_name_are_not_those_of_a_name_that_begins_with_it(tmp_path):
+    path = tmp_path / "adam.py"
+    path.write_text("from physopt.optimizers.first_order import Adam\n")
+    words = [f"rule=adam,{path}:Adam", f"rule.{path}:Adam.learning_rate=2"]
+    assert plan("problem=exp", *words, "rule.adam.learning_rate=1") == [
+        "problem=exp rule=adam rule.learning_rate=1",
+        f"problem=exp rule={path}:Adam rule.learning_rate=2",
+    ]
+    table = file(tmp_path, f"[rule.adam]\n[rule.'{path}:Adam']\nlearning_rate = 2\n")
+    assert plan(table, "problem=exp", "rule.learning_rate=1") == [
+        "problem=exp rule=adam rule.learning_rate=1",
+        f"problem=exp rule={path}:Adam rule.learning_rate=1",
+    ]
+
+
 def test_the_file_of_one_run_is_a_grid_too(tmp_path):
     path = file(
         tmp_path, '[problem]\nname = "exp"\n[rule]\nname = "adam"\nlearning_rate = [0.1, 0.2]'

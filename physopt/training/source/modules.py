@@ -39,6 +39,7 @@ SHOWS_ONLY = {
     "physopt.profiling*": "traces updates apart from training",
     "physopt.machine": "holds nothing",
     "physopt.machine.cache": "keeps compiled programs",
+    "physopt.machine.failures": "words exceptions",
     "physopt.machine.resident": "reads the memory of processes",
     "physopt.machine.parent": "ends processes with their parent",
     "physopt.training": "holds nothing",
