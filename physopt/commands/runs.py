@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from physopt.commands import Command, first_word, plain_help
 from physopt.config.help import help_text, run_help_text
 from physopt.config.parse import KINDS, flat_arguments, split_names
-from physopt.config.registry import find
+from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
@@ -53,7 +53,7 @@ def _recorded(words: list[str]) -> "RunConfig":
     given = flat_arguments(words)
     if (text := given.pop("record")) != "-":
         raise OptionError(object, "record", text, "must be -, for standard input")
-    named = {kind: given.pop(kind) for kind in KINDS if kind in given}
+    named: dict[Kind, str] = {kind: given.pop(kind) for kind in KINDS if kind in given}
     for key, text in given.items():
         if key not in ("force", "debug", "trust"):
             reason = "record=- takes only force= and debug= and trust= and names beside it"

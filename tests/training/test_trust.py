@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from analysis_records import write_run
@@ -74,7 +75,7 @@ def test_records_execute_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "code")
     monkeypatch.chdir(tmp_path)
     cases = [(kind, *case) for kind in ("problem", "rule") for case in HOSTILE]
-    runs = [foreign(tmp_path, *case, seed) for seed, case in enumerate(cases)]
+    runs = [foreign(tmp_path, *case, seed=seed) for seed, case in enumerate(cases)]
     results, other = (str(tmp_path / name) for name in ("results", "other"))
     for folder in (results, other):
         write_run(Path(folder), "ldft2d", "adam", 99, [1.0, 0.5])
@@ -168,7 +169,8 @@ def test_what_the_user_has_named_or_imported_may_be_named_by_a_record(plugin, tm
     find("rule", f"{path}:MyRule")  # as on the command line
     assert type(physopt.load(folder).config.problem).__name__ == "Mine"
     path.write_text(PLUGIN.replace("pass", "gain = 2"))
-    assert type(physopt.load(folder).config.problem).gain == 2, "an edited plug-in is imported anew"
+    mine: Any = physopt.load(folder).config.problem
+    assert mine.gain == 2, "an edited plug-in is imported anew"
     assert find_recorded("problem", "tiny:Tiny") is Tiny
     assert find_recorded("rule", "physopt.optimizers.spectral:SpectralPower")
     assert find_recorded("problem", f"{HERE}/tiny.py:Tiny").__name__ == "Tiny"
