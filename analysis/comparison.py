@@ -58,12 +58,15 @@ class Comparison:
         """What the scores leave out or treat specially, as sentences."""
         return self.runs.attrs["notes"]
 
+    def hits_of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the `hitting_times` of a frame along the axis of this comparison."""
+        compile_time, per_decade = self.compile_time, self.per_decade
+        return hitting_times(frame, self.axis, compile_time=compile_time, per_decade=per_decade)
+
     @cached_property
     def hits(self) -> pd.DataFrame:
         """One row per run and target, as of `hitting_times`."""
-        return hitting_times(
-            self.runs, self.axis, compile_time=self.compile_time, per_decade=self.per_decade
-        )
+        return self.hits_of(self.runs)
 
     @cached_property
     def errors(self) -> pd.DataFrame:

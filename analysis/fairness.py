@@ -1,6 +1,7 @@
 """Fairness: which runs may be compared, and the notes that a comparison needs."""
 
 from collections.abc import Collection, Iterable
+from itertools import product
 
 import pandas as pd
 
@@ -35,12 +36,11 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
         if word not in ALLOWANCES:
             raise OptionError(object, "allow", word, suggest(word, ALLOWANCES))
     notes = [*frame.attrs.get("notes", ()), *_unfinished_notes(frame)]
-    check_devices(frame, "devices" in allow, notes)
+    notes += check_devices(frame, allow)
     frame = apart(frame)
-    kept = _newest(frame[~frame["status"].isin([*UNFINISHED, "skipped"])].copy(), notes)
-    kept = _reporting(kept, notes)
-    _check_versions(kept, "versions" in allow, notes)
-    _check_tuning(kept, "tuning" in allow, notes)
+    kept = frame[~frame["status"].isin([*UNFINISHED, "skipped"])]
+    kept = _reporting(_newest(kept, notes), notes).copy()
+    notes += [*_check_versions(kept, allow), *_check_tuning(kept, allow)]
     notes += [*_budget_notes(kept), *_missing_notes(kept, refused(frame))]
     kept.attrs["notes"] = list(dict.fromkeys(notes))
     return kept
@@ -49,9 +49,8 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
 def _unfinished_notes(frame: pd.DataFrame) -> list[str]:
     runs = runs_of(frame)
     notes = []
-    left_out = runs[runs["status"].isin(UNFINISHED)]
-    if len(left_out):
-        counts = left_out["status"].value_counts()
+    counts = runs.loc[runs["status"].isin(UNFINISHED), "status"].value_counts()
+    if len(counts):
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
         notes.append(f"Left out because they are not finished: {listed}.")
     skipped = runs[runs["status"] == "skipped"].drop_duplicates(["case", "method"])
@@ -61,18 +60,25 @@ def _unfinished_notes(frame: pd.DataFrame) -> list[str]:
     return notes
 
 
-def check_devices(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
-    """Raise OptionError if runs used several kinds of devices; if that is allowed, add a note."""
+def _waived(word: str, allow: Collection[str], refusal: str, note: str) -> list[str]:
+    """Return the note on a condition that is allowed; raise OptionError if it is not."""
+    if word not in allow:
+        raise OptionError(object, "allow", "", refusal)
+    return [note]
+
+
+def check_devices(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
+    """Return a note if runs used several kinds of devices; raise OptionError unless allowed."""
     devices = _devices(frame)
     if len(devices) < 2:
-        return
-    if not allowed:
-        reason = (
-            f"these runs were timed on different devices ({', '.join(devices)}); select those of "
-            "one, or give allow=devices to show each as a method of its own"
-        )
-        raise OptionError(object, "allow", "", reason)
-    notes.append(f"Several devices, each shown as a method of its own: {', '.join(devices)}.")
+        return []
+    listed = ", ".join(devices)
+    refusal = (
+        f"these runs were timed on different devices ({listed}); select those of one, or give "
+        "allow=devices to show each as a method of its own"
+    )
+    note = f"Several devices, each shown as a method of its own: {listed}."
+    return _waived("devices", allow, refusal, note)
 
 
 def apart(frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,9 +98,8 @@ def _newest(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     runs = runs_of(frame).sort_values("finished", kind="stable")
     keys = ["case", "method", "seed", "budget_steps", "budget_seconds"]
     newest = runs.drop_duplicates(keys, keep="last")
-    if len(newest) < len(runs):
-        count = len(runs) - len(newest)
-        notes.append(f"Left out because a newer run repeats them: {count}.")
+    if older := len(runs) - len(newest):
+        notes.append(f"Left out because a newer run repeats them: {older}.")
     return frame[frame["folder"].isin(newest["folder"])]
 
 
@@ -108,51 +113,41 @@ def _reporting(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return frame[~trial]
 
 
-def _check_versions(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
-    """Raise OptionError if runs of one method were made with different versions of libraries."""
-    runs = runs_of(frame)
-    runs = runs[runs["versions"] != UNKNOWN]
-    counts = runs.groupby(["method", "case"], sort=False)["versions"].nunique()
-    mixed = list(counts[counts > 1].index)
-    if not mixed:
-        return
-    versions = runs.set_index(["method", "case"]).loc[mixed, "versions"].unique()
-    reason = f"runs of {_listed(mixed)} were made with different versions ({'; '.join(versions)})"
-    if not allowed:
-        choice = "select those of one, or give allow=versions to pool them"
-        raise OptionError(object, "allow", "", f"{reason}; {choice}")
-    notes.append(f"Different versions are pooled: {reason}.")
+def _check_versions(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
+    """Return a note if runs of one method were made with different versions of libraries."""
+    runs = runs_of(frame[frame["versions"] != UNKNOWN])
+    mixed = runs[runs.groupby(["method", "case"])["versions"].transform("nunique") > 1]
+    if mixed.empty:
+        return []
+    pairs = mixed[["method", "case"]].drop_duplicates().itertuples(index=False)
+    versions = "; ".join(mixed["versions"].unique())
+    reason = f"runs of {_listed(pairs)} were made with different versions ({versions})"
+    choice = "select those of one, or give allow=versions to pool them"
+    note = f"Different versions are pooled: {reason}."
+    return _waived("versions", allow, f"{reason}; {choice}", note)
 
 
-def _check_tuning(frame: pd.DataFrame, allowed: bool, notes: list[str]) -> None:
-    trials = frame.groupby(["case", "rule"], sort=False)["tuning_trials"].agg(["min", "max"])
-    trials = trials.groupby("case", sort=False).agg({"min": "min", "max": "max"})
+def _check_tuning(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
+    """Return a note if the rules of a problem were tuned with unequal numbers of trials."""
+    trials = frame.groupby("case", sort=False)["tuning_trials"].agg(["min", "max"])
     unequal = trials[trials["min"] < trials["max"]]
     if unequal.empty:
-        return
+        return []
     case, (low, high) = unequal.index[0], unequal.iloc[0]
     range_text = f"on {case} from {low:g} to {high:g} trials per rule"
-    if not allowed:
-        reason = (
-            f"the rules were tuned unequally, {range_text}; tune each with the same number of "
-            "trials, or give allow=tuning to compare them nevertheless"
-        )
-        raise OptionError(object, "allow", "", reason)
-    notes.append(f"Unequal tuning, {range_text}: this favours rules with more trials.")
+    refusal = (
+        f"the rules were tuned unequally, {range_text}; tune each with the same number of trials, "
+        "or give allow=tuning to compare them nevertheless"
+    )
+    note = f"Unequal tuning, {range_text}: this favours rules with more trials."
+    return _waived("tuning", allow, refusal, note)
 
 
 def _budget_notes(frame: pd.DataFrame) -> list[str]:
-    runs = runs_of(frame)
-    notes = []
-    budgets = runs.drop_duplicates(["case", "budget_steps", "budget_seconds"])
-    uneven = budgets["case"].value_counts()
-    uneven = [str(case) for case in runs["case"].unique() if uneven[case] > 1]
-    if uneven:
-        notes.append(
-            f"Runs had different budgets on {', '.join(uneven)}: this affects final errors, not "
-            "times to targets."
-        )
-    return notes
+    budgets = frame[["case", "budget_steps", "budget_seconds"]].drop_duplicates()
+    uneven = ", ".join(budgets.loc[budgets["case"].duplicated(), "case"].unique())
+    effect = "this affects final errors, not times to targets."
+    return [f"Runs had different budgets on {uneven}: {effect}"] if uneven else []
 
 
 def refused(frame: pd.DataFrame) -> set[tuple[str, str]]:
@@ -162,13 +157,11 @@ def refused(frame: pd.DataFrame) -> set[tuple[str, str]]:
 
 
 def _missing_notes(frame: pd.DataFrame, known: set[tuple[str, str]]) -> list[str]:
-    runs = runs_of(frame)
-    methods, cases = runs["method"].unique(), runs["case"].unique()
-    present = known | set(zip(runs["case"], runs["method"], strict=True))
-    missing = [(m, c) for c in cases for m in methods if (c, m) not in present]
-    if missing:
-        return [f"No run, counted as not solved in profiles and ranks: {_listed(missing)}."]
-    return []
+    present = known | set(zip(frame["case"], frame["method"], strict=True))
+    pairs = product(frame["case"].unique(), frame["method"].unique())
+    missing = [(method, case) for case, method in pairs if (case, method) not in present]
+    note = f"No run, counted as not solved in profiles and ranks: {_listed(missing)}."
+    return [note] if missing else []
 
 
 def _listed(pairs: Iterable[tuple[str, str]], most: int = 6) -> str:

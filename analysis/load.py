@@ -20,6 +20,8 @@ lost. Columns, beside those of curve.jsonl:
 """
 
 import os
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,14 @@ from physopt.records.reading import shown
 UNKNOWN = "unknown"
 """The device or the versions of a run whose records lack them."""
 
-_SETTINGS = (
-    *("seed", "batch_size", "train_size", "heldout_size", "log_every", "network", "dtype"),
-    *("stop_at_target", "start", "device_kind", "device_count"),
-)
 _NUMBERS = ("seed", "batch_size", "train_size", "heldout_size", "log_every", "device_count")
-_CURVE_NUMBERS = (
+_SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_kind")
+_RUN_COLUMNS = (
+    *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
+    *("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials"),
+    *("versions", "source_version", "finished"),
+)
+_CURVE_COLUMNS = (
     *("step", "t_train", "t_compile", "t_eval", "train_loss", "validation_loss", "test_loss"),
     *("n_simulate", "n_vjp", "n_invert", "n_factor", "grad_norm", "update_norm", "peak_bytes"),
 )
@@ -74,26 +78,36 @@ def _read(record: Record) -> tuple[dict[str, Any], list[dict[str, float | None]]
     """Return the settings and the status of a run, and the numbers of its curve."""
     config, environment, path = record.config, record.environment, record.folder.path
     known = {**next(iter(record.curve), {}), **environment, **config}
-    run: dict[str, Any] = {"folder": str(path), "run_id": shown(path.name)}
+    run = {name: _plain(known[name]) for name in _SETTINGS if name in known}
     for kind in ("problem", "rule"):
         options = {k: v for k, v in config.get(kind, {}).items() if k != "name"}
         run[kind] = short_name(record.name(kind))
-        run.update({f"{kind}.{name}": _plain(value) for name, value in options.items()})
-    run.update({name: _plain(known.get(name)) for name in _SETTINGS})
-    run.update({f"budget_{name}": config.get(name) for name in ("steps", "seconds")})
-    metric, value = config.get("target") or (None, None)
-    run.update(target_metric=metric, target_value=value)
-    run["tuning_trials"] = config.get("tuning_trials") or 0.0
-    run["versions"] = _versions(environment)
-    run["source_version"] = environment.get("source") or ""
-    run["status"], run["reason"] = record.status, record.reason
-    run["finished"] = record.progress.get("time", "")
+        run |= {f"{kind}.{name}": _plain(value) for name, value in options.items()}
+    versions = {name: environment.get(name) for name in LIBRARIES}
+    known_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
+    metric, target = config.get("target") or (None, None)
+    run |= {
+        "folder": str(path),
+        "run_id": shown(path.name),
+        "device": _device(known.get("device_kind"), known.get("device_count")),
+        "budget_steps": config.get("steps"),
+        "budget_seconds": config.get("seconds"),
+        "target_metric": metric,
+        "target_value": target,
+        "tuning_trials": config.get("tuning_trials") or 0.0,
+        "versions": known_versions if all(versions.values()) else UNKNOWN,
+        "source_version": environment.get("source") or "",
+        "status": record.status,
+        "reason": record.reason,
+        "finished": record.progress.get("time", ""),
+    }
     return run, [_numbers(row) for row in record.curve]
 
 
-def _versions(environment: dict[str, Any]) -> str:
-    versions = [f"{name} {environment.get(name)}" for name in LIBRARIES]
-    return ", ".join(versions) if all(map(environment.get, LIBRARIES)) else UNKNOWN
+def _device(kind: Any, count: float | None) -> str:
+    """Return the name of devices: their kind, and their number if there are several."""
+    kind = kind if isinstance(kind, str) else UNKNOWN
+    return kind if count in (None, 1) else f"{kind} x{count:g}"
 
 
 def short_name(name: str) -> str:
@@ -117,66 +131,57 @@ def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.DataFrame:
-    names = ("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "status", "reason")
-    more = ("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials")
-    table = pd.DataFrame(runs)
-    table = table.reindex(columns=list(dict.fromkeys([*names, *more, "finished", *table.columns])))
+    """Join the evaluations, whose `run` is an index into runs, with the settings of their runs."""
+    table = pd.DataFrame(runs, columns=_names(_RUN_COLUMNS, runs))
     for name in (*_NUMBERS, "budget_steps", "budget_seconds", "target_value", "tuning_trials"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    table["device"] = [
-        device_name(kind, count)
-        for kind, count in zip(table["device_kind"], table["device_count"], strict=True)
-    ]
-    table["case"] = _labels(table, "problem", ["problem"], ("heldout_size",))
+    texts = pd.DataFrame([{name: _text(value) for name, value in run.items()} for run in runs])
+    texts = texts.reindex(columns=table.columns)[table["status"] != "damaged"]
+    table["case"] = _labels(table, texts, ["problem"], ("heldout_size",))
     shown = ("batch_size", "train_size", "network", "dtype", "start")
-    table["method"] = _labels(table, "rule", ["case", "rule"], shown)
-    curve = pd.DataFrame(evaluations, columns=None if evaluations else ["run"])
-    curve = curve.reindex(columns=list(dict.fromkeys([*_CURVE_NUMBERS, *curve.columns])))
-    curve = curve.drop(columns=[name for name in curve.columns if name in table.columns])
-    measured = curve.columns.drop("run")
-    curve[measured] = curve[measured].astype(float)
+    table["method"] = _labels(table, texts, ["case", "rule"], shown)
+    names = [name for name in _names(("run", *_CURVE_COLUMNS), evaluations) if name not in table]
+    curve = pd.DataFrame(evaluations, columns=names, dtype=float)
     return curve.join(table, on="run").drop(columns="run").reset_index(drop=True)
 
 
-def device_name(kind: Any, count: Any) -> str:
-    """Return the name of devices: their kind, and their number if there are several."""
-    kind = kind if isinstance(kind, str) else UNKNOWN
-    return kind if pd.isna(count) or count == 1 else f"{kind} x{count:g}"
+def _names(first: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
+    """Return names and the keys of all rows, each once."""
+    return list(dict.fromkeys([*first, *chain.from_iterable(rows)]))
 
 
 def _labels(
-    table: pd.DataFrame, name: str, within: list[str], settings: tuple[str, ...]
+    table: pd.DataFrame, texts: pd.DataFrame, within: list[str], settings: tuple[str, ...]
 ) -> pd.Series:
-    """Name runs by `name` and by the options in which runs of one group differ.
+    """Name runs by the last column of `within` and by the options in which runs of a group differ.
 
-    A setting is left out of the name if it has the value that all rules have in common.
+    An option that a record lacks is no difference. A setting is left out of the name if it has the
+    value that all rules have in common. texts: the readable runs of the table.
     """
-    labels = table[name].astype(object).copy()
-    options = [column for column in table.columns if column.startswith(f"{name}.")]
-    readable = table[table["status"] != "damaged"]
-    for key, group in readable.groupby(within, sort=False):
-        differing = [
-            column for column in (*settings, *options) if group[column].astype(str).nunique() > 1
-        ]
-        of_case = readable[readable[within[0]] == key[0]] if len(within) > 1 else group
-        common = {c: _common(of_case, name, c) for c in differing if c in settings}
-        for index, run in group.iterrows() if differing else ():
-            texts = {c: _text(run[c]) for c in differing if common.get(c) != _text(run[c])}
-            options_text = (f"{c.rpartition('.')[2]}={value}" for c, value in texts.items())
-            labels[index] = " ".join([str(run[name]), *options_text])
-    return labels.astype(str)
+    name = within[-1]
+    labels = table[name].astype(str)
+    options = [column for column in texts.columns if column.startswith(f"{name}.")]
+    readable = table.loc[texts.index]
+    for _, group in readable.groupby(within, sort=False):
+        of_group = texts.loc[group.index, [*settings, *options]]
+        for column in of_group.columns[of_group.nunique() > 1]:
+            label = f" {column.rpartition('.')[2]}=" + of_group[column]
+            if column in settings:
+                in_case = readable[within[0]] == group[within[0]].iloc[0]
+                common = _common(texts.loc[in_case, column], readable.loc[in_case, name])
+                label = label.where(of_group[column] != common, "")
+            labels[group.index] += label.fillna("")
+    return labels
 
 
-def _common(table: pd.DataFrame, name: str, column: str) -> str | None:
+def _common(values: pd.Series, rules: pd.Series) -> str | None:
     """Return the only value of a setting with which all of several rules ran, if there is one."""
-    values = [{_text(v) for v in g[column].unique()} for _, g in table.groupby(name)]
-    common = set.intersection(*values) if len(values) > 1 else set()
+    of_rule = [set(group) for _, group in values.groupby(rules)]
+    common = set.intersection(*of_rule) if len(of_rule) > 1 else set()
     return common.pop() if len(common) == 1 else None
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None:
         return "none"
-    if isinstance(value, bool | str):
-        return str(value)
-    return f"{value:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -20,17 +20,18 @@ def performance_profile(runs: Runs, axis: str | None = None, **options: Any) -> 
     Source: E. Dolan, J. More, Math. Program. 91, 201 (2002).
     """
     comparison = Comparison.of(runs, axis=axis, **options)
-    table = penalised_times(comparison.hits, comparison.penalty).unstack("method")
-    table = table.fillna(np.inf)
-    weights = 1 / table.groupby("case").transform("size") / table.index.unique("case").size
-    best = table.min(axis=1)
+    times = penalised_times(comparison.hits, comparison.penalty).unstack("method").fillna(np.inf)
+    weights = 1 / times.groupby("case").transform("size") / times.index.unique("case").size
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = table.div(best, axis=0).fillna(np.inf)  # infinity / infinity: no method reached it
-    rows = []
-    for method in ratios:
-        of_method = ratios[method].to_numpy(float)
-        rows += _steps(of_method, weights.to_numpy(float), {"method": method}, "ratio", 1.0)
-    result = pd.DataFrame(rows, columns=["method", "ratio", "fraction"])
+        ratios = times.div(times.min(axis=1), axis=0)  # NaN is infinity / infinity: never reached
+    steps = [
+        _steps(ratios[method], weights, "ratio", start=1.0).assign(method=method)
+        for method in ratios
+    ]
+    columns = ["method", "ratio", "fraction"]
+    result = (
+        pd.concat(steps, ignore_index=True)[columns] if steps else pd.DataFrame(columns=columns)
+    )
     result.attrs = dict(comparison.runs.attrs)
     return result
 
@@ -42,27 +43,25 @@ def ecdf(runs: Runs, axis: str | None = None, **options: Any) -> pd.DataFrame:
     on the case. `options` are those of `Comparison`.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
-    rows = []
+    tables = []
     for case, of_case in comparison.hits.groupby("case", sort=False):
-        end = float(of_case["spent"].max())
         for method, group in of_case.groupby("method", sort=False):
-            weights = np.full(len(group), 1 / len(group))
-            keys = {"case": case, "method": method}
-            steps = _steps(group["time"].to_numpy(float), weights, keys, "time", 0.0)
-            rows += [*steps, {**steps[-1], "time": end}]
-    result = pd.DataFrame(rows, columns=["case", "method", "time", "fraction"])
+            weights = pd.Series(1 / len(group), group.index)
+            steps = _steps(group["time"], weights, "time", start=0.0)
+            end = steps.iloc[[-1]].assign(time=float(of_case["spent"].max()))
+            tables.append(pd.concat([steps, end]).assign(case=case, method=method))
+    columns = ["case", "method", "time", "fraction"]
+    result = (
+        pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    )
     result.attrs = dict(comparison.runs.attrs)
     return result
 
 
-def _steps(
-    values: np.ndarray, weights: np.ndarray, keys: dict[str, object], name: str, start: float
-) -> list[dict[str, object]]:
+def _steps(values: pd.Series, weights: pd.Series, name: str, start: float) -> pd.DataFrame:
     """Return the corners of a weighted cumulative distribution, beginning at `start`."""
-    order = np.argsort(values, kind="stable")
-    order = order[np.isfinite(values[order])]
-    places, last = np.unique(values[order][::-1], return_index=True)
-    shares = np.cumsum(weights[order])[len(order) - 1 - last] if len(order) else []
-    corners = [(start, 0.0)] if len(places) == 0 or places[0] > start else []
-    corners += list(zip(places, shares, strict=True))
-    return [{**keys, name: float(x), "fraction": float(y)} for x, y in corners]
+    reached = values[np.isfinite(values)]
+    shares = weights[reached.index].groupby(reached).sum().cumsum()
+    if start not in shares.index:
+        shares = pd.concat([pd.Series({start: 0.0}), shares])
+    return shares.rename_axis(name).rename("fraction").reset_index()

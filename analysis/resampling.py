@@ -12,15 +12,11 @@ from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column, values_of
 from physopt.records.status import FAILED, RESULTS
 
-QUANTILE_NAMES = {
-    (0.25, 0.75): "quartiles",
-    (0.0, 1.0): "smallest to largest",
-}
-
 
 def quantile_name(low: float, high: float) -> str:
     """Return the name of the band between two quantiles."""
-    return QUANTILE_NAMES.get((low, high), f"{100 * low:g} to {100 * high:g} % of runs")
+    names = {(0.25, 0.75): "quartiles", (0.0, 1.0): "smallest to largest"}
+    return names.get((low, high), f"{100 * low:g} to {100 * high:g} % of runs")
 
 
 def resample(
@@ -43,37 +39,37 @@ def resample(
     as a method of its own. `options` are those of `Comparison`.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
-    frame = _with_cost(comparison)
-    kept = ["case", "method", "folder", "status", "cost"]
+    measured = _measured(comparison, metric).dropna(subset=["cost", "value"])
     tables = []
-    for case, of_case in frame.groupby("case", sort=False):
-        name = metric or metric_column(of_case)
-        shown = (
-            of_case[kept].assign(value=values_of(of_case, name)).dropna(subset=["cost", "value"])
-        )
-        if shown.empty:
-            continue
-        grid = _grid(shown, points)
-        logarithmic = bool((shown["value"] > 0).all())
-        for method, group in shown.groupby("method", sort=True):
-            runs = [run for _, run in group.groupby("folder", sort=False)]
-            values = np.stack([_on_grid(run, grid, logarithmic) for run in runs])
-            inside = grid <= group["cost"].max()
-            table = {"case": case, "method": method, "metric": name, "cost": grid[inside]}
-            for column, q in (("low", low), ("median", 0.5), ("high", high)):
-                table[column] = quantile(values[:, inside], q)
-            table["runs"] = np.sum(~np.isnan(values[:, inside]), axis=0)
-            tables.append(pd.DataFrame(table))
+    for (case, name), of_case in measured.groupby(["case", "metric"], sort=False):
+        grid = _grid(of_case, points)
+        logarithmic = bool((of_case["value"] > 0).all())
+        for method, group in of_case.groupby("method"):
+            inside = grid[grid <= group["cost"].max()]
+            curves = [_on_grid(run, inside, logarithmic) for _, run in group.groupby("folder")]
+            low_curve, median, high_curve = (quantile(curves, q) for q in (low, 0.5, high))
+            table = {"case": case, "method": method, "metric": name, "cost": inside}
+            table |= {"low": low_curve, "median": median, "high": high_curve}
+            tables.append(pd.DataFrame({**table, "runs": np.sum(~np.isnan(curves), axis=0)}))
     columns = ["case", "method", "metric", "cost", "low", "median", "high", "runs"]
     result = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-    result.attrs = dict(frame.attrs)
+    result.attrs = dict(comparison.frame.attrs)
     return result
 
 
-def _with_cost(comparison: Comparison) -> pd.DataFrame:
-    """Return all runs, each device of a method as a method of its own, with the column cost."""
+def _measured(comparison: Comparison, metric: str | None) -> pd.DataFrame:
+    """Return all evaluations with the columns cost, metric and value; devices stay apart."""
     frame = apart(comparison.frame)
-    return frame.assign(cost=cost(frame, comparison.axis, comparison.compile_time))
+    names = {case: metric or metric_column(group) for case, group in frame.groupby("case")}
+    measured = frame[["case", "method", "seed", "status", "reason", "folder"]].assign(
+        cost=cost(frame, comparison.axis, comparison.compile_time),
+        metric=frame["case"].map(names),
+        value=np.nan,
+    )
+    for name in measured["metric"].unique():
+        values = values_of(frame, name)
+        measured["value"] = measured["value"].mask(measured["metric"] == name, values)
+    return measured
 
 
 def _grid(frame: pd.DataFrame, points: int) -> np.ndarray:
@@ -87,14 +83,14 @@ def _grid(frame: pd.DataFrame, points: int) -> np.ndarray:
 
 
 def _on_grid(run: pd.DataFrame, grid: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """Interpolate a run, or its logarithm, at the costs of a grid; NaN before its start."""
     costs, values = run["cost"].to_numpy(float), run["value"].to_numpy(float)
     status = run["status"].iloc[0]
     after = np.inf if status in FAILED else np.nan if status in UNFINISHED else values[-1]
     if logarithmic:
-        between = np.exp(np.interp(grid, costs, np.log(values)))
+        between = np.exp(np.interp(grid, costs, np.log(values), left=np.nan))
     else:
-        between = np.interp(grid, costs, values)
-    between = np.where(grid < costs[0], np.nan, between)
+        between = np.interp(grid, costs, values, left=np.nan)
     return np.where(grid > costs[-1], after, between)
 
 
@@ -103,20 +99,19 @@ def endpoints(
 ) -> pd.DataFrame:
     """Return where failed, refused and unfinished runs ended: one row per run.
 
-    Columns case, method, seed, status, reason, folder, cost, value: the total cost and the last
+    Columns folder, case, method, seed, status, reason, cost, value: the total cost and the last
     finite value. Both are missing if there is none: a run that was refused or failed at once.
     `options` are those of `Comparison`.
     """
-    frame = _with_cost(Comparison.of(runs, axis=axis, **options))
-    kept = ["case", "method", "seed", "status", "reason", "folder", "cost"]
-    bad = frame[~frame["status"].isin(RESULTS)]
-    rows = []
-    for case, of_case in bad.groupby("case", sort=False):
-        name = metric or metric_column(frame[frame["case"] == case])
-        of_case = of_case[kept].assign(value=values_of(of_case, name))
-        for _, run in of_case.groupby("folder", sort=False):
-            usable = run["value"].dropna()
-            end = (run["cost"].max(), usable.iloc[-1]) if len(usable) else (np.nan, np.nan)
-            rows.append({**run.iloc[0].to_dict(), **dict(zip(("cost", "value"), end, strict=True))})
-    columns = ["case", "method", "seed", "status", "reason", "folder", "cost", "value"]
-    return pd.DataFrame(rows, columns=columns).astype({"cost": float, "value": float})
+    measured = _measured(Comparison.of(runs, axis=axis, **options), metric)
+    runs_at_end = measured[~measured["status"].isin(RESULTS)].groupby("folder", sort=False)
+    settings = dict.fromkeys(["case", "method", "seed", "status", "reason"], "first")
+    ends = runs_at_end.agg({**settings, "cost": "max", "value": "last"}).reset_index()
+    return ends.assign(cost=ends["cost"].where(ends["value"].notna()))
+
+
+def without_point(ends: pd.DataFrame) -> list[str]:
+    """Return the runs of `endpoints` that have no value, counted by method and status."""
+    lost = ends[ends["value"].isna()].replace({"status": {"skipped": "refused"}})
+    counts = lost.groupby(["method", "status"]).size()
+    return [f"{method}: {count} {status}" for (method, status), count in counts.items()]

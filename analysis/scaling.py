@@ -7,19 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from physopt.analysis import style
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS
 from physopt.analysis.load import runs_of
 from physopt.analysis.scores import hardest_target
-from physopt.analysis.style import (
-    case_axes,
-    figure_note,
-    method_styles,
-    plain_log_ticks,
-    shared_legend,
-    styled,
-)
-from physopt.analysis.targets import hitting_times, penalised_times
+from physopt.analysis.targets import penalised_times
 from physopt.options import OptionError, suggest
 
 
@@ -33,17 +26,14 @@ def speedup(runs: Runs, reference: str, axis: str | None = None, **options: Any)
     Raises OptionError for an unknown reference, and as `comparable` does.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
-    times = penalised_times(comparison.hits, comparison.penalty).rename("penalised").reset_index()
-    methods = times["method"].unique()
-    if reference not in methods:
-        raise OptionError(object, "reference", reference, suggest(reference, methods))
-    of_reference = times[times["method"] == reference].set_index(["case", "target"])["penalised"]
-    others = times[times["method"] != reference].set_index(["case", "target"])
-    others = others.join(of_reference.rename("of_reference"), how="inner").reset_index()
+    times = penalised_times(comparison.hits, comparison.penalty).unstack("method")
+    if reference not in times:
+        raise OptionError(object, "reference", reference, suggest(reference, times.columns))
     with np.errstate(invalid="ignore"):
-        others["speedup"] = others["of_reference"] / others["penalised"]
-    table = others.dropna(subset=["speedup"])[["case", "target", "method", "speedup"]]
-    table = table.reset_index(drop=True)
+        gains = times.drop(columns=reference).rdiv(times[reference], axis=0)
+    gains = gains.melt(value_name="speedup", ignore_index=False).dropna().reset_index()
+    table = gains.sort_values(["case", "method", "target"], ignore_index=True)
+    table = table[["case", "target", "method", "speedup"]]
     table.attrs = dict(comparison.runs.attrs)
     return table
 
@@ -76,66 +66,62 @@ def device_scaling(runs: Runs, axis: str | None = None, **options: Any) -> pd.Da
 
 def _scaling(comparison: Comparison, kept: pd.DataFrame, by: str) -> pd.DataFrame:
     keys = ["case", "rule", *dict.fromkeys(["batch_size", by])]
-    others = [key for key in keys if key != by]
-    several = kept.groupby(others)[by].transform("nunique") > 1
+    several = kept.groupby([key for key in keys if key != by])[by].transform("nunique") > 1
     kept = kept[several]
-    columns = [*keys, "runs", "updates_per_second", "samples_per_second"]
-    at_target = ["target", "reached", "penalised"]
+    rates, at_target = ["updates_per_second", "samples_per_second"], ["reached", "penalised"]
     if kept.empty:
-        return pd.DataFrame(columns=[*columns, *at_target])
+        return pd.DataFrame(columns=[*keys, "runs", *rates, "target", *at_target])
     runs = runs_of(kept)
     runs["updates_per_second"] = (runs["step"] / runs["t_train"]).where(runs["t_train"] > 0)
     runs["samples_per_second"] = runs["updates_per_second"] * runs["batch_size"]
-    grouped = runs.groupby(keys, sort=True)
-    table = grouped[["updates_per_second", "samples_per_second"]].median()
+    grouped = runs.groupby(keys)
+    table = grouped[rates].median()
     table.insert(0, "runs", grouped.size())
-    hits = hitting_times(
-        kept, comparison.axis, compile_time=comparison.compile_time,
-        per_decade=comparison.per_decade,
-    ).merge(runs[["folder", *keys[1:]]], on="folder")  # fmt: skip
+    hits = comparison.hits_of(kept).merge(runs[["folder", *keys[1:]]], on="folder")
+    hits["reached"] = np.isfinite(hits["time"])
     groups = [*keys, "target"]
-    reached = np.isfinite(hits["time"]).groupby([hits[key] for key in groups])
-    penalised = penalised_times(hits, comparison.penalty, by=groups)
-    scores = pd.DataFrame(
-        {"runs": reached.size(), "reached": reached.sum(), "penalised": penalised}
-    ).reset_index()
-    hardest = pd.concat([hardest_target(group) for _, group in scores.groupby("case")])
-    table = table.join(hardest.set_index(keys)[at_target]).reset_index()
+    scores = hits.groupby(groups)["reached"].agg(runs="size", reached="sum")
+    scores["penalised"] = penalised_times(hits, comparison.penalty, by=groups)
+    cases = scores.reset_index().groupby("case")
+    hardest = pd.concat([hardest_target(of_case) for _, of_case in cases])
+    table = table.join(hardest.set_index(keys)[["target", *at_target]]).reset_index()
     table.attrs = dict(kept.attrs)
     return table
 
 
-@styled
+@style.styled
 def plot_scaling(table: pd.DataFrame, axis: str = "seconds") -> Figure:
     """Draw a table of `batch_scaling`: throughput, and cost of a target, against batch size.
 
     A hollow mark is a batch size at which only some runs reached the target; without any there is
     no mark.
     """
-    cases = list(table["case"].unique())
-    figure, axes = case_axes(cases, rows=2)
-    styles = method_styles(table["rule"])
-    for case, (above, below) in zip(cases, axes.T, strict=False):
-        of_case = table[table["case"] == case]
-        for rule, group in of_case.groupby("rule", sort=True):
-            style = styles[rule]
-            above.plot(group["batch_size"], group["samples_per_second"], label=rule, **style)
+    cases = list(table.groupby("case", sort=False))
+    width = 3.5 * max(1, len(cases)) + 1.5
+    figure = Figure(figsize=(width, 5.7), layout="constrained")
+    axes = figure.subplots(2, max(1, len(cases)), squeeze=False)
+    styles = style.method_styles(table["rule"])
+    for (case, of_case), (above, below) in zip(cases, axes.T, strict=False):
+        for rule, group in of_case.groupby("rule"):
+            look = styles[rule]
+            above.plot(group["batch_size"], group["samples_per_second"], label=rule, **look)
             reached = group[np.isfinite(group["penalised"])]
-            below.plot(reached["batch_size"], reached["penalised"], **{**style, "marker": ""})
+            below.plot(reached["batch_size"], reached["penalised"], **{**look, "marker": ""})
             by_all = reached["reached"] == reached["runs"]
             for part, fill in ((reached[by_all], {}), (reached[~by_all], {"mfc": "white"})):
-                below.plot(part["batch_size"], part["penalised"], **{**style, **fill, "ls": ""})
-        above.set(xscale="log", yscale="log", title=case)
-        below.set(xscale="log", yscale="log", xlabel="batch size (samples)")
+                below.plot(part["batch_size"], part["penalised"], **{**look, **fill, "ls": ""})
         sizes = sorted(of_case["batch_size"].unique())
         for panel in (above, below):
+            panel.set(xscale="log", yscale="log")
             panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
             panel.set_xticks([], minor=True)
+        above.set_title(case)
+        below.set_xlabel("batch size (samples)")
         below.set_title(f"to reach {of_case['target'].iloc[0]:.3g}", fontweight="normal")
     axes[0, 0].set_ylabel("throughput (samples/s)")
     axes[1, 0].set_ylabel(COSTS[axis].label)
-    shared_legend(figure, axes[0])
-    figure_note(
+    style.shared_legend(figure)
+    style.figure_note(
         figure,
         "Above: median throughput. Below: mean over runs, a miss counting twice the largest "
         "budget; hollow: some runs missed.",
@@ -143,32 +129,31 @@ def plot_scaling(table: pd.DataFrame, axis: str = "seconds") -> Figure:
     return figure
 
 
-@styled
+@style.styled
 def plot_speedup(table: pd.DataFrame, reference: str, axis: str = "seconds") -> Figure:
     """Draw a table of `speedup`: the factor gained on the reference, by target.
 
     Infinity and 0 (one of the two never reached the target) are marks on the upper and lower edge.
     """
-    cases = list(table["case"].unique())
-    figure, axes = case_axes(cases, columns=3)
-    styles = method_styles(table["method"])
-    for case, panel in zip(cases, axes.flat, strict=False):
-        for method, group in table[table["case"] == case].groupby("method", sort=True):
-            style = styles[method]
+    figure, panels = style.case_panels(table, columns=3)
+    styles = style.method_styles(table["method"])
+    for case, panel, of_case in panels:
+        for method, group in of_case.groupby("method"):
+            look = styles[method]
             finite = group[np.isfinite(group["speedup"]) & (group["speedup"] > 0)]
-            panel.plot(finite["target"], finite["speedup"], label=method, **style)
+            panel.plot(finite["target"], finite["speedup"], label=method, **look)
             for value, edge in ((np.inf, 1.0), (0.0, 0.0)):
                 targets = group.loc[group["speedup"] == value, "target"]
-                look = {**style, "ls": "", "transform": panel.get_xaxis_transform()}
-                (line,) = panel.plot(targets, np.full(len(targets), edge), clip_on=False, **look)
+                at_edge = {**look, "ls": "", "transform": panel.get_xaxis_transform()}
+                (line,) = panel.plot(targets, np.full(len(targets), edge), clip_on=False, **at_edge)
                 line.set_in_layout(False)
         panel.axhline(1, color="0.6", lw=0.9, zorder=0)
         panel.set(xscale="log", yscale="log", title=case, xlabel="target, harder to the right")
         panel.invert_xaxis()
-        plain_log_ticks(panel)
-    for row in axes:
-        row[0].set_ylabel(f"{COSTS[axis].words}: {reference} / method")
-    shared_legend(figure, axes.flat)
-    figure_note(figure, "Ratio of penalised means over runs. Upper edge: only the method reached "
-                f"the target; lower edge: only {reference}.")  # fmt: skip
+        style.plain_log_ticks(panel)
+    for first_in_row in figure.axes[::3]:
+        first_in_row.set_ylabel(f"{COSTS[axis].words}: {reference} / method")
+    style.shared_legend(figure)
+    edges = f"Upper edge: only the method reached the target; lower edge: only {reference}."
+    style.figure_note(figure, f"Ratio of penalised means over runs. {edges}")
     return figure

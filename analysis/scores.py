@@ -27,31 +27,23 @@ def time_to_target(runs: Runs, axis: str | None = None, **options: Any) -> pd.Da
     hits = comparison.hits
     columns = ["case", "metric", "method", "target", "own", "runs", "reached", "median"]
     columns += ["penalised", "low", "high"]
-    if hits.empty:
-        return pd.DataFrame(columns=columns)
     hits = hits.assign(counted=counted_times(hits, comparison.penalty))
-    tables = []
-    for (case, method), group in hits.groupby(["case", "method"], sort=False):
-        by_target = group.drop_duplicates("target").set_index("target")[["metric", "own"]]
+    tables = [pd.DataFrame(columns=columns)] if hits.empty else []
+    for (case, method), group in hits.groupby(["case", "method"]):
+        table = group.drop_duplicates("target").set_index("target")[["metric", "own"]]
+        table = table.sort_index(ascending=False).assign(case=case, method=method)
         times, counted = (
-            group.pivot(index="target", columns="folder", values=name)
+            group.pivot(index="target", columns="folder", values=name).loc[table.index].to_numpy()
             for name in ("time", "counted")
         )
-        table = _interval(times.to_numpy(float), counted.to_numpy(float), times.index)
-        tables.append(table.join(by_target).reset_index().assign(case=case, method=method))
-    result = pd.concat(tables, ignore_index=True)
-    result = result.sort_values(["case", "method", "target"], ascending=[True, True, False])
-    result = result[columns].reset_index(drop=True)
+        table["runs"], table["reached"] = times.shape[1], np.isfinite(times).sum(axis=1)
+        table["median"] = quantile(times, 0.5, axis=1)
+        for name, value in zip(("penalised", "low", "high"), mean_interval(counted), strict=True):
+            table[name] = np.where(table["reached"], value, np.inf)
+        tables.append(table.reset_index())
+    result = pd.concat(tables, ignore_index=True)[columns]
     result.attrs = dict(hits.attrs)
     return result
-
-
-def _interval(times: np.ndarray, counted: np.ndarray, targets: pd.Index) -> pd.DataFrame:
-    """Summarise the times of a method's runs [target, run], with and without the penalty."""
-    reached = np.isfinite(times).sum(axis=1)
-    mean, low, high = (np.where(reached, value, np.inf) for value in mean_interval(counted))
-    columns = {"median": quantile(times, 0.5, axis=1), "penalised": mean, "low": low, "high": high}
-    return pd.DataFrame({"runs": times.shape[1], "reached": reached, **columns}, index=targets)
 
 
 def final_errors(runs: Runs, allow: Collection[str] | None = None) -> pd.DataFrame:
@@ -67,12 +59,9 @@ def final_errors(runs: Runs, allow: Collection[str] | None = None) -> pd.DataFra
     """
     comparison = Comparison.of(runs, allow=allow)
     rows = []
-    for (case, metric, method), group in comparison.errors.groupby(["case", "metric", "method"]):
-        median, low, high = median_interval(group["final_error"])
-        failed = int(group["status"].isin(FAILED).sum())
-        counts = {"runs": len(group), "failed": failed}
-        interval = {"median": median, "low": low, "high": high, "best": group["final_error"].min()}
-        rows.append({"case": case, "metric": metric, "method": method, **counts, **interval})
+    for keys, group in comparison.errors.groupby(["case", "metric", "method"]):
+        errors, failed = group["final_error"], group["status"].isin(FAILED).sum()
+        rows.append((*keys, len(group), failed, *median_interval(errors), errors.min()))
     columns = ["case", "metric", "method", "runs", "failed", "median", "low", "high", "best"]
     result = pd.DataFrame(rows, columns=columns)
     result.attrs = dict(comparison.runs.attrs)
@@ -88,10 +77,8 @@ def ranks(runs: Runs, allow: Collection[str] | None = None) -> pd.DataFrame:
     Raises OptionError as `comparable` does.
     """
     comparison = Comparison.of(runs, allow=allow)
-    errors = comparison.errors.pivot_table(
-        index="method", columns="case", values="final_error",
-        aggfunc=lambda values: float(quantile(values, 0.5)),
-    )  # fmt: skip
+    of_method = comparison.errors.groupby(["method", "case"])["final_error"]
+    errors = of_method.agg(lambda values: float(quantile(values, 0.5))).unstack()
     ranked = errors.fillna(np.inf).rank()
     ranked["mean"] = ranked.mean(axis=1)
     ranked = ranked.sort_values("mean", kind="stable")
@@ -109,9 +96,9 @@ def score_table(runs: Runs, axis: str | None = None, **options: Any) -> pd.DataF
     comparison = Comparison.of(runs, axis=axis, **options)
     errors, times = final_errors(comparison), time_to_target(comparison)
     at_target = [_at_one_target(of_case) for _, of_case in times.groupby("case", sort=False)]
-    columns = {"low": "time_low", "high": "time_high"}
-    at = (pd.concat(at_target) if at_target else times).rename(columns=columns)
-    at = at[["case", "method", "target", "own", "reached", "penalised", *columns.values()]]
+    at = pd.concat(at_target) if at_target else times
+    at = at[["case", "method", "target", "own", "reached", "penalised", "low", "high"]]
+    at = at.rename(columns={"low": "time_low", "high": "time_high"})
     table = errors.merge(at, on=["case", "method"], how="left")
     # A case has no target if it names none and no run improved on its initial error.
     table["reached"] = table["reached"].fillna(0).astype(int)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from physopt.analysis.style import case_axes, figure_note, method_styles, shared_legend, styled
+from physopt.analysis.style import case_panels, figure_note, method_styles, shared_legend, styled
 
 NAMES = ("problem", "rule", "trial", "status", "validation_loss")
 """Columns of a table of trials; all others are options."""
@@ -24,43 +24,46 @@ def plot_sensitivity(trials: pd.DataFrame) -> Figure:
 
     A failed trial is a cross at the top.
     """
-    every = [column for column in trials.columns if column not in NAMES]
-    of_rule = {str(rule): table for rule, table in trials.groupby("rule")}
-    options = {r: [o for o in every if t[o].notna().to_numpy().any()] for r, t in of_rule.items()}
-    tuned = {rule: columns for rule, columns in options.items() if columns}
-    rows, columns = max(1, len(tuned)), max((len(c) for c in tuned.values()), default=1)
+    trials = trials.reset_index(drop=True)
+    options = trials.columns.drop(list(NAMES), errors="ignore")
+    tuned: dict[str, pd.DataFrame] = {}
+    for rule, table in trials.groupby("rule"):
+        values = table[options].dropna(axis="columns", how="all")
+        if len(values.columns):
+            tuned[str(rule)] = values
+    rows, columns = max(1, len(tuned)), max((len(v.columns) for v in tuned.values()), default=1)
     figure = Figure(figsize=(3.2 * columns + 0.8, 2.3 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for spare in axes.flat:
         spare.set_visible(False)
     styles = method_styles(tuned)
-    for row, (rule, names) in zip(axes, tuned.items(), strict=False):
-        for panel, option in zip(row, names, strict=False):
+    for row, (rule, values) in zip(axes, tuned.items(), strict=False):
+        for panel, option in zip(row, values, strict=False):
             panel.set_visible(True)
-            _draw(panel, of_rule[rule], option, styles[rule]["color"])
+            losses = trials.loc[values.index, "validation_loss"]
+            _draw(panel, values[option], losses, styles[rule]["color"])
+            panel.set_xlabel(option)
         row[0].set_title(rule.rpartition(":")[2])
         row[0].set_ylabel("lowest validation loss")
-    failed = int((~np.isfinite(trials.validation_loss)).sum())
+    failed = int((~np.isfinite(trials["validation_loss"])).sum())
     if failed:
         figure_note(figure, f"crosses at the top: {failed} of {len(trials)} trials failed")
     return figure
 
 
-def _draw(axes: Axes, trials: pd.DataFrame, option: str, colour: str) -> None:
-    """Draw the trials against one option, and mark the best."""
-    values, losses = trials[option].to_numpy(float), trials.validation_loss.to_numpy(float)
+def _draw(axes: Axes, values: pd.Series, losses: pd.Series, colour: str) -> None:
+    """Draw the trials against the values of one option, and mark the best."""
     finite = np.isfinite(losses)
     axes.plot(values[finite], losses[finite], "o", ms=4, color=colour)
     axes.plot(values[~finite], np.full((~finite).sum(), 0.97), "x", color="0.4",
               transform=axes.get_xaxis_transform())  # fmt: skip
     if finite.any():
-        best = np.argmin(np.where(finite, losses, np.inf))
+        best = losses[finite].idxmin()
         axes.plot(values[best], losses[best], "o", ms=9, mfc="none", color=colour)
         if losses[finite].min() > 0:
             axes.set_yscale("log")
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_xscale("log")
-    axes.set_xlabel(option)
 
 
 @styled
@@ -70,36 +73,26 @@ def plot_learning_rates(trials: pd.DataFrame, columns: int = 3) -> Figure:
     A step size is in units of the rule's best on that problem, so a flat line is a rule that needs
     no tuning. Failed trials lie at the top.
     """
-    problems = list(dict.fromkeys(trials["problem"]))
+    trials = trials.reset_index(drop=True)
+    finite = trials["validation_loss"].where(np.isfinite(trials["validation_loss"]))
     styles = method_styles(trials["rule"])
-    figure, axes = case_axes(problems, columns=columns)
-    for problem, panel in zip(problems, axes.flat, strict=False):
-        of_problem = trials[trials["problem"] == problem]
-        finite = of_problem["validation_loss"][np.isfinite(of_problem["validation_loss"])]
-        top = 3 * finite.max() if len(finite) else 1.0
+    figure, panels = case_panels(trials.assign(loss=finite), columns, by="problem")
+    for problem, panel, of_problem in panels:
         for rule, table in of_problem.groupby("rule"):
-            table = table.reset_index(drop=True)
-            steps = _step_sizes(table)
-            losses = table["validation_loss"].where(np.isfinite(table["validation_loss"]), top)
-            if steps is None or losses.min() == top:
+            step = next(
+                (name for name in STEPS if name in table and table[name].notna().all()), None
+            )
+            if step is None or table["loss"].isna().all():
                 continue
-            order = np.argsort(steps.to_numpy())
-            x = (steps / steps[losses.idxmin()]).to_numpy()[order]
-            panel.plot(x, losses.to_numpy()[order], label=str(rule), **styles[str(rule)])
+            best = table[step][table["loss"].idxmin()]
+            table = table.fillna({"loss": 3 * of_problem["loss"].max()}).sort_values(step)
+            panel.plot(table[step] / best, table["loss"], label=str(rule), **styles[str(rule)])
         panel.set(xscale="log", yscale="log", title=problem, xlabel="step size over the best")
         panel.set_ylabel("lowest validation loss")
-    shared_legend(figure, axes.flat)
-    failed = int((~np.isfinite(trials["validation_loss"])).sum())
+    shared_legend(figure)
     figure_note(
         figure,
         "Step size: learning rate, for Metropolis the standard deviation; a rule's second option "
-        f"varies as well. {failed} of {len(trials)} trials failed or were refused.",
+        f"varies as well. {finite.isna().sum()} of {len(trials)} trials failed or were refused.",
     )
     return figure
-
-
-def _step_sizes(table: pd.DataFrame) -> pd.Series | None:
-    for name in STEPS:
-        if name in table and table[name].notna().to_numpy().all():
-            return table[name]
-    return None

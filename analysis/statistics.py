@@ -4,7 +4,7 @@ Infinity stands for an event that never occurred: a target not reached, the erro
 failed at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,7 +32,7 @@ def quantile(values: ArrayLike, q: float, axis: int = 0) -> np.ndarray:
     return np.where((weight == 0) | (low == high), low, np.where(np.isinf(high), high, between))
 
 
-def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def median_interval(values: ArrayLike) -> tuple[float, float, float]:
     """Return (median, low, high) with a percentile bootstrap interval.
 
     Positions in the sorted values are resampled instead of values, and the ends are rounded
@@ -44,11 +44,11 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, floa
     median = float(quantile(ordered, 0.5))
     if len(ordered) == 1:
         return median, np.nan, np.nan
-    low, high = _bootstrap(np.arange(len(ordered), dtype=float), np.median, level)
+    low, high = _bootstrap([np.arange(len(ordered), dtype=float)], np.median)
     return median, float(ordered[int(np.floor(low))]), float(ordered[int(np.ceil(high))])
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, ...]:
+def mean_interval(values: ArrayLike) -> tuple[np.ndarray, ...]:
     """Return (mean, low, high) over the last axis, with a percentile bootstrap interval.
 
     The rows are resampled together. One value has no interval: NaN.
@@ -57,12 +57,12 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, .
     mean = values.mean(axis=-1)
     if values.shape[-1] == 1:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    low, high = _bootstrap(values, np.mean, level)
+    low, high = _bootstrap([values], np.mean)
     return mean, low, high
 
 
 def ratio_interval(
-    first: ArrayLike, second: ArrayLike, *, paired: bool, level: float = 0.95
+    first: ArrayLike, second: ArrayLike, *, paired: bool
 ) -> tuple[float, float, float]:
     """Return second / first of the geometric means, with a percentile bootstrap interval.
 
@@ -74,22 +74,21 @@ def ratio_interval(
     if min(len(a), len(b)) == 1:
         return ratio, np.nan, np.nan
     if paired:
-        low, high = _bootstrap(b - a, np.mean, level)
+        low, high = _bootstrap([b - a], np.mean)
     else:
-        low, high = _interval(
-            (a, b), lambda x, y, axis: np.mean(y, axis=axis) - np.mean(x, axis=axis), level
+        low, high = _bootstrap(
+            [a, b], lambda x, y, axis: np.mean(y, axis=axis) - np.mean(x, axis=axis)
         )
     return ratio, float(np.exp(low)), float(np.exp(high))
 
 
-def _bootstrap(values: np.ndarray, statistic, level: float) -> tuple[np.ndarray, np.ndarray]:
-    return _interval((values,), statistic, level)
-
-
-def _interval(data: Sequence[np.ndarray], statistic, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _bootstrap(
+    samples: Sequence[np.ndarray], statistic: Callable[..., np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % percentile interval of a statistic over the last axis of the samples."""
     result = stats.bootstrap(
-        data, statistic, axis=-1, confidence_level=level, n_resamples=RESAMPLES,
-        method="percentile", vectorized=True, rng=np.random.default_rng(SEED),
+        samples, statistic, axis=-1, n_resamples=RESAMPLES, method="percentile", vectorized=True,
+        rng=np.random.default_rng(SEED),
     )  # fmt: skip
     return result.confidence_interval.low, result.confidence_interval.high
 

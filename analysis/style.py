@@ -1,16 +1,14 @@
 """Style: the look of figures. Readable in grey, safe for the colour-blind, suited for print."""
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import cycle
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import matplotlib as mpl
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import LogLocator
 
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222"),
@@ -21,6 +19,17 @@ Tol's and two of Brewer's."""
 
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h")
+
+ENDS = {
+    "diverged": ("X", "x", "diverged"),
+    "oom": ("s", "square", "out of memory"),
+    "timeout": ("|", "dash", "out of time"),
+    "error": ("P", "cross", "broke with an error"),
+    "interrupted": (">", "triangle", "interrupted"),
+    "running": (">", "triangle", "still running"),
+    "damaged": ("d", "diamond", "damaged records"),
+}
+"""Marks of runs that did not complete: for matplotlib, for Bokeh, and their name in the legend."""
 
 RC: dict[Any, Any] = {
     "font.size": 9,
@@ -41,62 +50,49 @@ RC: dict[Any, Any] = {
     "figure.dpi": 110,
 }
 
-P = ParamSpec("P")
-R = TypeVar("R")
+styled = mpl.rc_context(RC)
+"""Decorator: draw in this style, without changing matplotlib's global settings."""
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a function draw in this style, without changing matplotlib's global settings."""
-
-    @functools.wraps(draw)
-    def drawing(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(RC):
-            return draw(*args, **kwargs)
-
-    return drawing
-
-
-def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+def method_styles(methods: Iterable[str], *, markers: bool = True) -> dict[str, dict[str, Any]]:
     """Assign each method a colour, a dash pattern and a marker, in alphabetical order.
 
     The three have different periods: 44 methods differ in colour or dashes.
     """
-    looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
-    names = ("color", "ls", "marker")
+    looks = zip(sorted(set(methods)), cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
+    size = {"ms": 4.5, "markeredgewidth": 1.2}
     return {
-        method: {**dict(zip(names, look, strict=True)), "ms": 4.5, "markeredgewidth": 1.2}
-        for method, look in zip(sorted(set(methods)), looks, strict=False)
+        method: {"color": colour, "ls": dashes, **({"marker": marker, **size} if markers else {})}
+        for method, colour, dashes, marker in looks
     }
 
 
-def case_axes(
-    cases: Iterable[str], *, rows: int = 1, columns: int | None = None
-) -> tuple[Figure, np.ndarray]:
-    """Make a figure with a column of axes for each case; `columns` folds one row into several.
+def case_panels(
+    table: pd.DataFrame, columns: int, by: str | list[str] = "case"
+) -> tuple[Figure, list[tuple[Any, Axes, pd.DataFrame]]]:
+    """Make a figure with a panel for each case, `columns` in a row.
 
-    Returns the figure and axes [rows, columns]; axes without a case are switched off.
+    Returns the figure, and for each case its key in `by`, its panel and its rows of the table.
     """
-    count = max(1, len(list(cases)))
-    if columns is not None and rows == 1:
-        rows, across = -(-count // columns), min(count, columns)
-    else:
-        across = count
+    groups = list(table.groupby(by, sort=False))
+    count = max(1, len(groups))
+    rows, across = -(-count // columns), min(count, columns)
     figure = Figure(figsize=(3.5 * across + 1.5, 2.6 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, across, squeeze=False)
-    for spare in axes.flat[count:] if columns is not None else ():
+    for spare in axes.flat[count:]:
         spare.set_axis_off()
-    return figure, axes
+    panels = zip(groups, axes.flat, strict=False)
+    return figure, [(case, panel, of_case) for (case, of_case), panel in panels]
 
 
-def shared_legend(figure: Figure, axes: Iterable[Axes], title: str | None = None) -> Legend:
-    """Place one legend for all axes beside them; equal names appear once."""
+def shared_legend(figure: Figure, title: str | None = None) -> None:
+    """Place one legend for all axes of a figure beside them; equal names appear once."""
     entries = {}
-    for panel in axes:
+    for panel in figure.axes:
         handles, names = panel.get_legend_handles_labels()
         entries.update(zip(names, handles, strict=True))
     legend = figure.legend(entries.values(), entries.keys(), loc="outside right upper", title=title)
     legend.set_alignment("left")
-    return legend
 
 
 def plain_log_ticks(axes: Axes) -> None:
@@ -104,8 +100,8 @@ def plain_log_ticks(axes: Axes) -> None:
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         low, high = sorted(limits)
         if axis.get_scale() == "log" and 0 < high < 10 * low:
-            for which in (axis.set_major_formatter, axis.set_minor_formatter):
-                which(FuncFormatter(lambda value, _: f"{value:.3g}"))
+            axis.set_major_formatter("{x:.3g}")
+            axis.set_minor_formatter("{x:.3g}")
             axis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 4, 5, 6, 8)))
 
 

@@ -10,7 +10,7 @@ from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.scores import ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
-from physopt.analysis.words import amount, factor, interval, overall, score_cells
+from physopt.analysis.words import amount, interval, overall, score_cells
 
 
 def print_scores(comparison: Comparison) -> None:
@@ -21,12 +21,9 @@ def print_scores(comparison: Comparison) -> None:
         target = group["target"].iloc[0]
         own = " (its own)" if bool(group["own"].iloc[0]) else ""
         console.print(f"\n[bold]{escape(str(case))}[/]  target {amount(target)}{own}")
-        table = Table(box=None, pad_edge=False)
-        table.add_column("method", overflow="fold")
         to_target = f"{COSTS[axis].unit} to target"
-        titles = ("runs", "failed", group["metric"].iloc[0], "95 %", to_target, "95 %", "reached")
-        for title in titles:
-            table.add_column(escape(str(title)), justify="right")
+        metric = group["metric"].iloc[0]
+        table = _table("method", "runs", "failed", metric, "95 %", to_target, "95 %", "reached")
         for row in group.to_dict("records"):
             reached = f"{row['reached']}/{row['runs']}"
             table.add_row(*map(escape, score_cells(row)), reached)
@@ -51,20 +48,26 @@ def print_comparison(table: pd.DataFrame, sources: list[str]) -> None:
         console.print(f"{name}  {escape(source)}")
     for (case, first, second), rows in table.groupby(["case", "first", "second"], sort=False):
         console.print(f"\n[bold]{escape(case)}[/]  A {escape(first)}, B {escape(second)}")
-        shown = Table(box=None, pad_edge=False)
-        shown.add_column("")
-        for title in ("A", "B", "B / A", "95 %", "runs"):
-            shown.add_column(title, justify="right")
+        shown = _table("", "A", "B", "B / A", "95 %", "runs")
         for row in rows.to_dict("records"):
-            cells = (row["quantity"], amount(row["a"]), amount(row["b"]), factor(row["ratio"]))
+            values = amount(row["a"]), amount(row["b"]), amount(row["ratio"], "∞")
             bounds = interval(row["low"], row["high"]) or "no interval"
-            shown.add_row(*(escape(text) for text in (*cells, bounds, row["runs"])))
+            shown.add_row(*map(escape, (row["quantity"], *values, bounds, row["runs"])))
         console.print(shown)
     console.print(
         "\nGeometric means over runs, their ratio and its bootstrap interval over seeds; medians "
         "and no interval if a run failed, no interval for one run."
     )
     _print_notes(console, table)
+
+
+def _table(first: str, *others: str) -> Table:
+    """Make a table without rows: a column of names, and columns of numbers."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for title in others:
+        table.add_column(escape(title), justify="right")
+    return table
 
 
 def _print_notes(console: Console, table: pd.DataFrame) -> None:

@@ -1,10 +1,10 @@
 """Targets that all methods share on a problem, and the cost at which each run reached them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from physopt.analysis.costs import cost
 
@@ -43,14 +43,9 @@ def shared_targets(frame: pd.DataFrame, per_decade: int = 5) -> pd.DataFrame:
     rows = []
     for case, group in frame.groupby("case", sort=False):
         metric = metric_column(group)
-        values = _grid(group, metric, per_decade)
-        own_targets = group["target_value"].dropna()
-        own = float(own_targets.iloc[0]) if len(own_targets) else np.nan
-        values = values if np.isnan(own) else np.union1d(values, [own])
-        rows += [
-            {"case": case, "metric": metric, "target": value, "own": value == own}
-            for value in values[::-1]
-        ]
+        own = group["target_value"].dropna().to_numpy(float)[:1]
+        for value in np.union1d(_grid(group, metric, per_decade), own)[::-1]:
+            rows.append({"case": case, "metric": metric, "target": value, "own": value in own})
     return pd.DataFrame(rows, columns=["case", "metric", "target", "own"])
 
 
@@ -86,41 +81,28 @@ def hitting_times(
     is the cost at the first evaluation at or below the target on the test set, `spent` the total
     cost of the run. A run that reached a target and diverged later has reached it.
     """
-    targets = shared_targets(frame, per_decade)
-    spent = cost(frame, axis, compile_time)
+    columns = ["case", "metric", "target", "own", "method", "seed", "folder", "time", "spent"]
+    costs = cost(frame, axis, compile_time)
     tables = []
-    for case, of_case in targets.groupby("case", sort=False):
+    for case, targets in shared_targets(frame, per_decade).groupby("case", sort=False):
         rows = frame["case"] == case
-        metric = of_case["metric"].iloc[0]
-        columns = ["method", "seed", "folder"]
-        group = frame.loc[rows, columns].assign(
-            cost=spent[rows], value=values_of(frame[rows], metric)
-        )
-        for folder, run in group.groupby("folder", sort=False):
-            costs = run["cost"].to_numpy(float)
-            times = first_reached(run["value"].to_numpy(float), costs, of_case["target"])
-            keys = {name: run[name].iloc[0] for name in ("method", "seed")}
-            most = np.nan_to_num(np.nanmax(costs, initial=0.0))
-            tables.append({"folder": folder, **keys, "time": times, "spent": most, "of": of_case})
-    columns = [*targets.columns, "method", "seed", "folder", "time", "spent"]
-    result = _joined(tables, columns) if tables else pd.DataFrame(columns=columns)
-    result = result.astype({"time": float, "spent": float})
+        values = values_of(frame[rows], targets["metric"].iloc[0])
+        of_case = frame.loc[rows, ["method", "seed", "folder"]]
+        of_case = of_case.assign(cost=costs[rows], value=values)
+        runs = of_case.groupby("folder", sort=False)
+        times = [first_reached(run["value"], run["cost"], targets["target"]) for _, run in runs]
+        table = runs.agg(method=("method", "first"), seed=("seed", "first"), spent=("cost", "max"))
+        table = table.reset_index().merge(targets, how="cross")
+        tables.append(table.assign(time=np.concatenate(times), spent=table["spent"].fillna(0.0)))
+    result = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    result = result[columns].astype({"time": float, "spent": float})
     result.attrs = dict(frame.attrs)
     return result
 
 
-def _joined(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Concatenate the targets of all runs."""
-    result = pd.concat([table["of"] for table in tables], ignore_index=True)
-    lengths = [len(table["of"]) for table in tables]
-    for name in ("method", "seed", "folder", "spent"):
-        result[name] = np.repeat(np.array([t[name] for t in tables], object), lengths)
-    result["time"] = np.concatenate([table["time"] for table in tables])
-    return result[columns]
-
-
-def first_reached(values: np.ndarray, costs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def first_reached(values: ArrayLike, costs: ArrayLike, targets: ArrayLike) -> np.ndarray:
     """Return the cost at the first value at or below each target; infinity if there is none."""
+    values = np.asarray(values, float)
     smallest = np.minimum.accumulate(np.where(np.isnan(values), np.inf, values))
     # The running minimum falls, so a search in it counts the evaluations above each target.
     above = np.searchsorted(-smallest, -np.asarray(targets, float), side="left")

@@ -1,5 +1,6 @@
 """Tests of difference: is one method better than another beyond chance?"""
 
+from collections import defaultdict
 from itertools import combinations
 from typing import Any
 
@@ -25,7 +26,8 @@ def paired_tests(runs: Runs, reference: str | None = None, **options: Any) -> pd
     Raises OptionError as `comparable` does.
     """
     comparison = Comparison.of(runs, **options)
-    rows, overall = [], {}
+    rows: list[tuple[str, str, str, np.ndarray]] = []
+    medians = defaultdict(list)
     for case, group in comparison.errors.groupby("case", sort=False):
         unique = group.drop_duplicates(["seed", "method"])
         table = unique.pivot(index="seed", columns="method", values="final_error")
@@ -34,16 +36,17 @@ def paired_tests(runs: Runs, reference: str | None = None, **options: Any) -> pd
                 first, second = second, first
             if reference not in (None, first):
                 continue
-            differences = _log_ratios(table[first], table[second])
-            if len(differences) == 0:
-                continue
-            rows.append(_row(str(case), first, second, differences))
-            overall.setdefault((first, second), []).append(np.median(differences))
-    for (first, second), medians in overall.items():
-        if len(medians) > 1:
-            rows.append(_row(OVERALL, first, second, np.asarray(medians)))
-    columns = ["case", "first", "second", "pairs", "ratio", "pvalue"]
-    result = pd.DataFrame(rows, columns=columns)
+            ratios = _log_ratios(table[first], table[second])
+            if len(ratios):
+                rows.append((str(case), first, second, ratios))
+                medians[first, second].append(np.median(ratios))
+    rows += [(OVERALL, *names, np.array(m)) for names, m in medians.items() if len(m) > 1]
+    result = pd.DataFrame(rows, columns=["case", "first", "second", "log_ratios"])
+    log_ratios = result.pop("log_ratios")
+    result["pairs"] = log_ratios.map(len)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result["ratio"] = np.exp(log_ratios.map(np.median).astype(float))
+    result["pvalue"] = log_ratios.map(wilcoxon).astype(float)
     result["corrected"] = holm(result["pvalue"])
     result.attrs = dict(comparison.runs.attrs)
     return result
@@ -55,16 +58,3 @@ def _log_ratios(first: pd.Series, second: pd.Series) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(both[:, 1]) - np.log(both[:, 0])
     return np.where(both[:, 0] == both[:, 1], 0.0, ratios)
-
-
-def _row(case: str, first: str, second: str, differences: np.ndarray) -> dict[str, object]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        ratio = np.exp(np.median(differences))
-    return {
-        "case": case,
-        "first": first,
-        "second": second,
-        "pairs": len(differences),
-        "ratio": float(ratio),
-        "pvalue": wilcoxon(differences),
-    }

@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import gmean
 
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.errors import run_errors
 from physopt.analysis.fairness import apart, check_devices
+from physopt.analysis.plots import draw_line, uneven
 from physopt.analysis.resampling import resample
 from physopt.analysis.statistics import quantile, ratio_interval
 from physopt.analysis.style import COLOURS, figure_note, plain_log_ticks, styled
-from physopt.analysis.targets import hitting_times
 from physopt.options import OptionError
 
 
@@ -35,10 +36,7 @@ def compare(runs: Runs, axis: str | None = None, **options: Any) -> pd.DataFrame
     both = _two(comparison)
     rows = []
     for case, first, second in _pairs(both):
-        a, b = (
-            side[(side["case"] == case) & (side["method"] == method)]
-            for side, method in zip(both, (first, second), strict=True)
-        )
+        a, b = _of(both[0], case, first), _of(both[1], case, second)
         for quantity, (left, right) in _quantities(a, b, comparison).items():
             keys = {"case": case, "first": first, "second": second, "quantity": quantity}
             rows.append({**keys, **_difference(left, right)})
@@ -57,14 +55,18 @@ def _two(comparison: Comparison) -> list[pd.DataFrame]:
         raise OptionError(object, "folder", "", reason)
     both = [replace(comparison, frame=frame[frame["source"] == source]).runs for source in sources]
     # Each side may use one device and the two sides different ones.
-    check_devices(pd.concat(both), "devices" in comparison.allow, [])
+    check_devices(pd.concat(both), comparison.allow)
     return both
+
+
+def _of(frame: pd.DataFrame, case: str, method: str) -> pd.DataFrame:
+    return frame[(frame["case"] == case) & (frame["method"] == method)]
 
 
 def _pairs(both: list[pd.DataFrame]) -> list[tuple[str, str, str]]:
     methods = [side.groupby("case", sort=False)["method"].unique() for side in both]
     pairs = []
-    for case in [case for case in methods[0].index if case in methods[1].index]:
+    for case in methods[0].index.intersection(methods[1].index, sort=False):
         first, second = methods[0][case], methods[1][case]
         if len(first) == len(second) == 1:
             pairs.append((str(case), str(first[0]), str(second[0])))
@@ -85,10 +87,7 @@ def _quantities(
     errors = [run_errors(side) for side in (a, b)]
     name = f"final {errors[0]['metric'].iloc[0]}"
     quantities = {name: tuple(side.set_index(keys)["final_error"] for side in errors)}
-    hits = hitting_times(
-        pd.concat([a, b]), comparison.axis, compile_time=comparison.compile_time,
-        per_decade=comparison.per_decade,
-    )  # fmt: skip
+    hits = comparison.hits_of(pd.concat([a, b]))
     slowest = hits.groupby("target")["time"].max()
     reached = slowest[np.isfinite(slowest) & (slowest > 0)]
     if len(reached):
@@ -105,19 +104,20 @@ def _quantities(
 
 def _difference(a: pd.Series, b: pd.Series) -> dict[str, object]:
     """Return geometric means, their ratio and its interval; medians if a run failed."""
-    runs = f"{len(a)}, {len(b)}"
+    runs, low, high = f"{len(a)}, {len(b)}", np.nan, np.nan
     values = np.concatenate([a, b])
-    if not (np.isfinite(values) & (values > 0)).all():
-        left, right = (float(quantile(side, 0.5)) for side in (a, b))
+    if (np.isfinite(values) & (values > 0)).all():
+        left, right = gmean(a), gmean(b)
+        by_seed = [side.droplevel("folder").sort_index() for side in (a, b)]
+        paired = by_seed[0].index.equals(by_seed[1].index) and by_seed[0].index.is_unique
+        ratio, low, high = ratio_interval(*by_seed, paired=paired)
+        runs = f"{len(a)} pairs" if paired and len(a) > 1 else runs
+    else:
+        left, right = quantile(a, 0.5), quantile(b, 0.5)
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = float(np.divide(right, left))
-        return {"a": left, "b": right, "ratio": ratio, "low": np.nan, "high": np.nan, "runs": runs}
-    by_seed = [side.droplevel("folder").sort_index() for side in (a, b)]
-    paired = by_seed[0].index.equals(by_seed[1].index) and by_seed[0].index.is_unique
-    ratio, low, high = ratio_interval(*by_seed, paired=paired)
-    left, right = (float(np.exp(np.log(side).mean())) for side in (a, b))
-    runs = f"{len(a)} pairs" if paired and len(a) > 1 else runs
-    return {"a": left, "b": right, "ratio": ratio, "low": low, "high": high, "runs": runs}
+            ratio = np.divide(right, left)
+    means = {"a": float(left), "b": float(right), "ratio": float(ratio)}
+    return {**means, "low": low, "high": high, "runs": runs}
 
 
 @styled
@@ -125,40 +125,27 @@ def plot_comparison(runs: Runs, axis: str | None = None, **options: Any) -> Figu
     """Draw two folders side by side: for each pair of methods the curves, and the ratios b / a."""
     comparison = Comparison.of(runs, axis=axis, **options)
     table = compare(comparison)
-    frame = comparison.frame
-    sources = list(frame["source"].unique())
+    sources = dict(zip("AB", comparison.frame["source"].unique(), strict=True))
+    looks = {"color": COLOURS[0], "ls": "-"}, {"color": COLOURS[1], "ls": "--"}
     pairs = list(table.groupby(["case", "first", "second"], sort=False))
     figure = Figure(figsize=(9.5, 2.7 * len(pairs) + 0.5), layout="constrained")
     axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=(3, 2))
-    for ((case, first, second), rows), (left, right) in zip(pairs, axes, strict=True):
-        ends = []
-        for name, source, method, look in zip(
-            "AB", sources, (first, second), zip(COLOURS, ("-", "--"), strict=False), strict=True
-        ):
-            of_source = apart(frame[frame["source"] == source])
-            drawn = of_source[(of_source["case"] == case) & (of_source["method"] == method)]
-            curve = resample(replace(comparison, frame=drawn))
-            _curve(left, curve, f"{name}: {method}", *look)
-            ends.append(curve["cost"].max())
-        left.set_xscale("log" if max(ends) > 10 * min(ends) else "linear")
-        left.set(title=case, yscale="log")
+    for ((case, *methods), rows), (left, right) in zip(pairs, axes, strict=True):
+        lines = []
+        for (name, source), method, look in zip(sources.items(), methods, looks, strict=True):
+            of_source = apart(comparison.frame[comparison.frame["source"] == source])
+            line = resample(replace(comparison, frame=_of(of_source, case, method)))
+            draw_line(left, line, line["median"], look, f"{name}: {method}")
+            lines.append(line.assign(method=name))
+        left.set(title=case, yscale="log", xscale="log" if uneven(pd.concat(lines)) else "linear")
         left.set_xlabel(cost_label(comparison.axis, comparison.compile_time))
         left.legend()
         plain_log_ticks(left)
         _ratios(right, rows)
-    folders = "; ".join(f"{name} = {source}" for name, source in zip("AB", sources, strict=True))
+    folders = "; ".join(f"{name} = {source}" for name, source in sources.items())
     note = ". Lines: medians over seeds; bands: quartiles; bars: 95 % bootstrap intervals."
     figure_note(figure, folders + note)
     return figure
-
-
-def _curve(panel: Axes, curve: pd.DataFrame, name: str, colour: str, dashes: str) -> None:
-    drawn = curve[np.isfinite(curve["median"])]
-    panel.plot(drawn["cost"], drawn["median"], color=colour, ls=dashes, label=name)
-    high = drawn["high"].where(np.isfinite(drawn["high"]), drawn["median"])
-    panel.fill_between(drawn["cost"], drawn["low"], high, color=colour, alpha=0.15, lw=0)
-    if len(drawn):
-        panel.set_ylabel(f"{drawn['metric'].iloc[0]}, test set")
 
 
 def _ratios(panel: Axes, rows: pd.DataFrame) -> None:

@@ -14,12 +14,12 @@ LEVEL = 0.05
 """A corrected p-value below this is significant."""
 
 
-def amount(value: float) -> str:
-    """Format a number with three digits; infinity as "never", a missing value as a dash."""
-    if value is None or math.isnan(value):
+def amount(value: float, infinity: str = "never") -> str:
+    """Format a number with three digits; a missing value is a dash."""
+    if pd.isna(value):
         return "–"
     if math.isinf(value):
-        return "never"
+        return infinity
     text = f"{value:.3g}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.2e}"
     if 1e3 <= abs(value) < 1e5:
         text = f"{value:.0f}"
@@ -34,20 +34,12 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 
 def duration(value: float, axis: str) -> str:
     """Format a cost with its unit."""
-    text = amount(value)
-    return text if text in ("–", "never") else f"{text} {COSTS[axis].unit}"
+    return f"{amount(value)} {COSTS[axis].unit}" if math.isfinite(value) else amount(value)
 
 
 def interval(low: float, high: float) -> str:
     """Format an interval; an empty text if there is none."""
-    if math.isnan(low):
-        return ""
-    return f"[{amount(low)}, {amount(high).replace('never', '∞')}]"
-
-
-def factor(value: float) -> str:
-    """Format a ratio."""
-    return "∞" if math.isinf(value) else amount(value)
+    return "" if math.isnan(low) else f"[{amount(low)}, {amount(high, '∞')}]"
 
 
 def score_cells(row: dict[str, Any]) -> list[str]:
@@ -56,7 +48,7 @@ def score_cells(row: dict[str, Any]) -> list[str]:
         row["method"],
         str(row["runs"]),
         str(row["failed"] or ""),
-        amount(row["median"]).replace("never", "∞"),
+        amount(row["median"], "∞"),
         interval(row["low"], row["high"]),
         amount(row["penalised"]),
         interval(row["time_low"], row["time_high"]) if row["reached"] else "",
@@ -65,45 +57,42 @@ def score_cells(row: dict[str, Any]) -> list[str]:
 
 def findings(scores: pd.DataFrame, tests: pd.DataFrame, axis: str) -> dict[str, list[str]]:
     """Return sentences for each case, from a table of `score_table` and one of `paired_tests`."""
-    return {
-        str(case): [
-            *_error_sentences(str(case), group.sort_values("median", kind="stable"), tests),
-            *_time_sentences(group.sort_values("penalised", kind="stable"), axis),
-            *_failure_sentences(group),
-        ]
-        for case, group in scores.groupby("case", sort=False)
-    }
+    sentences = {}
+    for case, group in scores.groupby("case", sort=False):
+        by_error = group.sort_values("median", kind="stable")
+        by_time = group.sort_values("penalised", kind="stable")
+        error = _error_sentence(by_error, tests[tests["case"] == case], len(tests))
+        sentences[str(case)] = [error, *_time_sentences(by_time, axis), *_failure_sentences(group)]
+    return sentences
 
 
-def _error_sentences(case: str, group: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
+def _error_sentence(group: pd.DataFrame, tests: pd.DataFrame, total: int) -> str:
+    """Return a sentence on the lowest final error; `total` tests were corrected together."""
     first = group.iloc[0]
-    name = f"{first['metric']} {amount(first['median'])}"
     if math.isinf(first["median"]):
-        return ["No method reached a finite error in most of its runs."]
+        return "No method reached a finite error in most of its runs."
+    name = f"{first['metric']} {amount(first['median'])}"
     error = f"{name} {interval(first['low'], first['high'])}".rstrip()
     if len(group) == 1:
-        return [f"{first['method']} ends at {error}."]
+        return f"{first['method']} ends at {error}."
     second = group.iloc[1]
     if math.isinf(second["median"]):
-        return [f"{first['method']} ends lowest, at {error}; all others failed in most runs."]
+        return f"{first['method']} ends lowest, at {error}; all others failed in most runs."
     ratio = second["median"] / first["median"] if first["median"] > 0 else math.inf
-    certainty = _certainty(case, first, second, tests)
+    certainty = _certainty(first, second, tests, total)
     if ratio < 1.005:
-        return [f"{first['method']} and {second['method']} end equal, at {error}: {certainty}."]
-    return [
-        f"{first['method']} ends lowest, at {error}, {factor(ratio)} times below "
-        f"{second['method']}: {certainty}."
-    ]
+        return f"{first['method']} and {second['method']} end equal, at {error}: {certainty}."
+    margin = f"{amount(ratio, '∞')} times below {second['method']}"
+    return f"{first['method']} ends lowest, at {error}, {margin}: {certainty}."
 
 
-def _certainty(case: str, first: pd.Series, second: pd.Series, tests: pd.DataFrame) -> str:
+def _certainty(first: pd.Series, second: pd.Series, tests: pd.DataFrame, total: int) -> str:
     """Return how certain the order of two methods is."""
-    names = {first["method"], second["method"]}
-    rows = tests[(tests["case"] == case) & tests["first"].isin(names) & tests["second"].isin(names)]
+    of_pair = tests[["first", "second"]].isin([first["method"], second["method"]]).all(axis=1)
+    rows = tests[of_pair]
     p, pairs = rows[["corrected", "pairs"]].iloc[0] if len(rows) else (1.0, 0)
     if p < LEVEL:
-        count = f"{pairs:g} seeds after correction for {len(tests)} tests"
-        return f"significant, p = {p:.2g} over {count}"
+        return f"significant, p = {p:.2g} over {pairs:g} seeds after correction for {total} tests"
     if math.isnan(first["high"]) or math.isnan(second["low"]):
         return "with one run each, chance is not excluded"
     weak = f"not significant over {pairs:g} paired seeds (corrected p = {p:.2g})"
@@ -120,23 +109,19 @@ def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
     target = f"{kind} {first['metric']} ≤ {amount(first['target'])}"
     if math.isinf(first["penalised"]):
         return [f"No run reached {target}."]
-    spent = f"{duration(first['penalised'], axis)} of {COSTS[axis].words}"
-    if axis != "seconds":
-        spent = duration(first["penalised"], axis)
+    spent = duration(first["penalised"], axis)
+    spent += f" of {COSTS[axis].words}" if axis == "seconds" else ""
     winner = f"{first['method']} reaches {target} first, in {spent}"
     others = group.iloc[1:]
-    others = others[np.isfinite(others["penalised"])]
-    if others.empty:
-        return [
-            f"{winner}; {'no other reached it' if len(group) > 1 else 'it is the only method'}."
-        ]
-    second = others.iloc[0]
+    reached = others[np.isfinite(others["penalised"])]
+    if reached.empty:
+        return [f"{winner}; {'no other reached it' if len(others) else 'it is the only method'}."]
     if first["penalised"] <= 0:
         return [f"{winner}."]
-    ratio = second["penalised"] / first["penalised"]
-    missed = len(group) - 1 - len(others)
+    second, missed = reached.iloc[0], len(others) - len(reached)
+    ratio = amount(second["penalised"] / first["penalised"])
     rest = f"; {missed} never reached it" if missed else ""
-    return [f"{winner}, {factor(ratio)} times sooner than {second['method']}{rest}."]
+    return [f"{winner}, {ratio} times sooner than {second['method']}{rest}."]
 
 
 def _failure_sentences(group: pd.DataFrame) -> list[str]:
@@ -150,31 +135,27 @@ def overall(ranks: pd.DataFrame, profile: pd.DataFrame, tests: pd.DataFrame) -> 
     if len(ranks) < 2:
         return []
     cases = ranks.shape[1] - 1
-    best, next_best = ranks.index[0], ranks.index[1]
-    on = f"{cases} problems" if cases > 1 else "this problem"
-    first, second = f"{ranks['mean'].iloc[0]:.2g}", f"{ranks['mean'].iloc[1]:.2g}"
+    (best, first), (next_best, second), *_ = ranks["mean"].map("{:.2g}".format).items()
+    order = f"{best} has the best mean rank by final error, {first}; next {next_best}, {second}"
     if first == second:
         order = f"{best} and {next_best} share the best mean rank by final error, {first}"
-    else:
-        order = f"{best} has the best mean rank by final error, {first}; next {next_best}, {second}"
+    on = f"{cases} problems" if cases > 1 else "this problem"
     sentences = [f"Over {on} {order} (of {len(ranks)} methods)."]
     reached = profile.groupby("method")["fraction"].max().sort_values(ascending=False)
     soonest = profile[profile["ratio"] <= 1].groupby("method")["fraction"].max()
     if len(soonest) and soonest.max() > 0:
-        fastest, most = str(soonest.idxmax()), str(reached.index[0])
+        fastest, most = soonest.idxmax(), reached.index[0]
         sentences.append(
             f"{fastest} is the fastest to {100 * soonest.max():.0f} % of the targets"
-            f"{' and' if fastest == most else '; ' + most} reaches the most, "
+            f"{' and' if fastest == most else f'; {most}'} reaches the most, "
             f"{100 * reached.iloc[0]:.0f} %."
         )
     across = tests[(tests["case"] == OVERALL) & (tests["corrected"] < LEVEL)]
     for row in across.to_dict("records"):
         better, worse = row["first"], row["second"]
         better, worse = (better, worse) if row["ratio"] > 1 else (worse, better)
-        sentences.append(
-            f"Across problems {better} ends below {worse}, p = {row['corrected']:.2g} over "
-            f"{row['pairs']} problems."
-        )
+        certainty = f"p = {row['corrected']:.2g} over {row['pairs']} problems"
+        sentences.append(f"Across problems {better} ends below {worse}, {certainty}.")
     if cases > 1 and across.empty:
         sentences.append(
             "No difference between two methods is significant across all problems (Wilcoxon over "

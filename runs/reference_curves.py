@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from physopt.analysis.words import markdown_table
-from physopt.commands.script import script
 from physopt.config import from_words
 from physopt.options import OptionError, Options, PositiveInt
+from physopt.script import script
 from physopt.training.run import begin
 
 HERE = Path(__file__).resolve().parent

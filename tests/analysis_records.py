@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 
 def write_run(
     root, problem, rule, seed, errors, *, times=None, status="ok", reason="", compile_seconds=0.0,
@@ -54,3 +56,8 @@ def write_run(
     lines = (json.dumps(row).replace("NaN", "null") + "\n" for row in rows)
     (folder / "curve.jsonl").write_text("".join(lines))
     return folder
+
+
+def at(table, target):
+    """Return the rows of a table at one target, by method."""
+    return table[np.isclose(table["target"], target)].set_index("method")

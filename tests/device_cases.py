@@ -44,7 +44,7 @@ COLUMNS = ("train_loss", "validation_loss", "test_loss", "grad_norm", "update_no
 
 
 def curve(run):
-    """Return what a run's curve says, and on how many devices."""
+    """Return the columns of a run's curve, and its number of devices."""
     rows = run.curve
     trained = rows[rows.step > 0]
     return {
@@ -62,7 +62,7 @@ def both(folder, problem, rule, changes):
 
 
 def interrupted(folder):
-    """Go on with a run on eight devices from its checkpoint."""
+    """Resume a run on eight devices from its checkpoint."""
     settings = {**SETTINGS, "out": folder, "seed": 1, "devices": COUNT}
     whole = curve(physopt.run(SWING, Adam(), **settings))
     half = physopt.run(SWING, Adam(), **{**settings, "steps": 2})
@@ -70,25 +70,25 @@ def interrupted(folder):
 
 
 def collectives(problem, rule):
-    """Name the ways in which devices talk in a compiled training program."""
+    """Return the collective operations of a compiled training program."""
     config = make_config(problem, rule, {**SETTINGS, "devices": COUNT})
-    chosen = devices.select("cpu", COUNT)
-    with devices.computing(chosen[0], "float64"):
-        setup = prepare(config, mesh_of(chosen, COUNT))
+    selected = devices.select("cpu", COUNT)
+    with devices.computing(selected[0], "float64"):
+        setup = prepare(config, mesh_of(selected, COUNT))
         carry = setup.initial_carry()
         program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
     return sorted(collectives_of(program.compiled.as_text() or ""))
 
 
 def refusals(folder):
-    """Ask for what cannot be divided, and for devices that are not there."""
-    told = []
+    """Return the refusals of a batch that cannot be divided, and of missing devices."""
+    reasons = []
     for changes in ({"batch_size": 9, "devices": COUNT}, {"batch_size": 9, "devices": 9}):
         try:
             physopt.run(SWING, Adam(), **{**SETTINGS, **changes, "out": folder})
         except OptionError as error:
-            told.append(f"{error.key}: {error.reason}")
-    return told
+            reasons.append(f"{error.key}: {error.reason}")
+    return reasons
 
 
 def drawn():
@@ -101,9 +101,9 @@ def drawn():
 
 if __name__ == "__main__":
     place = sys.argv[1]
-    found = {name: both(place, *case) for name, case in CASES.items()}
+    curves = {name: both(place, *case) for name, case in CASES.items()}
     answers = {
-        "curves": found,
+        "curves": curves,
         "interrupted": interrupted(place),
         "collectives": collectives(*CASES["pooled_physics"][:2]),
         "refusals": refusals(place),

@@ -6,7 +6,6 @@ its content security policy forbids every request. The template escapes text fro
 
 import base64
 import io
-import json
 import math
 import os
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image
 
@@ -23,6 +23,7 @@ from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.errors import run_errors
 from physopt.analysis.fairness import apart, refused
 from physopt.analysis.load import runs_of
+from physopt.analysis.profiles import performance_profile
 from physopt.analysis.report import reproduce
 from physopt.analysis.report.data import page_data
 from physopt.analysis.report.tables import environment, heat_map, run_rows, score_rows
@@ -45,26 +46,27 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
     """Write a report of runs to an HTML file; return its size in bytes.
 
     The page scores progress by the axis of the comparison and offers the others. `options` are
-    those of `Comparison`. Raises OptionError as `comparable` does, and ImportError without bokeh.
+    those of `Comparison`. Raises OptionError as `comparable` does.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
     frame, axis = comparison.frame, comparison.axis
     scores, ranked, tests = score_table(comparison), ranks(comparison), paired_tests(comparison)
     data = page_data(comparison)
-    profile = _profile_frame(data["profiles"][data["axis"]])
     errors = run_errors(frame)
-    sources = list(dict.fromkeys(frame["source"]))
+    sources = ", ".join(Path(source).resolve().name for source in frame["source"].unique())
+    bokeh = Resources(mode="inline", components=["bokeh", "bokeh-api"])
+    # The script that sets the log level writes to the browser's log.
+    drawing = [Markup(script) for script in bokeh.js_raw if "set_log_level" not in script[:80]]
     content = {
-        "title": f"physopt: {', '.join(Path(s).resolve().name for s in sources)}",
+        "title": f"physopt: {sources}",
         "counts": _counts(frame),
-        "overall": words.overall(ranked, profile, tests),
+        "overall": words.overall(ranked, performance_profile(comparison), tests),
         "findings": words.findings(scores, tests, axis),
         "notes": comparison.notes,
         "heat": heat_map(scores, ranked, refused(apart(frame))),
         "scores": score_rows(scores, axis),
-        "axis_label": data["axes"].get(data["axis"], axis),
+        "axis_label": data["axes"][data["axis"]],
         "data": data,
-        "json": _json(data),
         "pictures": pictures(errors),
         "runs": run_rows(errors),
         "results": RESULTS,
@@ -72,35 +74,31 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
         "figures": reproduce.figures(comparison, out),
         "commands": reproduce.commands(frame),
         "version": metadata.version("physopt"),
-        "style": Markup((PAGE / "page.css").read_text(encoding="utf-8")),
-        "scripts": [Markup(text) for text in (*_bokeh(), _read("page.js"))],
+        "style": _page_file("page.css"),
+        "scripts": [*drawing, _page_file("page.js")],
     }
     loader = jinja2.FileSystemLoader(PAGE)
     pages = jinja2.Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True)
+    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     text = pages.get_template("page.html.jinja").render(content)
     # The name of a folder need not be UTF-8.
-    Path(out).write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Path(out).stat().st_size
+    return Path(out).write_bytes(text.encode(errors="backslashreplace"))
+
+
+def _page_file(name: str) -> Markup:
+    return Markup((PAGE / name).read_text(encoding="utf-8"))
 
 
 def _counts(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the numbers at the top of the page, each with its unit."""
     runs = runs_of(frame)
-    ended = runs["status"].value_counts()
-    counts = [(str(len(runs)), "run" if len(runs) == 1 else "runs")]
-    for column, word in (("case", "problem"), ("method", "method"), ("device", "device")):
-        count = runs[column].nunique()
-        counts.append((str(count), word + ("" if count == 1 else "s")))
-    updates = runs["step"].sum()
-    counts.append((f"{updates:,.0f}", "updates"))
+    columns = {"run": "folder", "problem": "case", "method": "method", "device": "device"}
+    numbers = {word: runs[column].nunique() for word, column in columns.items()}
+    counts = [(str(n), word if n == 1 else f"{word}s") for word, n in numbers.items()]
+    counts.append((f"{runs['step'].sum():,.0f}", "updates"))
     counts.append((seconds_text(runs["t_train"].sum()), "of training"))
-    return counts + [(str(count), status) for status, count in ended.items() if status != "ok"]
-
-
-def _profile_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    tables = [pd.DataFrame(line) for line in lines]
-    columns = ["method", "ratio", "fraction"]
-    return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+    ended = runs.loc[runs["status"] != "ok", "status"].value_counts()
+    return counts + [(str(count), str(status)) for status, count in ended.items()]
 
 
 def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
@@ -139,25 +137,3 @@ def _small(path: Path) -> str | None:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=72, method=6)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def _json(data: dict[str, Any]) -> Markup:
-    """Return data as JSON that is safe inside a script element: no text can close the element."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
-
-
-def _bokeh() -> list[str]:
-    """Return the scripts of the drawing library."""
-    try:
-        from bokeh.resources import Resources
-    except ImportError:
-        raise ImportError("the report draws with bokeh: pip install bokeh") from None
-    scripts = Resources(mode="inline", components=["bokeh", "bokeh-api"]).js_raw
-    return [script for script in scripts if "set_log_level" not in script[:80]]
-
-
-def _read(name: str) -> str:
-    return (PAGE / name).read_text(encoding="utf-8")

@@ -8,25 +8,17 @@ import numpy as np
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison
-from physopt.analysis.costs import cost, cost_label
+from physopt.analysis.costs import COSTS, cost, cost_label
 from physopt.analysis.fairness import apart
 from physopt.analysis.profiles import performance_profile
-from physopt.analysis.resampling import endpoints, resample
+from physopt.analysis.resampling import endpoints, resample, without_point
 from physopt.analysis.scaling import batch_scaling, device_scaling
-from physopt.analysis.style import method_styles
+from physopt.analysis.style import ENDS, method_styles
+from physopt.analysis.targets import metric_column
 from physopt.options import OptionError
 
 POINTS = 110
 _DASHES = {"-": [], "--": [7, 3], "-.": [7, 3, 2, 3], ":": [2, 2]}
-_MARKS = {
-    "diverged": "x",
-    "oom": "square",
-    "timeout": "dash",
-    "error": "cross",
-    "interrupted": "triangle",
-    "running": "triangle",
-    "damaged": "diamond",
-}
 
 
 def page_data(comparison: Comparison) -> dict[str, Any]:
@@ -52,33 +44,31 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 
 def _axes(comparison: Comparison) -> dict[str, Comparison]:
     """Return the comparison along each axis that the page offers."""
-    offered = {"seconds": ("seconds", False), "compiled": ("seconds", True)}
-    offered |= {axis: (axis, False) for axis in ("updates", "calls")}
-    axes = {n: replace(comparison, axis=a, compile_time=c) for n, (a, c) in offered.items()}
+    axes = {axis: replace(comparison, axis=axis, compile_time=False) for axis in COSTS}
     try:
         cost(apart(comparison.frame), "seconds", compile_time=True)
         cost(comparison.runs, "seconds", compile_time=True)
     except OptionError:  # every compilation came from a cache
-        axes.pop("compiled")
-    return axes
+        return axes
+    return {**axes, "compiled": replace(comparison, axis="seconds", compile_time=True)}
 
 
 def _cases(frame: pd.DataFrame, axes: dict[str, Comparison]) -> list[dict[str, Any]]:
     curves = {name: resample(comparison, points=POINTS) for name, comparison in axes.items()}
     ends = {name: endpoints(comparison) for name, comparison in axes.items()}
+    costs = {name: table["cost"] for name, table in ends.items()}
     cases = []
-    for case in frame["case"].unique():
-        of_case = frame[frame["case"] == case]
-        metric = curves["seconds"].loc[curves["seconds"]["case"] == case, "metric"]
+    for case, of_case in frame.groupby("case", sort=False):
         target = of_case["target_value"].dropna()
+        ends_of_case = ends["seconds"][ends["seconds"]["case"] == case]
         cases.append(
             {
                 "name": case,
-                "metric": str(metric.iloc[0]) if len(metric) else "",
+                "metric": metric_column(of_case),
                 "target": _number(target.iloc[0]) if len(target) else None,
                 "curves": {n: _lines(t[t["case"] == case]) for n, t in curves.items()},
-                "ends": _ends({n: t[t["case"] == case] for n, t in ends.items()}),
-                "lost": _lost(ends["updates"][ends["updates"]["case"] == case]),
+                "ends": _ends(ends_of_case, costs),
+                "lost": without_point(ends_of_case),
             }
         )
     return cases
@@ -86,7 +76,7 @@ def _cases(frame: pd.DataFrame, axes: dict[str, Comparison]) -> list[dict[str, A
 
 def _lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     lines = []
-    for method, line in table.groupby("method", sort=True):
+    for method, line in table.groupby("method"):
         drawn = line[np.isfinite(line["median"])]
         # The upper edge is infinite once many runs have failed: null, drawn to the top.
         columns = {name: _numbers(drawn[name]) for name in ("cost", "low", "median", "high")}
@@ -94,35 +84,25 @@ def _lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     return lines
 
 
-def _ends(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    first = next(iter(tables.values()))
-    shown = first[first["value"].notna()]
+def _ends(ends: pd.DataFrame, costs: dict[str, pd.Series]) -> list[dict[str, Any]]:
+    """Return the marks of runs that did not complete, each with its cost along every axis."""
     return [
         {
-            "method": row["method"],
-            "status": row["status"],
-            "reason": row["reason"],
+            **row[["method", "status", "reason"]].to_dict(),
             "seed": _number(row["seed"]),
-            "mark": _MARKS[row["status"]],
+            "mark": ENDS[row["status"]][1],
             "value": _number(row["value"]),
-            "cost": {name: _number(table.loc[index, "cost"]) for name, table in tables.items()},
+            "cost": {name: _number(cost[index]) for name, cost in costs.items()},
         }
-        for index, row in shown.iterrows()
+        for index, row in ends.dropna(subset=["value"]).iterrows()
     ]
-
-
-def _lost(ends: pd.DataFrame) -> list[str]:
-    """Return the runs without a point, counted by method and status."""
-    lost = ends[ends["value"].isna()].assign(status=ends["status"].replace("skipped", "refused"))
-    groups = lost.groupby(["method", "status"]).size()
-    return [f"{method}: {count} {status}" for (method, status), count in groups.items()]
 
 
 def _profile(comparison: Comparison) -> list[dict[str, Any]]:
     table = performance_profile(comparison)
     return [
         {"method": method, "ratio": _numbers(line["ratio"]), "fraction": _numbers(line["fraction"])}
-        for method, line in table.groupby("method", sort=True)
+        for method, line in table.groupby("method")
     ]
 
 
@@ -130,22 +110,17 @@ def _scaling(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
     """Return the panels of a table of `batch_scaling` or `device_scaling`: one per case."""
     panels = []
     for case, of_case in table.groupby("case", sort=False):
-        names = [name for name in ("rule", "batch_size") if name != by]
-        if of_case["batch_size"].nunique() < 2:
-            names = ["rule"]
+        sizes = by == "device" and of_case["batch_size"].nunique() > 1
         series = []
-        for key, group in of_case.groupby(names, sort=True):
-            label = key[0] if len(key) == 1 else f"{key[0]} batch_size={key[1]:g}"
+        for (rule, *size), group in of_case.groupby(["rule", *["batch_size"] * sizes]):
+            runs = zip(group["reached"].fillna(0), group["runs"], strict=True)
             series.append(
                 {
-                    "method": label,
+                    "method": f"{rule} batch_size={size[0]:g}" if sizes else rule,
                     "x": group[by].tolist() if by == "device" else _numbers(group[by]),
                     "throughput": _numbers(group["samples_per_second"]),
                     "cost": _numbers(group["penalised"]),
-                    "reached": [
-                        f"{r:g} of {n:g} runs"
-                        for r, n in zip(group["reached"].fillna(0), group["runs"], strict=True)
-                    ],
+                    "reached": [f"{reached:g} of {count:g} runs" for reached, count in runs],
                 }
             )
         target = of_case["target"].dropna()

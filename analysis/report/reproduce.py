@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,18 @@ def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
     Every option is explicit, so the command does not depend on defaults. Runs that differ in the
     seed alone share a command with a loop over seeds.
     """
-    runs = frame[frame["status"] != "damaged"].drop_duplicates("folder")
+    runs = frame[frame["status"] != "damaged"].drop_duplicates("folder").sort_values("seed")
     rows = []
-    for (case, method), group in runs.groupby(["case", "method"], sort=True):
-        by_options: dict[str, list[int]] = {}
-        for row in group.sort_values("seed").to_dict("records"):
-            config = Record(RunFolder(row["folder"])).config
-            by_options.setdefault(_options(config), []).append(config.get("seed", 0))
-        for options, seeds in by_options.items():
+    for (case, method), group in runs.groupby(["case", "method"]):
+        seeds_of: defaultdict[str, set[int]] = defaultdict(set)
+        for folder in group["folder"]:
+            config = Record(RunFolder(folder)).config
+            seeds_of[_options(config)].add(config.get("seed", 0))
+        for options, seeds in seeds_of.items():
             command = f"python -m physopt run {options} seed="
-            if len(seeds) > 1:
-                listed = " ".join(str(seed) for seed in dict.fromkeys(seeds))
-                command = f"for seed in {listed}; do {command}$seed; done"
-            else:
-                command += str(seeds[0])
+            listed = " ".join(map(str, sorted(seeds)))
+            loop = f"for seed in {listed}; do {command}$seed; done"
+            command = loop if len(seeds) > 1 else f"{command}{listed}"
             rows.append({"case": str(case), "method": str(method), "command": command})
     return rows
 
@@ -46,7 +45,7 @@ def _options(config: dict[str, Any]) -> str:
         words.append(f"{kind}={options.pop('name', '')}")
         words += [f"{kind}.{name}={_typed(value)}" for name, value in options.items()]
     words += [f"{name}={_typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
-    return " ".join(shlex.quote(word) for word in words)
+    return shlex.join(words)
 
 
 def _typed(value: Any) -> str:
@@ -61,16 +60,18 @@ def _typed(value: Any) -> str:
 
 def figures(comparison: Comparison, out: Path | str) -> dict[str, str]:
     """Return for each part of a report the command that repeats it."""
-    axis, compile_time, allow = comparison.axis, comparison.compile_time, comparison.allow
-    sources = list(dict.fromkeys(comparison.frame["source"]))
-    folders = ", ".join(json.dumps(source) for source in sources)
-    allowed = f", allow={json.dumps(sorted(allow))}" if allow else ""
-    how = f", {json.dumps(axis)}" if axis != "seconds" else ""
-    how += ", compile_time=True" if compile_time else ""
-    words = [*sources, *([f"axis={axis}"] if axis != "seconds" else [])]
-    words += ["compile=true"] if compile_time else []
-    words += [f"allow=[{','.join(sorted(allow))}]"] if allow else []
-    options = " ".join(shlex.quote(word) for word in words)
+    sources, allow = list(comparison.frame["source"].unique()), sorted(comparison.allow)
+    words, how, allowed = list(sources), "", ""
+    if comparison.axis != "seconds":
+        words.append(f"axis={comparison.axis}")
+        how += f", {json.dumps(comparison.axis)}"
+    if comparison.compile_time:
+        words.append("compile=true")
+        how += ", compile_time=True"
+    if allow:
+        words.append(f"allow=[{','.join(allow)}]")
+        allowed = f", allow={json.dumps(allow)}"
+    options, folders = shlex.join(words), ", ".join(map(json.dumps, sources))
 
     def python(expression: str) -> str:
         code = f"from physopt import analysis as a; f = a.load({folders}); {expression}"

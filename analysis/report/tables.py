@@ -1,11 +1,12 @@
 """Report tables: scores, runs and environments as rows of text, for the page's template."""
 
 import math
+from collections import Counter, defaultdict
 from typing import Any
 
 import pandas as pd
 
-from physopt.analysis.words import amount, duration, factor, interval, score_cells
+from physopt.analysis.words import amount, duration, interval, score_cells
 from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS
 
@@ -20,23 +21,15 @@ def heat_map(
 
     A cell has text, a second line, a tooltip, and a shade from 0 (worst) to 1 (best).
     """
-    order = [str(method) for method in ranks.index]
-    order += sorted({method for _, method in refused} - set(order))
+    means = {str(method): f"{mean:.2g}" for method, mean in ranks["mean"].items()}
+    methods = [*means, *sorted({method for _, method in refused} - set(means))]
     rows = []
     for case, group in scores.groupby("case", sort=False):
-        cells = group.set_index("method").to_dict("index")
+        scored = group.set_index("method").to_dict("index")
         best = group["median"].min()
-        rows.append(
-            {
-                "case": case,
-                "metric": group["metric"].iloc[0],
-                "cells": [
-                    _cell(cells.get(method), best, (case, method) in refused) for method in order
-                ],
-            }
-        )
-    means = ["" if m not in ranks.index else f"{ranks.loc[m, 'mean']:.2g}" for m in order]
-    return {"methods": order, "rows": rows, "means": means}
+        cells = [_cell(scored.get(m), best, (case, m) in refused) for m in methods]
+        rows.append({"case": case, "metric": group["metric"].iloc[0], "cells": cells})
+    return {"methods": methods, "rows": rows, "means": [means.get(m, "") for m in methods]}
 
 
 def _cell(row: dict[str, Any] | None, best: float, refused: bool) -> dict[str, Any]:
@@ -50,7 +43,7 @@ def _cell(row: dict[str, Any] | None, best: float, refused: bool) -> dict[str, A
     shade = max(0.0, 1 - math.log(ratio) / math.log(WORST_FACTOR)) if ratio < math.inf else 0.0
     return {
         "text": amount(row["median"]),
-        "below": failed or ("best" if ratio == 1 else f"{factor(ratio)}×"),
+        "below": failed or ("best" if ratio == 1 else f"{amount(ratio, '∞')}×"),
         "title": f"{row['runs']} runs, 95 % {interval(row['low'], row['high']) or 'unknown'}",
         "shade": round(shade, 3),
     }
@@ -106,19 +99,15 @@ def _seconds(value: float) -> str:
 
 def environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the environments of the runs: each entry of env.json with its different values."""
-    entries: dict[str, dict[str, int]] = {}
+    entries: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for folder in frame["folder"].unique():
         for name, value in Record(RunFolder(folder)).environment.items():
-            if name != "seed":
-                text = str(value).partition("\n")[0] or "–"
-                counts = entries.setdefault(name, {})
-                counts[text] = counts.get(text, 0) + 1
-    return [(name, _values(counts)) for name, counts in entries.items()]
+            entries[name][str(value).partition("\n")[0] or "–"] += 1
+    return [(name, _values(counts)) for name, counts in entries.items() if name != "seed"]
 
 
-def _values(counts: dict[str, int]) -> str:
+def _values(counts: Counter[str]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
-    most = sorted(counts.items(), key=lambda item: -item[1])
-    values = ", ".join(f"{text} ({count} runs)" for text, count in most[:5])
-    return values + (f" and {len(most) - 5} more" if len(most) > 5 else "")
+    values = ", ".join(f"{text} ({count} runs)" for text, count in counts.most_common(5))
+    return values + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

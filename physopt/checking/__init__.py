@@ -1,8 +1,8 @@
 """Check: test the interface of a problem or a rule, with messages for its author."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from physopt.checking.findings import Checks, Failed, Finding
+from physopt.checking.findings import Failed, Finding
 from physopt.checking.problem import problem_checks
 from physopt.checking.rule import rule_checks
 from physopt.machine.failures import own_words
@@ -14,18 +14,20 @@ from physopt.rule import UpdateRule
 def check(options: Options) -> list[Finding]:
     """Test a problem or a rule; return one finding per check."""
     if isinstance(options, Problem):
-        return list(_findings(problem_checks(options)))
-    if isinstance(options, UpdateRule):
-        return list(_findings(rule_checks(options)))
-    reason = f"{type(options).__name__} derives from neither physopt.Problem nor physopt.UpdateRule"
-    return [Finding("is a problem or a rule", False, reason)]
+        checks = problem_checks(options)
+    elif isinstance(options, UpdateRule):
+        checks = rule_checks(options)
+    else:
+        name = type(options).__name__
+        reason = f"{name} derives from neither physopt.Problem nor physopt.UpdateRule"
+        return [Finding("is a problem or a rule", False, reason)]
+    return [_finding(claim, test) for claim, test in checks]
 
 
-def _findings(checks: Checks) -> Iterator[Finding]:
-    for claim, test in checks:
-        try:
-            yield Finding(claim, True, test())
-        except Failed as failed:
-            yield Finding(claim, False, str(failed))
-        except Exception as error:
-            yield Finding(claim, False, own_words(error)[:600])
+def _finding(claim: str, test: Callable[[], str]) -> Finding:
+    try:
+        return Finding(claim, True, test())
+    except Failed as failed:
+        return Finding(claim, False, str(failed))
+    except Exception as error:
+        return Finding(claim, False, own_words(error)[:600])

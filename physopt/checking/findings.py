@@ -1,6 +1,5 @@
 """Findings: the results of checks, and comparisons that checks share."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -35,8 +34,7 @@ def options_are_values(options: Options) -> str:
     except TypeError as error:
         raise Failed(f"cannot be hashed, which jit needs: {error}; use tuples, not lists") from None
     stored = json.loads(json.dumps(options.as_dict()))
-    again = type(options)(**{f.name: stored[f.name] for f in dataclasses.fields(options)})
-    if again != options:
+    if type(options)(**stored) != options:
         raise Failed("options read back from JSON differ")
     return ""
 

@@ -23,7 +23,7 @@ ESTIMATORS: dict[str, tuple[float, ...]] = {
 }
 """Methods that estimate dL/dx, and the options for their tests."""
 
-# The problem is a static argument, so that all checks share the compiled programs.
+# Compiled once for all checks: the problem is static, in an objective too.
 
 
 @partial(jax.jit, static_argnums=0)
@@ -36,11 +36,9 @@ def _simulate(problem: Problem, x: Any, batch: Batch) -> Any:
     return problem.simulate(x, batch)
 
 
-@partial(jax.jit, static_argnums=0)
-def _value_and_slope(problem: Problem, x: Any, batch: Batch) -> Any:
-    return jax.value_and_grad(lambda x: jnp.mean(problem.loss(problem.simulate(x, batch), batch)))(
-        x
-    )
+@jax.jit
+def _loss_and_gradient(objective: Objective, x: Any, batch: Batch) -> Any:
+    return jax.value_and_grad(objective.mean_loss)(x, batch)
 
 
 def problem_checks(problem: Problem) -> Checks:
@@ -56,14 +54,11 @@ def problem_checks(problem: Problem) -> Checks:
     if isinstance(problem, Linearizes):
         yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
     if isinstance(problem, Inverts):
-        yield (
-            "invert: brings simulate(x) closer to the target",
-            partial(_inverse_helps, problem),
-        )
+        yield "invert: brings simulate(x) closer to the target", partial(_inverse_helps, problem)
     for name, options in ESTIMATORS.items():
         if hasattr(problem, name):
-            check = partial(_estimate_points, problem, name, options)
-            yield f"{name}: points along the gradient", check
+            test = partial(_estimate_points, problem, name, options)
+            yield f"{name}: points along the gradient", test
 
 
 def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
@@ -71,12 +66,8 @@ def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
     keys = jax.random.split(jax.random.key(1), SAMPLES)
     batch = _sample(problem, keys).at(0.0)
     objective, params = build(problem, "default", seed=0)
-    objective, params, batch = cast((objective, params, batch), _default_float())
+    objective, params, batch = cast((objective, params, batch), str(jnp.result_type(float)))
     return objective, jax.jit(objective.predict)(params, batch.inputs), batch
-
-
-def _default_float() -> str:
-    return str(jnp.result_type(float))
 
 
 def _samples_independent(problem: Problem) -> str:
@@ -89,17 +80,15 @@ def _samples_independent(problem: Problem) -> str:
             raise Failed("a sample is not finite")
     must_match(together, again, 0.0, "the same keys gave other samples")
     single = _sample(problem, keys[1:2])
-    must_match(_take(together, 1), single, 1e-5, "a sample depends on the keys of the others")
+    must_match(_second(together), single, 1e-5, "a sample depends on the keys of the others")
     return ""
 
 
 def _network_fits(problem: Problem) -> str:
     _, x, batch = _case(problem)
     for leaf in jax.tree.leaves(x):
-        if leaf.shape[0] != len(batch):
-            raise Failed(
-                f"x has shape {leaf.shape}, its first axis is not the batch of {len(batch)}"
-            )
+        if leaf.shape[0] != SAMPLES:
+            raise Failed(f"x has shape {leaf.shape}; its first axis is not the batch of {SAMPLES}")
         if jnp.iscomplexobj(leaf):  # gradients of complex numbers are conjugate: a rule would climb
             raise Failed("x is complex; return its real and imaginary part as two real arrays")
     y = _simulate(problem, x, batch)
@@ -115,8 +104,8 @@ def _simulate_independent(problem: Problem) -> str:
             raise Failed(f"y has shape {leaf.shape}, not [{SAMPLES}, ...]")
         if not jnp.all(jnp.isfinite(leaf)):
             raise Failed("y is not finite")
-    alone = _simulate(problem, _take(x, 1), _take(batch, 1))
-    must_match(_take(together, 1), alone, 1e-4, "y of a sample depends on the other samples")
+    alone = _simulate(problem, _second(x), _second(batch))
+    must_match(_second(together), alone, 1e-4, "y of a sample depends on the other samples")
     return ""
 
 
@@ -148,19 +137,15 @@ def _precision_kept(problem: Problem) -> str:
 
 def _gradient_right(problem: Problem) -> str:
     with jax.enable_x64(True):
-        _, x, batch = _case(problem)
-        direction = _random_like(x, 2)
-        _, gradient = _value_and_slope(problem, x, batch)
+        objective, x, batch = _case(problem)
+        direction = optax.tree.random_like(jax.random.key(2), x)
+        _, gradient = _loss_and_gradient(objective, x, batch)
         slope = float(jnp.asarray(optax.tree.vdot(gradient, direction)))
         # A central difference has errors of h^2 and of rounding / h: three h separate the two.
         errors = {}
         for h in (1e-3, 1e-4, 1e-5):
-            ahead, behind = (
-                float(
-                    _value_and_slope(problem, optax.tree.add_scale(x, shift, direction), batch)[0]
-                )
-                for shift in (h, -h)
-            )
+            shifted = (optax.tree.add_scale(x, shift, direction) for shift in (h, -h))
+            ahead, behind = (float(_loss_and_gradient(objective, x, batch)[0]) for x in shifted)
             difference = (ahead - behind) / (2 * h)
             errors[h] = abs(slope - difference) / max(abs(slope), abs(difference), 1e-12)
     best = min(errors.values())
@@ -188,10 +173,12 @@ def _linearize_right(problem: Problem) -> str:
     with jax.enable_x64(True):
         objective, x, batch = _case(problem)
         y, slope = jax.jit(objective.linearize)(x, batch)
-        direction = _random_like(x, 3)
-        simulated, tangent = jax.jvp(
-            lambda x: flatten(_simulate(problem, x, batch)), (x,), (direction,)
-        )
+        direction = optax.tree.random_like(jax.random.key(3), x)
+
+        def simulate(x: Any) -> jax.Array:
+            return flatten(_simulate(problem, x, batch))
+
+        simulated, tangent = jax.jvp(simulate, (x,), (direction,))
         product = jnp.einsum("bmk,bk->bm", slope, flatten(direction))
         must_match(simulated, y, 1e-6, "y differs from simulate's")
         must_match(tangent, product, 1e-4, "dy/dx differs from forward differentiation")
@@ -208,26 +195,19 @@ def _inverse_helps(problem: Problem) -> str:
 
 
 def _estimate_points(problem: Problem, name: str, options: tuple[float, ...]) -> str:
-    _, x, batch = _case(problem)
-    exact = flatten(_value_and_slope(problem, x, batch)[1]).ravel()
+    objective, x, batch = _case(problem)
+    exact = flatten(_loss_and_gradient(objective, x, batch)[1]).ravel()
     estimate = jax.jit(lambda key: getattr(problem, name)(x, batch, key, *options))
     keys = jax.random.split(jax.random.key(4), 16)
     estimates = [flatten(estimate(key)).ravel() for key in keys]
     mean = jnp.mean(jnp.stack(estimates), axis=0)
-    cosine = float(
-        mean @ exact / jnp.maximum(jnp.linalg.norm(mean) * jnp.linalg.norm(exact), 1e-30)
-    )
+    norms = jnp.linalg.norm(mean) * jnp.linalg.norm(exact)
+    cosine = float(mean @ exact / jnp.maximum(norms, 1e-30))
     if not cosine > 0.5:
         raise Failed(f"the mean of 16 estimates has cosine {cosine:.2f} with the gradient")
     return f"cosine of the mean of 16 estimates with the gradient: {cosine:.3f}"
 
 
-def _take(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index : index + 1], tree)
-
-
-def _random_like(tree: Any, seed: int) -> Any:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, drawn)
+def _second(tree: Any) -> Any:
+    """Return the second sample of a batch, as a batch of one."""
+    return jax.tree.map(lambda leaf: leaf[1:2], tree)

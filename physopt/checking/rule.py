@@ -78,11 +78,9 @@ def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Bat
         if jax.tree.structure(old) != jax.tree.structure(new):
             raise Failed(f"the tree of the {name} changes in an update")
         for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
-            if jnp.shape(a) != jnp.shape(b) or jnp.result_type(a) != jnp.result_type(b):
-                raise Failed(
-                    f"a leaf of the {name} goes from {jnp.result_type(a)}{list(jnp.shape(a))} "
-                    f"to {jnp.result_type(b)}{list(jnp.shape(b))}"
-                )
+            before, now = (f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in (a, b))
+            if before != now:
+                raise Failed(f"a leaf of the {name} goes from {before} to {now}")
     if "loss" not in info:
         raise Failed("info has no entry loss")
     measured_columns(("loss",), ("validation", "test"), info)
@@ -114,9 +112,8 @@ def _update_on_flat_physics(
     flat = dataclasses.replace(objective, problem=Scaled(flat=True))
     state = rule.init(flat, params, key)
     updates, _, info = jax.jit(rule.update)(flat, params, state, batch, key)
-    for leaf in jax.tree.leaves((updates, info)):
-        if not jnp.all(jnp.isfinite(leaf)):
-            raise Failed("where dy/dtheta is zero the update is not finite; guard the 0/0")
+    if not all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((updates, info))):
+        raise Failed("where dy/dtheta is zero the update is not finite; guard the 0/0")
     return ""
 
 
@@ -124,7 +121,7 @@ def _works_per_sample(rule: UpdateRule, problem: Problem, batch: Batch) -> str:
     objective, x = build_unknowns(problem, jnp.zeros_like(batch.target))
     every, key = PerSample(rule), jax.random.key(0)
     updates, _, _ = jax.jit(every.update)(objective, x, every.init(objective, x, key), batch, key)
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(updates)):
+    if not all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(updates)):
         raise Failed("the update is not finite")
     return ""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import dedent
 
+from physopt.config.help import help_text
 from physopt.options import OptionError
 
 
@@ -20,9 +21,11 @@ class Command:
     help: Callable[[list[str]], str]
 
 
-def plain_help(usage: str, text: str) -> Callable[[list[str]], str]:
-    """Return a help function for a fixed text."""
-    return lambda words: f"usage: python -m physopt {usage}\n\n{dedent(text).strip()}"
+def plain_help(usage: str, text: str, options: type | None = None) -> Callable[[list[str]], str]:
+    """Return a help function for a fixed text, followed by the help of an option class."""
+    text = f"usage: python -m physopt {usage}\n\n{dedent(text).strip()}"
+    name = usage.partition(" ")[0]
+    return lambda words: text if options is None else f"{text}\n\n{help_text(options, name)}"
 
 
 def first_word(words: list[str], key: str, reason: str) -> tuple[str, list[str]]:

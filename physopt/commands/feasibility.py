@@ -1,17 +1,16 @@
 """The command feasibility: a map of what a device can train."""
 
-import dataclasses
-from textwrap import dedent
+from functools import partial
 
-from physopt.commands import Command
-from physopt.config.help import help_text
+from physopt.commands import Command, plain_help
 from physopt.config.parse import flat_arguments
 from physopt.config.text import from_text
 from physopt.feasibility.options import FeasibilityOptions
+from physopt.options import annotations
 
 _USAGE = "feasibility [problem=NAME] [rule=NAME] [sizes=A,B] [batches=C,D] [key=value ...]"
 
-_DESCRIPTION = dedent("""
+_DESCRIPTION = """
     Map which sizes of a problem and which batches fit into a device's memory, by gradient mode.
 
     python -m physopt feasibility
@@ -30,21 +29,20 @@ _DESCRIPTION = dedent("""
     the table are not compiled again: an interrupted map resumes, and sizes, batches and modes can
     be added. All settings of `run` and all options of problem and rule are accepted, and these
     options:
-""").strip()
+"""
 
 
 def _feasibility(words: list[str]) -> int:
     given = flat_arguments(words)
-    names = [field.name for field in dataclasses.fields(FeasibilityOptions)]
-    own = {name: given.pop(name) for name in names if name in given}
+    own = {name: given.pop(name) for name in annotations(FeasibilityOptions) if name in given}
     options = from_text(FeasibilityOptions, own)
 
-    from physopt.feasibility.map import TABLE, confirm, draw, survey
+    from physopt.feasibility.map import TABLE, draw, make_map
     from physopt.feasibility.request import read_request
     from physopt.feasibility.tables import show_map
 
     request = read_request(options, given)
-    table = confirm(request, survey(request, _note), _note)
+    table = make_map(request, partial(print, flush=True))
     picture = draw(request, table)
     show_map(table, request.limit)
     print(f"\nwrote  {request.folder.path / TABLE}")
@@ -52,13 +50,9 @@ def _feasibility(words: list[str]) -> int:
     return 0
 
 
-def _note(text: str) -> None:
-    print(text, flush=True)
-
-
-def _help(words: list[str]) -> str:
-    options = help_text(FeasibilityOptions, "feasibility")
-    return f"usage: python -m physopt {_USAGE}\n\n{_DESCRIPTION}\n\n{options}"
-
-
-FEASIBILITY = Command(_USAGE, "map the sizes and batches that fit into memory", _feasibility, _help)
+FEASIBILITY = Command(
+    _USAGE,
+    "map the sizes and batches that fit into memory",
+    _feasibility,
+    plain_help(_USAGE, _DESCRIPTION, FeasibilityOptions),
+)

@@ -8,7 +8,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.help import help_text, run_help_text
+from physopt.config.help import run_help_text
 from physopt.config.parse import KINDS, flat_arguments, split_names
 from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
@@ -84,14 +84,8 @@ def _run_help(words: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Extension(Options):
-    """A larger budget for a run."""
-
-    steps: PositiveInt | None = None
-    """Total number of updates, including those already made."""
-
-    seconds: PositiveFloat | None = None
-    """Total training seconds, including those already spent."""
+class DesignOptions(Options):
+    """How a run is opened."""
 
     trust: bool = False
     """Import the problem and the rule that the records name, even if they are not part of physopt
@@ -102,15 +96,14 @@ class Extension(Options):
 
 
 @dataclass(frozen=True)
-class DesignOptions(Options):
-    """How a run is opened for a design."""
+class Extension(DesignOptions):
+    """A larger budget for a run."""
 
-    trust: bool = False
-    """Import the problem and the rule that the records name, even if they are not part of physopt
-    and you do not name them."""
+    steps: PositiveInt | None = None
+    """Total number of updates, including those already made."""
 
-    debug: bool = False
-    """Show the traceback of an error."""
+    seconds: PositiveFloat | None = None
+    """Total training seconds, including those already spent."""
 
 
 def _resume(words: list[str]) -> int:
@@ -161,11 +154,11 @@ RESUME = Command(
     "resume FOLDER [steps=N] [seconds=S]",
     "resume a run, up to a larger budget if one is given",
     _resume,
-    lambda words: (
-        "usage: python -m physopt resume FOLDER [steps=N] [seconds=S]\n\n"
-        "Resume the run in FOLDER; the result is the same as without the interruption. If its "
-        "problem or rule\nis your own, add trust=true: the code that the folder names is executed."
-        "\n\n" + help_text(Extension, "resume")
+    plain_help(
+        "resume FOLDER [steps=N] [seconds=S]",
+        "Resume the run in FOLDER; the result is the same as without the interruption. If its\n"
+        "problem or rule is your own, add trust=true: the code that the folder names is executed.",
+        Extension,
     ),
 )
 
@@ -180,22 +173,20 @@ STATUS = Command(
 )
 
 _DESIGN_USAGE = "design FOLDER FILE [key=value ...]"
-
-_DESIGN_DESCRIPTION = dedent("""
-    Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
-    of relative humidity and water content, one point a row. Prints the true error of the
-    design, computed by the converged simulator, and writes the design (.npy) and a picture of
-    it (.png) next to FILE.
-
-    python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
-""").strip()
-
 DESIGN = Command(
     _DESIGN_USAGE,
     "design a matrix for your own isotherm with a trained generator",
     _design,
-    lambda words: (
-        f"usage: python -m physopt {_DESIGN_USAGE}\n\n{_DESIGN_DESCRIPTION}\n\n"
-        + help_text(DesignOptions, "design")
+    plain_help(
+        _DESIGN_USAGE,
+        """
+        Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
+        of relative humidity and water content, one point a row. Prints the true error of the
+        design, computed by the converged simulator, and writes the design (.npy) and a picture of
+        it (.png) next to FILE.
+
+        python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
+        """,
+        DesignOptions,
     ),
 )

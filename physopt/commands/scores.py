@@ -1,6 +1,7 @@
 """Commands on many runs: score, report, compare."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,118 +50,100 @@ class CompareOptions(ScoreOptions):
 
 
 def _score(words: list[str]) -> int:
-    folders, options = _read(words, ScoreOptions, "score")
+    comparison, _, _ = _read(words, ScoreOptions)
     from physopt.analysis import tables
 
-    tables.print_scores(_comparison(folders, options))
+    tables.print_scores(comparison)
     return 0
 
 
 def _report(words: list[str]) -> int:
-    folders, options = _read(words, ReportOptions, "report")
+    comparison, folders, options = _read(words, ReportOptions)
     from physopt import analysis
 
     place = folders[0] if os.access(folders[0], os.W_OK) else "."
     out = options.out or Path(place, "report.html")
-    size = analysis.write_report(_comparison(folders, options), out)
+    size = analysis.write_report(comparison, out)
     print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
     return 0
 
 
 def _compare(words: list[str]) -> int:
-    folders, options = _read(words, CompareOptions, "compare", count=2)
+    comparison, folders, options = _read(words, CompareOptions, count=2)
     from physopt import analysis
     from physopt.analysis import tables
 
-    comparison = _comparison(folders, options)
     tables.print_comparison(analysis.compare(comparison), folders)
     analysis.plot_comparison(comparison).savefig(options.out)
     print(f"wrote  {options.out}")
     return 0
 
 
-def _read(words: list[str], cls: type, command: str, count: int | None = None):
-    """Return the folders among the words, and the options."""
+def _read(words: list[str], cls: type, count: int | None = None):
+    """Return a Comparison of the runs in the folders among the words, the folders, the options."""
     folders = [word for word in words if "=" not in word and not word.endswith(".toml")]
-    given = [word for word in words if word not in folders]
-    if count is None:
-        folders = folders or ["runs/results"]
-    elif len(folders) != count:
-        raise OptionError(object, "folder", "", f"{command} takes {count} folders")
-    return folders, from_text(cls, flat_arguments(given))
-
-
-def _comparison(folders: list[str], options: ScoreOptions):
-    """Load the runs below some folders, with the options of their scores."""
+    options = from_text(cls, flat_arguments([word for word in words if word not in folders]))
+    if count not in (None, len(folders)):
+        raise OptionError(object, "folder", "", f"compare takes {count} folders")
+    folders = folders or ["runs/results"]
     from physopt import analysis
 
     frame = analysis.load(*folders)
     if frame.empty:
         raise OptionError(object, "folder", " ".join(folders), "contains no runs")
-    return analysis.Comparison(
-        frame, options.axis, compile_time=options.compile, allow=options.allow
-    )
+    compile_time, allow = options.compile, options.allow
+    comparison = analysis.Comparison(frame, options.axis, compile_time=compile_time, allow=allow)
+    return comparison, folders, options
 
 
-def _help(usage: str, text: str, cls: type, command: str):
+def _command(
+    usage: str, summary: str, call: Callable[[list[str]], int], cls: type, text: str
+) -> Command:
+    """Return a command whose help shows a text and the options of a class."""
     about = plain_help(usage, text)
-    return lambda words: f"{about(words)}\n\n{help_text(cls, command)}"
+    name = usage.partition(" ")[0]
+    return Command(usage, summary, call, lambda words: f"{about(words)}\n\n{help_text(cls, name)}")
 
 
-_SCORE_USAGE = "score [FOLDER ...] [key=value ...]"
-SCORE = Command(
-    _SCORE_USAGE,
+SCORE = _command(
+    "score [FOLDER ...] [key=value ...]",
     "print final errors, times to targets and ranks",
     _score,
-    _help(
-        _SCORE_USAGE,
-        """
-        Score all runs below FOLDER (default: runs/results): final error and time to a target shared
-        by all methods of a problem, with intervals over seeds, ranks and paired tests.
+    ScoreOptions,
+    """
+    Score all runs below FOLDER (default: runs/results): final error and time to a target shared
+    by all methods of a problem, with intervals over seeds, ranks and paired tests.
 
-        python -m physopt score
-        python -m physopt score runs/results/ldft2d axis=calls
-        python -m physopt score cpu_runs gpu_runs allow=devices
-        """,
-        ScoreOptions,
-        "score",
-    ),
+    python -m physopt score
+    python -m physopt score runs/results/ldft2d axis=calls
+    python -m physopt score cpu_runs gpu_runs allow=devices
+    """,
 )
 
-_REPORT_USAGE = "report [FOLDER ...] [out=FILE] [key=value ...]"
-REPORT = Command(
-    _REPORT_USAGE,
+REPORT = _command(
+    "report [FOLDER ...] [out=FILE] [key=value ...]",
     "write one HTML page: curves, scores, designs, every run",
     _report,
-    _help(
-        _REPORT_USAGE,
-        """
-        Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
-        interactive curves, profiles, designs, and a table of every run. It opens without a network.
+    ReportOptions,
+    """
+    Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
+    interactive curves, profiles, designs, and a table of every run. It opens without a network.
 
-        python -m physopt report
-        python -m physopt report runs/results out=study.html
-        """,
-        ReportOptions,
-        "report",
-    ),
+    python -m physopt report
+    python -m physopt report runs/results out=study.html
+    """,
 )
 
-_COMPARE_USAGE = "compare A B [key=value ...]"
-COMPARE = Command(
-    _COMPARE_USAGE,
+COMPARE = _command(
+    "compare A B [key=value ...]",
     "compare two runs or two folders of runs",
     _compare,
-    _help(
-        _COMPARE_USAGE,
-        """
-        Compare two runs, or two folders of runs, problem by problem: final error, time to a common
-        target and speed, the ratio B / A and its interval over seeds. Draws the curves too.
+    CompareOptions,
+    """
+    Compare two runs, or two folders of runs, problem by problem: final error, time to a common
+    target and speed, the ratio B / A and its interval over seeds. Draws the curves too.
 
-        python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
-        python -m physopt compare before after out=change.png
-        """,
-        CompareOptions,
-        "compare",
-    ),
+    python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
+    python -m physopt compare before after out=change.png
+    """,
 )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from physopt.checking.findings import Finding
 from physopt.config.help import help_text
+from physopt.config.parse import KINDS
 from physopt.config.registry import Kind, find, names, needs_no_trust
 from physopt.machine.cache import cache_folder, kept_bytes
 from physopt.options import OptionError
@@ -99,11 +100,10 @@ def _by_metric(baselines: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
+    table = Table("", box=None, pad_edge=False)
     steps = {"start": curve[0], "end": curve[-1]}
-    required = ("validation_loss", column)
-    evaluated = [row for row in curve if all(row.get(name) is not None for name in required)]
+    required = {"validation_loss", column}
+    evaluated = [row for row in curve if None not in map(row.get, required)]
     if evaluated:
         steps["best"] = min(evaluated, key=lambda row: row[column])
     for label, row in steps.items():
@@ -131,8 +131,7 @@ def _next(record: Record) -> str:
         command.append(more)
     elif record.status not in ("interrupted", "running", "error", "timeout", "oom"):
         return "python -m physopt list"
-    kinds: tuple[Kind, ...] = ("problem", "rule")
-    if not all(needs_no_trust(kind, record.name(kind)) for kind in kinds):
+    if not all(needs_no_trust(kind, record.name(kind)) for kind in KINDS):
         command.append("trust=true")
     return " ".join(command)
 
@@ -141,9 +140,9 @@ def show_status(root: Path | str) -> int:
     """Print a table of all runs below a folder; return the exit code."""
     if not os.path.isdir(root):
         raise OptionError(object, "folder", root, "no such folder")
-    folders = find_runs(root)
+    folders, out = find_runs(root), console()
     if not folders:
-        console().print(f"no runs below {escape(str(root))}")
+        out.print(f"no runs below {escape(str(root))}")
         return 0
     table = Table(box=None, pad_edge=False)
     for name in ("problem", "rule", "seed", "run"):
@@ -153,9 +152,9 @@ def show_status(root: Path | str) -> int:
     table.add_column("reason", overflow="ellipsis", no_wrap=True)
     for folder in folders:
         table.add_row(*(escape(text) for text in _status_row(Record(folder))))
-    console().print(table)
+    out.print(table)
     kept = f"{kept_bytes() / 1e6:.3g} MB in {cache_folder()}"
-    console().print(f"compiled programs kept: {escape(kept)}")
+    out.print(f"compiled programs kept: {escape(kept)}")
     return 0
 
 
@@ -177,17 +176,17 @@ def _status_row(record: Record) -> list[str]:
 
 def show_list() -> None:
     """Print all problems and rules with the first line of their docstrings."""
-    kinds: tuple[Kind, ...] = ("problem", "rule")
-    for kind in kinds:
-        table = Table(box=None, pad_edge=False, title=f"{kind}s", title_justify="left")
+    out = console()
+    for kind in KINDS:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.title, table.title_justify = f"{kind}s", "left"
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name in names(kind):
             table.add_row(escape(name), escape(_first_line(kind, name)))
-        table.show_header = False
-        console().print(table)
-        console().print()
-    console().print("python -m physopt info NAME explains a problem or a rule")
+        out.print(table)
+        out.print()
+    out.print("python -m physopt info NAME explains a problem or a rule")
 
 
 def _first_line(kind: Kind, name: str) -> str:
@@ -226,9 +225,7 @@ def show_findings(name: str, findings: Sequence[Finding]) -> int:
         if finding.detail:
             out.print(f"       {escape(finding.detail)}")
     failed = sum(not finding.passed for finding in findings)
-    out.print(
-        f"{escape(name)}: {failed} of {len(findings)} checks failed"
-        if failed
-        else f"{escape(name)}: all {len(findings)} checks passed"
-    )
+    count = len(findings)
+    verdict = f"{failed} of {count} checks failed" if failed else f"all {count} checks passed"
+    out.print(f"{escape(name)}: {verdict}")
     return 1 if failed else 0

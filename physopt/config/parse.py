@@ -1,7 +1,7 @@
 """Arguments: key=value on the command line, and TOML files, as flat {"problem.size": "10"}.
 
 Files are read before the command line, so that what is typed takes precedence. Values stay text
-here; `physopt.options.from_text` reads them by the annotations of the option classes.
+here; `physopt.config.text` reads them by the annotations of the option classes.
 """
 
 import tomllib
@@ -11,7 +11,7 @@ from typing import Any
 from physopt.config.registry import Kind, find, names
 from physopt.config.settings import Settings
 from physopt.config.text import value_text
-from physopt.options import OptionError, annotations, suggest
+from physopt.options import OptionError, annotations
 
 KINDS: tuple[Kind, Kind] = ("problem", "rule")
 
@@ -22,7 +22,7 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
     A problem or rule that is typed discards the options that a file has for another one.
     Raises OptionError for a token of another form.
     """
-    files = {t: read_toml(t) for t in tokens if t.endswith(".toml") and "=" not in t}
+    files = {t: flat_keys(load_toml(t)) for t in tokens if t.endswith(".toml") and "=" not in t}
     flat = {key: value_text(value) for file in files.values() for key, value in file.items()}
     typed = {}
     for token in tokens:
@@ -61,32 +61,6 @@ def run_hints(problem: type, rule: type) -> dict[str, Any]:
     return option_hints(problem, "problem.") | option_hints(rule, "rule.") | option_hints(Settings)
 
 
-def split_parts(
-    flat: dict[str, str], problem: type, rule: type
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Return {option: text} of the problem, of the rule and of the settings.
-
-    Raises OptionError, with the nearest key, for an unknown one.
-    """
-    known = run_hints(problem, rule)
-    parts: dict[str, dict[str, str]] = {"problem": {}, "rule": {}, "": {}}
-    for key, text in flat.items():
-        if key not in known:
-            raise OptionError(object, key, text, f"unknown key; {suggest(key, known)}")
-        part, _, name = key.rpartition(".")
-        parts[part][name] = text
-    return parts["problem"], parts["rule"], parts[""]
-
-
-def read_toml(path: Path | str) -> dict[str, Any]:
-    """Read a TOML file as flat keys: [problem] name = "ldft2d", size = 10 becomes
-    {"problem": "ldft2d", "problem.size": 10}.
-
-    Raises OptionError if the file cannot be read.
-    """
-    return flat_keys(load_toml(path))
-
-
 def load_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file; raise OptionError if it cannot be read."""
     try:
@@ -96,7 +70,10 @@ def load_toml(path: Path | str) -> dict[str, Any]:
 
 
 def flat_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one with dotted keys; the key `name` is dropped from the path."""
+    """Return nested tables as one with dotted keys; the key `name` is dropped from the path.
+
+    {"problem": {"name": "ldft2d", "size": 10}} -> {"problem": "ldft2d", "problem.size": 10}
+    """
     flat = {}
     for key, value in content.items():
         if isinstance(value, dict):

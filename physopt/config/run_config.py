@@ -13,7 +13,6 @@ from physopt.config.parse import (
     option_hints,
     run_hints,
     split_names,
-    split_parts,
 )
 from physopt.config.presets import suited_options
 from physopt.config.registry import Kind, find_recorded, name_of
@@ -41,23 +40,19 @@ class RunConfig:
         settings, problem = self.settings, type(self.problem)
         offered = network_names(problem)
         if settings.network not in offered:
-            self._refuse(
-                "network",
-                f"{problem.__name__} has none of this name; " + suggest(settings.network, offered),
-            )
+            hint = suggest(settings.network, offered)
+            self._refuse("network", f"{problem.__name__} has none of this name; {hint}")
         if settings.train_size is not None and settings.network == "none":
-            self._refuse(
-                "train_size", "network=none has no training set: it solves held-out samples"
-            )
+            reason = "network=none has no training set: it solves held-out samples"
+            self._refuse("train_size", reason)
         if settings.tolerance is not None and settings.network != "none":
             self._refuse("tolerance", "only solves of single samples, network=none, converge")
         if settings.train_size is not None and settings.train_size < settings.batch_size:
             self._refuse("batch_size", f"is more than train_size={settings.train_size}")
         if settings.network == "none" and settings.batch_size > settings.heldout_size:
+            limit = f"heldout_size={settings.heldout_size}"
             self._refuse(
-                "batch_size",
-                f"is more than heldout_size={settings.heldout_size}, the "
-                "samples that network=none can solve",
+                "batch_size", f"is more than {limit}, the samples that network=none can solve"
             )
         if settings.stop_at_target and self.problem.target is None:
             self._refuse("stop_at_target", f"{problem.__name__} has no target")
@@ -113,9 +108,8 @@ def make_config(problem: "Problem", rule: "UpdateRule", given: dict[str, Any]) -
     known = option_hints(Settings)
     for name in given:
         if name not in known:
-            raise OptionError(
-                Settings, name, given[name], f"unknown setting; {suggest(name, known)}"
-            )
+            reason = f"unknown setting; {suggest(name, known)}"
+            raise OptionError(Settings, name, given[name], reason)
     return RunConfig(problem, rule, Settings(**{**suited(type(problem), given), **given}))
 
 
@@ -125,12 +119,17 @@ def from_words(words: list[str]) -> RunConfig:
     Raises OptionError, with the nearest key or value, for what does not fit.
     """
     flat, problem, rule = split_names(flat_arguments(words))
-    of_problem, of_rule, of_run = split_parts(flat, problem, rule)
-    given = read_texts(Settings, of_run)
-    return RunConfig(
-        from_text(problem, of_problem),
-        from_text(rule, of_rule, **suited_options(problem, rule)),
-        Settings(**{**suited(problem, given), **given}),
+    known = run_hints(problem, rule)
+    parts: dict[str, dict[str, str]] = {"problem": {}, "rule": {}, "": {}}
+    for key, text in flat.items():
+        if key not in known:
+            raise OptionError(object, key, text, f"unknown key; {suggest(key, known)}")
+        part, _, name = key.rpartition(".")
+        parts[part][name] = text
+    return make_config(
+        from_text(problem, parts["problem"]),
+        from_text(rule, parts["rule"], **suited_options(problem, rule)),
+        read_texts(Settings, parts[""]),
     )
 
 

@@ -1,11 +1,11 @@
 """Map: which sizes and batches a device can train, by gradient mode, predicted and confirmed.
 
-`survey` compiles the training program of each cell (size, batch, mode), the program that `run`
-would execute, from shapes alone in a subprocess; the compiler reports the memory that it needs:
-arguments + results + temporaries - results that alias arguments. Nothing large is allocated.
-`confirm` then runs the cells nearest to the limit for one update each. On a CPU the limit stands
-for the device's memory, and the process is killed when its program holds more; on an accelerator
-JAX's allocator gets no more than the limit.
+The training program of each cell (size, batch, mode), the one that `run` would execute, is compiled
+from shapes alone in a subprocess; the compiler reports the memory that it needs: arguments +
+results + temporaries - results that alias arguments. Nothing large is allocated, and a compiler
+that crashes costs a row. The cells nearest to the limit are then run for one update each. On a CPU
+the limit stands for the device's memory, and the process is killed when its program holds more; on
+an accelerator JAX's allocator gets no more than the limit.
 
 The table lies in out/problem/rule/feasibility_ID. ID stands for everything that a program depends
 on except size, batch and mode. Each row is written at once, so that a map that was interrupted
@@ -15,8 +15,7 @@ resumes, and a larger one extends it.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,60 +52,69 @@ RAN, EXHAUSTED = "ran", "out of memory"
 _SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # new and old; never both
 _DEFAULT_SHARE = 0.75
 
+_FAILURES = {
+    "refused": "refused",
+    "oom": "out of memory in the compiler",
+    "error": "cannot be compiled",
+}
+"""Why there is no prediction, by the status of the process; its reason follows."""
+
 Note = Callable[[str], None]
+Rows = dict[tuple[Any, ...], dict[str, Any]]
+"""The table in memory: {(size, batch, mode): {column: value}}."""
 
 
-def survey(request: Request, note: Note) -> pd.DataFrame:
-    """Compile the cells that the table lacks; return the requested rows.
+def make_map(request: Request, note: Note) -> pd.DataFrame:
+    """Compile the cells that the table lacks, run those nearest to the limit; return their rows.
 
     Raises Locked if another process is working on the map.
     """
     folder = request.folder
-    with folder.held("map"), CellProcess() as process:
+    with folder.held("map"):
         folder.write(RECORD, {**request.base.record(), "device_kind": request.device.kind})
-        table = read_table(folder.path, request.limit)
-        known = {tuple(row) for row in table.loc[table["fits"].notna(), KEY].values.tolist()}
-        left = [cell for cell in request.cells if cell.key not in known]
-        earlier = len(request.cells) - len(left)
-        note(
-            f"{request.device.kind}, limit {bytes_text(request.limit)}: {len(left)} cells to "
-            f"compile{f', {earlier} known from before' if earlier else ''}"
-        )
+        rows = {
+            tuple(row[name] for name in KEY): row
+            for row in read_table(folder.path, request.limit).to_dict("records")
+        }
+        _compile_missing(request, rows, note)
+        _run_nearest(request, rows, note)
+        return _requested(request, rows)
+
+
+def _compile_missing(request: Request, rows: Rows, note: Note) -> None:
+    left = [c for c in request.cells if c.key not in rows or pd.isna(rows[c.key]["fits"])]
+    earlier = len(request.cells) - len(left)
+    note(
+        f"{request.device.kind}, limit {bytes_text(request.limit)}: {len(left)} cells to "
+        f"compile{f', {earlier} known from before' if earlier else ''}"
+    )
+    with CellProcess() as process:
         for count, cell in enumerate(left, start=1):
             start = time.monotonic()
             answered = process.ask("compile", cell.config, request.options.timeout)
             row = _prediction(request, answered, time.monotonic() - start)
-            table = _updated(table, cell, row)
-            folder.write_text(TABLE, table.to_csv(index=False))
+            _record(request, rows, cell, row)
             outcome = row["reason"]
             if not math.isnan(row["bytes"]):
                 fits = "fits" if row["fits"] else "does not fit"
                 outcome = f"{bytes_text(row['bytes'])}, {fits}"
             note(f"{count}/{len(left)}  {cell}: {outcome} ({seconds_text(row['seconds'])})")
-    return _requested(request, table)
 
 
-def confirm(request: Request, table: pd.DataFrame, note: Note) -> pd.DataFrame:
-    """Run the cells nearest to the limit that have not been run; return the requested rows."""
+def _run_nearest(request: Request, rows: Rows, note: Note) -> None:
     cells = {cell.key: cell for cell in request.cells}
-    done = set(map(tuple, table.loc[table["confirmed"] != "", KEY].values.tolist()))
-    nearest = sample(table, request.limit, request.options.confirm)
-    left = [cells[key] for key in nearest if key not in done]
+    nearest = sample(_requested(request, rows), request.limit, request.options.confirm)
+    left = [cells[key] for key in nearest if not rows[key].get("confirmed")]
     environment = allocator_environment(request.device, request.limit)
-    watched = request.limit if request.device.platform == "cpu" else None
-    folder = request.folder
-    with folder.held("map"):
-        table = read_table(folder.path, request.limit)
-        for count, cell in enumerate(left, start=1):
-            with CellProcess(environment) as process:
-                answered = process.ask("run", cell.config, request.options.timeout, watched)
-            row = _confirmation(request, answered)
-            table = _updated(table, cell, row)
-            folder.write_text(TABLE, table.to_csv(index=False))
-            measured = row["measured_bytes"]
-            memory = "" if math.isnan(measured) else f", {bytes_text(measured)} measured"
-            note(f"run {count}/{len(left)}  {cell}: {row['confirmed']}{memory}")
-    return _requested(request, table)
+    watched = request.limit if request.device.platform == "cpu" else math.inf
+    for count, cell in enumerate(left, start=1):
+        with CellProcess(environment) as process:
+            answered = process.ask("run", cell.config, request.options.timeout, watched)
+        row = _confirmation(request, answered)
+        _record(request, rows, cell, row)
+        measured = row["measured_bytes"]
+        memory = "" if math.isnan(measured) else f", {bytes_text(measured)} measured"
+        note(f"run {count}/{len(left)}  {cell}: {row['confirmed']}{memory}")
 
 
 def sample(table: pd.DataFrame, limit: float, count: int) -> list[tuple[int, int, str]]:
@@ -117,14 +125,12 @@ def sample(table: pd.DataFrame, limit: float, count: int) -> list[tuple[int, int
     known = table[table["bytes"].notna()].assign(
         distance=lambda t: np.abs(np.log(t["bytes"].clip(lower=1.0) / limit))
     )
-    sides = []
-    for fits in (True, False):
-        side = known[known["fits"] == fits].sort_values("distance", kind="stable")
-        turn = side.groupby("mode").cumcount()
-        side = side.assign(turn=turn).sort_values(["turn", "distance"], kind="stable")
-        sides.append(list(side[KEY].itertuples(index=False, name=None)))
-    both = [key for pair in zip_longest(*sides) for key in pair if key is not None]
-    return both[:count]
+    known = known.sort_values("distance", kind="stable")
+    known["turn"] = known.groupby(["fits", "mode"]).cumcount()
+    known = known.sort_values(["turn", "distance"], kind="stable")
+    known["rank"] = known.groupby("fits").cumcount()
+    known = known.sort_values(["rank", "fits"], ascending=[True, False], kind="stable")
+    return list(known[KEY].head(count).itertuples(index=False, name=None))
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
@@ -157,10 +163,10 @@ def draw(request: Request, table: pd.DataFrame) -> Path | None:
 def read_table(folder: Path, limit: float) -> pd.DataFrame:
     """Read the table of a folder, empty if there is none, for a limit in bytes."""
     try:
-        table = pd.read_csv(folder / TABLE, keep_default_na=False, na_values=[""])
+        stored = pd.read_csv(folder / TABLE, keep_default_na=False, na_values=[""])
     except (FileNotFoundError, pd.errors.EmptyDataError):
-        table = pd.DataFrame()
-    table = _typed(table.reindex(columns=list(COLUMNS)))
+        stored = pd.DataFrame()
+    table = _typed(stored)
     predicted = table["bytes"].notna()
     table.loc[predicted, "fits"] = table.loc[predicted, "bytes"] <= limit
     # A run within another limit does not decide whether the cell fits into this one.
@@ -172,19 +178,17 @@ def read_table(folder: Path, limit: float) -> pd.DataFrame:
 
 def _prediction(request: Request, answered: Answered, seconds: float) -> dict[str, Any]:
     """Return the columns of a cell that was compiled, or could not be."""
-    needed, reason = answered.answer.get("bytes"), answered.reason
-    fits = None if needed is None else needed <= request.limit
+    needed, reason = answered.content.get("bytes"), answered.reason
     if answered.status == "ok" and needed is None:
         reason = "the compiler of this device reports no memory"
-    elif answered.status in ("refused", "oom"):
-        fits = False
-        causes = {"refused": "refused", "oom": "out of memory in the compiler"}
-        reason = f"{causes[answered.status]}: {reason}"
+    elif answered.status in _FAILURES:
+        reason = f"{_FAILURES[answered.status]}: {reason}"
+    fits = needed <= request.limit if needed is not None else None
     return {
-        "problem": request.problem,
+        "problem": request.folder.path.parts[-3],  # out/problem/rule/feasibility_ID
         "device": request.device.kind,
         "bytes": math.nan if needed is None else float(needed),
-        "fits": fits,
+        "fits": False if answered.status in ("refused", "oom") else fits,
         "reason": reason,
         "seconds": round(seconds, 3),
     }
@@ -192,7 +196,7 @@ def _prediction(request: Request, answered: Answered, seconds: float) -> dict[st
 
 def _confirmation(request: Request, answered: Answered) -> dict[str, Any]:
     """Return the columns of a cell that was run: its end, the limit and the memory measured."""
-    measured = max(answered.answer.get("measured") or 0.0, answered.peak)
+    measured = max(answered.content.get("measured") or 0.0, answered.peak)
     outcome = {"ok": RAN if measured <= request.limit else EXHAUSTED, "oom": EXHAUSTED}
     return {
         "confirmed": outcome.get(answered.status, answered.reason),
@@ -201,20 +205,21 @@ def _confirmation(request: Request, answered: Answered) -> dict[str, Any]:
     }
 
 
-def _requested(request: Request, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are requested, in the order of the request."""
-    index = pd.MultiIndex.from_tuples([cell.key for cell in request.cells], names=KEY)
-    return table.set_index(KEY).loc[index].reset_index()[list(COLUMNS)]
-
-
-def _updated(table: pd.DataFrame, cell: Cell, values: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the table with values set in the row of a cell, adding the row if it is missing."""
+def _record(request: Request, rows: Rows, cell: Cell, values: Mapping[str, Any]) -> None:
+    """Set values in the row of a cell, adding the row if it is missing, and write the table."""
     key = dict(zip(KEY, cell.key, strict=True))
-    rows = {tuple(row[name] for name in KEY): row for row in table.to_dict("records")}
     rows[cell.key] = {**rows.get(cell.key, {}), **key, **values}
-    return _typed(pd.DataFrame(list(rows.values()), columns=list(COLUMNS)))
+    request.folder.write_text(TABLE, _typed(rows.values()).to_csv(index=False))
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
+def _requested(request: Request, rows: Rows) -> pd.DataFrame:
+    """Return the rows that are requested, in the order of the request."""
+    return _typed(rows[cell.key] for cell in request.cells)
+
+
+def _typed(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with the columns and types of COLUMNS; a missing text is empty."""
+    rows = rows if isinstance(rows, pd.DataFrame) else list(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(object)
     empty = {name: "" for name, kind in COLUMNS.items() if kind == "str"}
-    return table.astype(object).fillna(empty).astype(COLUMNS)
+    return table.fillna(empty).astype(COLUMNS)

@@ -3,6 +3,7 @@
 The command line's help reads this file: it imports nothing heavy.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -60,13 +61,11 @@ class FeasibilityOptions(Options):
         """Return the memory limit in bytes, None for the device's own."""
         if self.memory_limit == "none":
             return None
-        match = re.fullmatch(r"([\d.]+(?:e\d+)?)\s*([kKMGT]?i?B?)", self.memory_limit.strip())
-        unit = None if match is None else _UNITS.get(match[2].replace("k", "K"))
-        try:
-            value = 0.0 if match is None or unit is None else float(match[1]) * unit
-        except ValueError:
-            value = 0.0
-        if not 0 < value < float("inf"):
+        pattern = r"((?:\d+\.?\d*|\.\d+)(?:e\d+)?)\s*([kKMGT]?i?B?)"
+        amount = re.fullmatch(pattern, self.memory_limit.strip())
+        unit = amount and _UNITS.get(amount[2].replace("k", "K"))
+        value = float(amount[1]) * unit if amount and unit else 0.0
+        if not 0 < value < math.inf:
             reason = "expected an amount of memory, such as 16GiB, 500MB or 2e9B"
             raise OptionError(type(self), "memory_limit", self.memory_limit, reason)
         return value

@@ -1,11 +1,10 @@
 """Request: the cells of a map, read from the user's options and checked, and their device."""
 
-import dataclasses
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -51,32 +50,17 @@ class Device(NamedTuple):
     """Bytes that JAX's allocator may hold; None on a CPU."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A requested map."""
 
     base: RunConfig
     cells: tuple[Cell, ...]
     options: FeasibilityOptions
     device: Device
-
-    @property
-    def limit(self) -> float:
-        """Bytes that a training program may take."""
-        return self.options.limit_bytes() or self.device.memory_limit
-
-    @property
-    def problem(self) -> str:
-        """The short name of the problem."""
-        return self.folder.path.parent.parent.name
-
-    @property
-    def folder(self) -> RunFolder:
-        """The folder of the table, named by everything that decides a program's memory."""
-        run = identity.folder(self.base, self.device.kind)
-        compiler = [version("jax"), version("jaxlib"), os.environ.get("XLA_FLAGS", "")]
-        digest = hashlib.sha256(json.dumps([run.name, *compiler]).encode()).hexdigest()
-        return RunFolder(run.with_name(f"feasibility_{digest[:12]}"))
+    limit: float
+    """Bytes that a training program may take."""
+    folder: RunFolder
+    """The folder of the table, named by everything that decides a program's memory."""
 
 
 def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Request:
@@ -85,28 +69,31 @@ def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Reque
     Raises OptionError for an invalid cell, before anything is compiled.
     """
     given = {"problem": "ldft2d", "rule": "adam", **given}
-    _, problem, rule = split_names(dict(given))
+    _, problem, rule = split_names(given)
     hints = run_hints(problem, rule)
     known = [*hints, "problem", "rule", *option_hints(FeasibilityOptions)]
     for key in given:
         if key not in known:
             raise OptionError(object, key, given[key], f"unknown key; {suggest(key, known)}")
-    size_key, mode_key = _size_key(options, hints), _mode_key(options, hints)
-    for key, by in ((size_key, "sizes"), ("batch_size", "batches"), (mode_key, "modes")):
-        if key in given:
-            raise OptionError(object, key, given[key], f"is varied by {by}=")
-    words = tuple(f"{key}={text}" for key, text in given.items())
-    base = from_words(list(words))
+    base = _config(given)
     if base.settings.devices > 1:
         raise OptionError(Settings, "devices", base.settings.devices, "the map is of one device")
+    size_key, sizes = _sizes(options, base, hints)
+    mode_key, modes = _modes(options, hints)
+    for key, option in ((size_key, "sizes"), ("batch_size", "batches"), (mode_key, "modes")):
+        if key in given:
+            raise OptionError(object, key, given[key], f"is varied by {option}=")
     cells = []
-    sizes = options.sizes or _default_sizes(base, size_key)
-    modes = options.modes or _all_modes(hints, mode_key)
     for mode, size, batch in itertools.product(modes, sizes, options.batches):
-        own = [f"{size_key}={size}", f"batch_size={batch}"]
-        own += [] if mode_key is None else [f"{mode_key}={mode}"]
-        cells.append(Cell(size, batch, mode, from_words([*words, *own])))
-    return Request(base, tuple(cells), options, _device(base, options.timeout))
+        varied = {size_key: size, "batch_size": batch} | ({mode_key: mode} if mode_key else {})
+        cells.append(Cell(size, batch, mode, _config(given | varied)))
+    device = _device(base, options.timeout)
+    limit = options.limit_bytes() or device.memory_limit
+    return Request(base, tuple(cells), options, device, limit, _folder(base, device))
+
+
+def _config(given: Mapping[str, Any]) -> RunConfig:
+    return from_words([f"{key}={value}" for key, value in given.items()])
 
 
 def _device(config: RunConfig, timeout: float) -> Device:
@@ -114,32 +101,54 @@ def _device(config: RunConfig, timeout: float) -> Device:
         answered = process.ask("device", config, timeout)
     if answered.status != "ok":
         raise RuntimeError(f"JAX finds no device: {answered.reason}")
-    return Device(**answered.answer)
+    return Device(**answered.content)
 
 
-def _size_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str:
+def _folder(base: RunConfig, device: Device) -> RunFolder:
+    run = identity.folder(base, device.kind)
+    compiler = [version("jax"), version("jaxlib"), os.environ.get("XLA_FLAGS", "")]
+    digest = hashlib.sha256(json.dumps([run.name, *compiler]).encode()).hexdigest()
+    return RunFolder(run.with_name(f"feasibility_{digest[:12]}"))
+
+
+def _sizes(
+    options: FeasibilityOptions, base: RunConfig, hints: Mapping[str, Any]
+) -> tuple[str, tuple[int, ...]]:
+    """Return the key of the option that sets the size, and its values.
+
+    By default they are 1, 2 and 3 times the value that the option has by default.
+    """
     key = _key(options.size_option, hints)
     if key is None:
-        numbers = [k for k, hint in hints.items() if k.startswith("problem.") and _is_integer(hint)]
-        raise _no_option("size", options.size_option, numbers)
-    return key
+        integers = [k for k, value in base.problem.as_dict().items() if type(value) is int]
+        raise _no_option("size", options.size_option, integers)
+    if options.sizes:
+        return key, options.sizes
+    part, _, name = key.rpartition(".")
+    default = getattr(getattr(base, part or "settings"), name)
+    if type(default) is not int:
+        reason = f"name the sizes; {key} is {default} by default"
+        raise OptionError(FeasibilityOptions, "sizes", "", reason)
+    return key, tuple(factor * default for factor in (1, 2, 3))
 
 
-def _mode_key(options: FeasibilityOptions, hints: Mapping[str, Any]) -> str | None:
-    """Return the key of the option that sets the mode; None for a problem with a single mode."""
+def _modes(
+    options: FeasibilityOptions, hints: Mapping[str, Any]
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the key of the option that sets the mode, and its values; by default all.
+
+    The key is None for a problem with a single mode.
+    """
     key = _key(options.mode_option, hints)
-    default = FeasibilityOptions.__dataclass_fields__["mode_option"].default
-    if key is None and (options.mode_option != default or set(options.modes) - {ONE_MODE}):
-        choices = [k for k, hint in hints.items() if _choices(hint) and "." in k]
-        raise _no_option("mode", options.mode_option, choices)
-    return key
-
-
-def _no_option(what: str, option: str, keys: Iterable[str]) -> OptionError:
-    known = [key.removeprefix("problem.") for key in keys]
-    near = suggest(option, known) if known else "it has none"
-    reason = f"the problem has no such option; name the one that sets the {what}; {near}"
-    return OptionError(FeasibilityOptions, f"{what}_option", option, reason)
+    if key is None:
+        if options.mode_option != FeasibilityOptions.mode_option or set(options.modes) - {ONE_MODE}:
+            choices = [k.removeprefix("problem.") for k in hints if _choices(hints[k]) and "." in k]
+            raise _no_option("mode", options.mode_option, choices)
+        return None, (ONE_MODE,)
+    values = options.modes or _choices(hints[key])
+    if not values:
+        raise OptionError(FeasibilityOptions, "modes", "", f"name the values of {key}")
+    return key, values
 
 
 def _key(option: str, hints: Mapping[str, Any]) -> str | None:
@@ -147,27 +156,11 @@ def _key(option: str, hints: Mapping[str, Any]) -> str | None:
     return next((key for key in (f"problem.{option}", option) if key in hints), None)
 
 
-def _default_sizes(base: RunConfig, key: str) -> tuple[int, ...]:
-    """Return 1, 2 and 3 times the value that an option has by default."""
-    of, _, name = key.rpartition(".")
-    default = getattr({"problem": base.problem, "rule": base.rule}.get(of, base.settings), name)
-    if not isinstance(default, int) or isinstance(default, bool):
-        reason = f"name the sizes; {key} is {default} by default"
-        raise OptionError(FeasibilityOptions, "sizes", "", reason)
-    return tuple(factor * default for factor in (1, 2, 3))
-
-
-def _all_modes(hints: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
-    if key is None:
-        return (ONE_MODE,)
-    if not _choices(hints[key]):
-        raise OptionError(FeasibilityOptions, "modes", "", f"name the values of {key}")
-    return _choices(hints[key])
+def _no_option(what: str, option: str, known: list[str]) -> OptionError:
+    near = suggest(option, known) if known else "it has none"
+    reason = f"the problem has no such option; name the one that sets the {what}; {near}"
+    return OptionError(FeasibilityOptions, f"{what}_option", option, reason)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
-
-
-def _is_integer(hint: Any) -> bool:
-    return hint is int or (hasattr(hint, "__metadata__") and hint.__origin__ is int)

@@ -7,9 +7,12 @@ cache. Only the owner should have write access to the folder: its contents are e
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 LARGEST_BYTES = 2 * 10**9
 """Above this size the least recently used programs are deleted."""
@@ -30,11 +33,21 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def keeping_programs() -> Iterator[None]:
-    """Context that stores compiled programs, and restores JAX's settings on exit."""
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
+def _configured(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Context that changes settings of JAX, and restores them on exit."""
+    before = {name: jax.config.values[name] for name in settings}
+    try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
+
+@contextlib.contextmanager
+def keeping_programs() -> Iterator[None]:
+    """Context that stores compiled programs, unless JAX has a cache already."""
     if jax.config.values["jax_compilation_cache_dir"]:
         yield
         return
@@ -43,15 +56,12 @@ def keeping_programs() -> Iterator[None]:
         "jax_compilation_cache_max_size": LARGEST_BYTES,
         "jax_persistent_cache_min_compile_time_secs": SHORTEST_SECONDS,
     }
-    before = {name: jax.config.values[name] for name in settings}
     try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # JAX reads the settings once, at the first compilation
-        yield
+        with _configured(settings):
+            # JAX reads the settings once, at the first compilation.
+            compilation_cache.reset_cache()
+            yield
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
         compilation_cache.reset_cache()
 
 
@@ -75,8 +85,6 @@ class Seen:
 @contextlib.contextmanager
 def watching() -> Iterator[Seen]:
     """Context that counts cache hits and compilations."""
-    import jax
-
     seen = Seen()
     jax.monitoring.register_event_listener(seen)
     try:
@@ -85,21 +93,13 @@ def watching() -> Iterator[Seen]:
         jax.monitoring.unregister_event_listener(seen)
 
 
-@contextlib.contextmanager
-def with_own_lines(wanted: bool = True) -> Iterator[None]:
+def with_own_lines(wanted: bool = True) -> contextlib.AbstractContextManager[None]:
     """Context in which the cache matches only programs compiled from the same source lines.
 
     A cached program contains the source lines of its first compilation, which may have moved.
     """
-    import jax
-
     name = "jax_compilation_cache_include_metadata_in_key"
-    before = jax.config.values[name]
-    try:
-        jax.config.update(name, wanted or before)
-        yield
-    finally:
-        jax.config.update(name, before)
+    return _configured({name: True} if wanted else {})
 
 
 def kept_bytes() -> int:

@@ -12,7 +12,6 @@ from physopt.options import OptionError
 
 Device = Any  # a jax.Device, which type checkers do not accept as a class
 
-
 MEMORY_SHARE = 0.7
 """Fraction of a device's memory to use if no limit is given."""
 

@@ -1,6 +1,6 @@
-"""Parent: a process ends with the process that started it.
+"""Parent: end a process when its supervisor ends.
 
-A run without its supervisor would have no time limit and would hold its lock indefinitely. Parsl's
+A run that outlived its supervisor would have no time limit and would keep its lock. Parsl's
 interchange is tied to the sweep in the same way: `python -m physopt.machine.parent PROGRAM ...`.
 """
 
@@ -23,21 +23,21 @@ def begin_run() -> None:
     """Tie a run to its supervisor, if it has one."""
     if PARENT in os.environ:
         end_with_parent()
-        with contextlib.suppress(OSError):  # out of memory, the kernel kills runs before the sweep
+        # If memory runs out, the kernel kills runs before the supervisor.
+        with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def end_with_parent() -> None:
-    """End this process with its parent, if PHYSOPT_PARENT names it."""
-    named = os.environ.pop(PARENT, None)
-    if named is None:
+    """Arrange that this process ends with its parent, if PHYSOPT_PARENT names the parent."""
+    if PARENT not in os.environ:
         return
-    parent = int(named)
-    if sys.platform == "linux":  # the kernel does it, even while compiled code is running
+    parent = int(os.environ.pop(PARENT))
+    if sys.platform == "linux":  # the kernel kills it, even while compiled code is running
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the request
+    if os.getppid() != parent:  # the parent has ended already
         os._exit(1)
 
 

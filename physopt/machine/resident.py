@@ -1,4 +1,4 @@
-"""Resident memory of this process, as the operating system measures it."""
+"""Resident memory of this process, as measured by the operating system."""
 
 import contextlib
 import ctypes
@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 
 _PROCESS = Path("/proc/self")
-_MAP_FROM = -3  # glibc's M_MMAP_THRESHOLD
+_MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 
 
 def resident_peak(function: Callable[[], object]) -> float:
-    """Return the largest increase of resident memory, in bytes, while a function runs.
+    """Call a function; return the largest increase of resident memory meanwhile, in bytes.
 
-    NaN on systems that record no peak; Linux does.
+    NaN on systems that record no peak; Linux records it.
     """
-    give_back()
+    release_free_memory()
     try:
         (_PROCESS / "clear_refs").write_text("5")  # resets the peak to the current value
     except OSError:
@@ -33,14 +33,14 @@ def resident_bytes() -> float:
     return float(psutil.Process().memory_info().rss)
 
 
-def give_back() -> None:
-    """Make the allocator return free memory to the system, now and after each large block.
+def release_free_memory() -> None:
+    """Return the allocator's free memory to the system, now and whenever a large block is freed.
 
-    Memory that it kept could be reused without an increase of resident memory.
+    A program that reused it would not increase the resident memory.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_MAP_FROM, 2**16)
+        library.mallopt(_MMAP_THRESHOLD, 2**16)
         library.malloc_trim(0)
 
 

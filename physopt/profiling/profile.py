@@ -99,27 +99,28 @@ def _options() -> jax.profiler.ProfileOptions:
 
 def _text(profile: Profile) -> str:
     """Format the five most expensive operations as a table."""
-    updates, traced, untraced = profile[:3]
-    shown = 1e3 / updates
+    ms_per_update = 1e3 / profile.updates
     rows = [("share", "ms/update", "calls", "operation", "source")]
     for cost in profile.costs[:5]:
         what = cost.operation + ("" if cost.operation == cost.hlo else f" ({cost.hlo})")
-        where = " ".join(filter(None, (cost.source, _short(cost.function)))) or "XLA's own"
-        amounts = f"{100 * cost.share:.1f} %", f"{shown * cost.seconds:.3g}", f"{cost.calls}"
+        # Without Python's markers of nested functions.
+        function = re.sub(r"\.<(locals|genexpr|listcomp|lambda)>", "", cost.function)
+        where = " ".join(filter(None, (cost.source, function))) or "XLA's own"
+        amounts = (
+            f"{100 * cost.share:.1f} %",
+            f"{ms_per_update * cost.seconds:.3g}",
+            f"{cost.calls}",
+        )
         rows.append((*amounts, what, where))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:>{width}}" if k < 3 else f"{cell:{width}}" for k, (cell, width) in cells)
-        for cells in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
-    ]
-    inside = sum(cost.seconds for cost in profile.costs) / traced
+    aligned = []
+    for number, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        aligned.append([text.rjust(width) if number < 3 else text.ljust(width) for text in column])
+    lines = ["  ".join(row) for row in zip(*aligned, strict=True)]
+    inside = sum(cost.seconds for cost in profile.costs) / profile.seconds
     head = (
-        f"profile  {updates} updates traced, {shown * traced:.3g} ms each ({shown * untraced:.3g} "
-        f"ms untraced), {100 * inside:.0f} % of it within operations"
+        f"profile  {profile.updates} updates traced, {ms_per_update * profile.seconds:.3g} ms each "
+        f"({ms_per_update * profile.seconds_untraced:.3g} ms untraced), {100 * inside:.0f} % of it "
+        "within operations"
     )
     return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
-
-
-def _short(function: str) -> str:
-    """Remove Python's markers of nested functions from a name."""
-    return re.sub(r"\.<(locals|genexpr|listcomp|lambda)>", "", function)

@@ -23,8 +23,8 @@ import unrolled
 from matplotlib.figure import Figure
 from pores import pore_sizes
 
-from physopt.commands.script import HELP, script
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.script import HELP, script
 from physopt.training.run import load
 
 

@@ -19,8 +19,8 @@ import ldft
 import results
 from commands import call
 
-from physopt.commands.script import script
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt, suggest
+from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 CLAIMS = HERE / "claims.toml"

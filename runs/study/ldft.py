@@ -25,7 +25,6 @@ from physopt import analysis
 from physopt.analysis.errors import best_rows, run_errors
 from physopt.analysis.style import method_styles, shared_legend, styled
 from physopt.analysis.words import amount, markdown_table
-from physopt.commands.script import script
 from physopt.config import from_words
 from physopt.config.registry import find
 from physopt.config.text import value_text
@@ -33,6 +32,7 @@ from physopt.machine import devices
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign
 from physopt.records import RunFolder
+from physopt.script import script
 from physopt.training.data import held_out_samples, held_out_sets
 from physopt.training.loop import evaluate, evaluation_chunk
 
@@ -221,7 +221,7 @@ def draw(errors: dict[str, Errors], title: str) -> Figure:
         panel.set(xscale="log", xlabel="area error of a design, %", title=TITLES[name])
         panel.xaxis.set_minor_formatter(NullFormatter())  # they overlap where decades are wide
     panels[0].set_ylabel(f"share of targets, {title}")
-    shared_legend(figure, panels)
+    shared_legend(figure)
     return figure
 
 

@@ -19,9 +19,9 @@ from physopt import analysis
 from physopt.analysis.errors import run_errors
 from physopt.analysis.sensitivity import plot_learning_rates
 from physopt.analysis.words import amount, interval, markdown_table
-from physopt.commands.script import script
 from physopt.config.registry import find
 from physopt.options import OptionError, Options
+from physopt.script import script
 
 HERE = Path(__file__).resolve().parent
 PROBLEMS = (

@@ -117,6 +117,14 @@ def test_names_contain_the_options_that_differ_and_no_others(tmp_path):
     assert runs.loc[runs["case"] == "b", "method"].tolist() == ["adam"]
 
 
+def test_none_differs_from_a_number_but_not_from_an_option_that_a_record_lacks(tmp_path):
+    write_run(tmp_path, "a", "hig", 0, [1.0], options={"damping": None})
+    write_run(tmp_path, "a", "hig", 1, [1.0], options={"damping": 0.5})
+    write_run(tmp_path, "a", "sgd", 0, [1.0], options={"momentum": 0.9})
+    write_run(tmp_path, "a", "sgd", 1, [1.0])
+    assert set(load(tmp_path)["method"]) == {"hig damping=none", "hig damping=0.5", "sgd"}
+
+
 def test_a_batch_size_common_to_all_rules_is_not_in_their_names(tmp_path):
     write_run(tmp_path, "a", "adam", 0, [1.0], batch_size=32)
     for batch_size in (8, 32, 128):

@@ -1,4 +1,4 @@
-"""Compiled programs are kept between processes, and their run says so."""
+"""Compiled programs are cached between processes, and runs record it."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ print(run.folder)
 """
 
 
-def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
+def test_a_second_process_reuses_compiled_programs(tmp_path):
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("JAX_")
     } | {"XDG_CACHE_HOME": str(tmp_path / "kept")}
@@ -34,7 +34,7 @@ def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
     assert any((tmp_path / "kept" / "physopt" / "compiled").iterdir())
 
 
-def test_settings_of_jax_return(monkeypatch, tmp_path):
+def test_jax_settings_are_restored(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     given = jax.config.values["jax_compilation_cache_dir"]
@@ -48,7 +48,7 @@ def test_settings_of_jax_return(monkeypatch, tmp_path):
         jax.config.update("jax_compilation_cache_dir", given)
 
 
-def test_a_folder_that_the_user_has_set_is_left(monkeypatch, tmp_path):
+def test_a_cache_folder_set_by_the_user_takes_precedence(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     assert cache_folder() == tmp_path
     assert kept_bytes() == 0

@@ -1,4 +1,4 @@
-"""Where JAX computes now, on a machine that has an accelerator which a run did not choose."""
+"""The current device, on a machine whose accelerator a run may not have selected."""
 
 from types import SimpleNamespace
 
@@ -14,18 +14,18 @@ from physopt.optimizers.spectral import HalfInverse
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """A TPU that JAX would take by default."""
+    """A TPU as JAX's default device."""
     tpu = SimpleNamespace(platform="tpu", memory_stats=lambda: {"bytes_limit": 16e9})
     monkeypatch.setattr(jax, "devices", lambda: [tpu])
     return tpu
 
 
-def test_the_best_device_is_used_where_none_is_chosen(accelerator):
+def test_jax_s_default_device_is_used_if_none_is_selected(accelerator):
     assert current_device() is accelerator
     assert current_platform() == "tpu"
 
 
-def test_a_chosen_device_prevails(accelerator):
+def test_a_selected_device_takes_precedence(accelerator):
     (cpu,) = devices.select("cpu")
     with devices.computing(cpu, "float32"):
         assert current_device() == cpu
@@ -34,7 +34,7 @@ def test_a_chosen_device_prevails(accelerator):
         assert current_device() == cpu
 
 
-def test_float64_is_refused_on_a_tpu_and_not_on_the_processor_beside_it(accelerator):
+def test_float64_is_refused_on_a_tpu_but_not_on_its_host(accelerator):
     (cpu,) = devices.select("cpu")
     with devices.computing(cpu, "float32"):
         objective, _ = build(Tiny(), "default", seed=0)

@@ -1,4 +1,4 @@
-"""One run on many devices: the same numbers as on one, by eight virtual devices of the host."""
+"""A run on several devices gives the numbers of one device: eight virtual devices of the host."""
 
 import json
 import os
@@ -14,10 +14,10 @@ CASES = (
     "pooled_physics",
 )  # fmt: skip
 
-# Devices add the same numbers in another order: 1e-16 relative, a few digits lost on the way. The
-# power -1/2 of HIG magnifies it by 1 / tau^2 = 1e6 at the smallest singular values kept. How often
-# the lattice solver sweeps a matrix depends on what else is in its pool; always until its density
-# is known to 1e-10, and near condensation the uptake may be off by a hundred times as much.
+# Devices add the same numbers in another order: errors of 1e-16, which grow by a few digits. The
+# power -1/2 of HIG magnifies them by 1 / tau^2 = 1e6 at the smallest singular values kept. The
+# lattice solver iterates each matrix until its density has an error of 1e-10; the number of further
+# sweeps depends on the pool, and near condensation the uptake may differ by 100 times as much.
 TOLERANCE = {"hig": 1e-8, "pooled_physics": 1e-8}
 ROUNDING = 1e-11
 
@@ -40,11 +40,11 @@ def answers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_eight_devices_train_as_one_does(answers, case):
+def test_eight_devices_give_the_curve_of_one(answers, case):
     one, eight = answers["curves"][case]
     assert (one.pop("device_count"), eight.pop("device_count")) == (1, 8)
     assert one["step"] == eight["step"] == [0, 2, 4]
-    assert one["validation_loss"][-1] != one["initial_loss"]  # something was learnt
+    assert one["validation_loss"][-1] != one["initial_loss"]  # training had an effect
     for name in one:
         assert eight[name] == pytest.approx(one[name], rel=TOLERANCE.get(case, ROUNDING), abs=1e-14)
 
@@ -53,23 +53,23 @@ def test_every_case_is_compared(answers):
     assert set(answers["curves"]) == set(CASES)
 
 
-def test_a_run_on_eight_devices_goes_on_from_its_checkpoint(answers):
+def test_a_run_on_eight_devices_resumes_from_its_checkpoint(answers):
     whole, resumed = answers["interrupted"]
     assert resumed == whole
 
 
-def test_batches_are_the_same_bit_for_bit(answers):
+def test_batches_are_bit_identical(answers):
     assert answers["drawn"]
 
 
-def test_devices_solve_their_own_lattices(answers):
-    """The solver picks the worst lanes of a batch in every round: were it not divided explicitly,
-    devices would gather all densities there. What is left is the sum of gradients.
+def test_each_device_solves_its_own_lattices(answers):
+    """The solver selects the worst lanes of a batch in every round, and would gather the densities
+    of all devices if the batch were not divided explicitly. Only the sum of gradients remains.
     """
     assert answers["collectives"] == ["all-reduce"]
 
 
-def test_what_cannot_be_divided_is_said(answers):
+def test_batches_that_cannot_be_divided_are_refused(answers):
     batch, count = answers["refusals"]
     assert batch == "batch_size: 8 devices need equal parts of it; 8 or 16 would do"
     assert count.startswith("devices: JAX finds 8 cpu here; XLA_FLAGS=")

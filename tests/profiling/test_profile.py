@@ -1,4 +1,4 @@
-"""Profiles: whose line is the most expensive, and that looking changes nothing."""
+"""Profiles name the most expensive source line, and profiling changes no result."""
 
 import csv
 import gzip
@@ -18,7 +18,7 @@ from physopt.profiling.hlo import Operation, operations
 from physopt.training.display import Display
 
 HEAVY = '''
-"""A physics that is large products of matrices, next to which all else takes no time."""
+"""A physics dominated by products of large matrices."""
 from dataclasses import dataclass
 import jax, jax.numpy as jnp
 from physopt import Batch, Problem
@@ -35,13 +35,13 @@ class Heavy(Problem):
     def simulate(self, x, batch):
         vector = (x[:, :1] + jnp.linspace(0, 1, self.size)) / self.size**0.5
         matrix = vector[:, :, None] * vector[:, None, :]
-        product = matrix @ matrix @ matrix @ matrix  # the line that is to be named
+        product = matrix @ matrix @ matrix @ matrix  # the most expensive line
         return x + 1e-6 * product[:, :2, 0]
 '''
 
 
 class Notes(Display):
-    """Remember the remarks."""
+    """Collect the remarks."""
 
     def __init__(self):
         self.notes = []
@@ -70,13 +70,13 @@ def with_profile(problem, tmp_path_factory):
     return run, display.notes, rows, json.loads((run.folder / "profile/window.json").read_text())
 
 
-def test_the_line_that_dominates_by_construction_is_named_first(with_profile):
+def test_the_most_expensive_line_is_listed_first(with_profile):
     _, notes, rows, _ = with_profile
-    (line,) = [k for k, text in enumerate(HEAVY.splitlines(), 1) if "to be named" in text]
+    (line,) = [k for k, text in enumerate(HEAVY.splitlines(), 1) if "most expensive line" in text]
     assert rows[0]["source"] == f"heavy.py:{line}"
     assert rows[0]["function"] == "Heavy.simulate"
     assert rows[0]["hlo"] in ("dot", "fusion", "custom-call")
-    # Forward and backward: 36 x 512^3 operations, against some 100 x 512^2 of all others.
+    # Forward and backward: 36 x 512^3 operations, all others together about 100 x 512^2.
     product = sum(float(row["share"]) for row in rows if row["source"] == f"heavy.py:{line}")
     assert product > 0.5
     table = next(note for note in notes if note.startswith("profile"))
@@ -92,11 +92,11 @@ def test_columns_and_totals(with_profile):
     assert 0 < sum(seconds) <= window["seconds"]
     for row in rows:
         assert float(row["share"]) == pytest.approx(float(row["seconds"]) / window["seconds"])
-    # An update's products run once each, whatever their number is.
+    # Every update executes each product once.
     assert int(rows[0]["calls"]) % window["updates"] == 0
 
 
-def test_a_profile_changes_no_number(with_profile, problem, tmp_path):
+def test_profiling_changes_no_result(with_profile, problem, tmp_path):
     run, *_ = with_profile
     plain = physopt.run(problem(), "adam", out=tmp_path, **SETTINGS)
     clocks = ["t_train", "t_compile", "t_eval", "compile_cached", "peak_bytes"]
@@ -106,7 +106,7 @@ def test_a_profile_changes_no_number(with_profile, problem, tmp_path):
     assert not (plain.folder / "profile").exists()
 
 
-def test_what_is_kept_names_no_folder_of_this_machine(with_profile):
+def test_the_files_of_a_profile_contain_no_local_paths(with_profile):
     run, *_ = with_profile
     package = Path(physopt.__file__).resolve().parent.parent
     files = [path for path in (run.folder / "profile").rglob("*") if path.is_file()]
@@ -119,7 +119,7 @@ def test_what_is_kept_names_no_folder_of_this_machine(with_profile):
         assert str(package).encode() not in content
 
 
-def test_a_finished_run_says_why_there_is_no_profile(with_profile):
+def test_a_finished_run_reports_why_it_is_not_profiled(with_profile):
     run, *_ = with_profile
     display = Notes()
     out = run.config.settings.out
@@ -128,7 +128,7 @@ def test_a_finished_run_says_why_there_is_no_profile(with_profile):
 
 
 @pytest.mark.parametrize("fault", ["refuses", "names nothing"])
-def test_without_a_profiler_the_run_goes_on(fault, problem, tmp_path, monkeypatch):
+def test_a_run_without_a_profiler_continues(fault, problem, tmp_path, monkeypatch):
     if fault == "refuses":
 
         def refuse(*_, **__):
@@ -146,24 +146,25 @@ def test_without_a_profiler_the_run_goes_on(fault, problem, tmp_path, monkeypatc
     assert not (run.folder / "profile" / "operations.csv").exists()
     physopt.resume(run.folder, steps=6, display=display)
     tried = [note for note in display.notes if "no profile here" in note]
-    assert len(tried) == 1, "what is left of a run is not profiled"
+    assert len(tried) == 1, "a resumed run is not profiled"
 
 
-def test_operations_are_named_by_the_line_that_wrote_them():
+def test_operations_have_the_source_line_that_calls_them():
     def double_sine(x):
         return jnp.sin(x) @ jnp.cos(x).T
 
     x = jnp.ones((64, 64))
     text = jax.jit(double_sine).lower(x).compile().as_text()
     assert text is not None
-    found = operations(text).values()
-    dots = [operation for operation in found if operation.operation == "dot_general"]
+    dots = [
+        operation for operation in operations(text).values() if operation.operation == "dot_general"
+    ]
     line = double_sine.__code__.co_firstlineno + 1
     assert {operation.source for operation in dots} == {f"test_profile.py:{line}"}
     assert all(operation.function.endswith("double_sine") for operation in dots)
 
 
-def test_a_kept_program_does_not_tell_the_lines_of_another_source(tmp_path, monkeypatch):
+def test_a_cached_program_does_not_report_the_lines_of_another_source(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("physopt.machine.cache.SHORTEST_SECONDS", 0.0)
@@ -182,7 +183,7 @@ def test_a_kept_program_does_not_tell_the_lines_of_another_source(tmp_path, monk
         with keeping_programs():
             first = sources(earlier)
             with watching() as seen:
-                assert sources(later) == first  # one program to JAX: the reason for what follows
+                assert sources(later) == first  # one program to JAX, hence with_own_lines
             assert seen.all_kept
             with with_own_lines():
                 own = sources(latest)
@@ -192,7 +193,7 @@ def test_a_kept_program_does_not_tell_the_lines_of_another_source(tmp_path, monk
     assert own == {f"test_profile.py:{latest.__code__.co_firstlineno}"}
 
 
-def test_a_library_s_line_is_told_by_its_caller_s():
+def test_a_line_in_a_library_is_attributed_to_its_caller():
     text = """HloModule m
 
 FileNames
@@ -227,10 +228,10 @@ ENTRY %main (x: (f32[2], s32[])) -> f32[2] {{
 }}
 """
     places = {"package": Path(physopt.__file__).parent, "library": Path(jax.__file__).parents[1]}
-    for first in (0, 1):  # parents counted as frames are, or one higher
-        found = operations(text.format(first, first + 1, **places))
+    for first in (0, 1):  # parents numbered as frames are, or one higher
+        named = operations(text.format(first, first + 1, **places))
         ours = ("body", "physopt/train.py:7")
-        assert found["add.1"] == Operation("add", "add", *ours)
-        assert found["fusion.1"] == Operation("add", "fusion", *ours)
-        assert found["copy.1"] == Operation("copy", "copy", "", "")
-        assert found["neg.1"] == Operation("neg", "negate", "apply_updates", "flax/core.py:9")
+        assert named["add.1"] == Operation("add", "add", *ours)
+        assert named["fusion.1"] == Operation("add", "fusion", *ours)
+        assert named["copy.1"] == Operation("copy", "copy", "", "")
+        assert named["neg.1"] == Operation("neg", "negate", "apply_updates", "flax/core.py:9")

@@ -1,4 +1,4 @@
-"""The costs of operations from traced events, by hand-made timelines."""
+"""Costs of operations, computed from handmade timelines of traced events."""
 
 import random
 from types import SimpleNamespace
@@ -19,14 +19,14 @@ KNOWN = {"while.1": LOOP, "call.1": CALL, "dot.1": DOT, "dot.2": DOT, "sum.1": S
 def spent(lines, window=1e-6):
     """Return {operation: (nanoseconds, calls)}."""
     events = [[Event(*event) for event in line] for line in lines]
-    found = costs(events, KNOWN, window)
-    for cost in found:
+    table = costs(events, KNOWN, window)
+    for cost in table:
         assert cost.share == pytest.approx(cost.seconds / window)
-    assert [cost.seconds for cost in found] == sorted((c.seconds for c in found), reverse=True)
-    return {c.operation: (pytest.approx(c.seconds * 1e9), c.calls) for c in found}
+    assert [cost.seconds for cost in table] == sorted((c.seconds for c in table), reverse=True)
+    return {c.operation: (pytest.approx(c.seconds * 1e9), c.calls) for c in table}
 
 
-def test_a_loop_costs_what_is_not_inside_it():
+def test_the_cost_of_a_loop_excludes_nested_operations():
     line = [(0, 100, "while.1"), (10, 40, "dot.1"), (50, 70, "sum.1"), (80, 90, "dot.2")]
     assert spent([line]) == {"while": (40, 1), "dot_general": (40, 2), "reduce_sum": (20, 1)}
 
@@ -37,26 +37,26 @@ def test_parallel_operations_share_the_time():
     assert spent(lines) == {"dot_general": (50, 2), "reduce_sum": (60, 1)}
 
 
-def test_a_loop_that_waits_for_another_thread_costs_nothing_meanwhile():
+def test_a_loop_waiting_for_another_thread_costs_nothing():
     lines = [[(0, 100, "while.1")], [(10, 95, "dot.1")]]
     assert spent(lines) == {"while": (15, 1), "dot_general": (85, 1)}
 
 
-def test_work_left_to_other_threads_counts_until_it_is_over():
-    # The sum's thread is free at 10, its work is done before dot begins at 50; told at 70.
+def test_work_on_other_threads_counts_until_its_end():
+    # The sum's event ends at 10, its work at 70 at the latest; dot works from 50 to 65.
     lines = [[(0, 10, "sum.1", 70)], [(50, 65, "dot.1", 64)], [(0, 90, "while.1")]]
     assert spent(lines) == {"reduce_sum": (55, 1), "dot_general": (15, 1), "while": (20, 1)}
 
 
-def test_a_call_waits_only_if_something_is_inside():
-    # A call compiled as one kernel works, and shares the time; one that calls others waits.
+def test_a_call_waits_only_for_nested_events():
+    # A call compiled as one kernel works and shares the time; one with nested events waits.
     alone = [[(0, 100, "call.1")], [(0, 100, "dot.1")]]
     assert spent(alone) == {"call": (50, 1), "dot_general": (50, 1)}
     around = [[(0, 100, "call.1"), (0, 10, "sum.1")], [(0, 100, "dot.1")]]
     assert spent(around) == {"call": (0, 1), "reduce_sum": (5, 1), "dot_general": (95, 1)}
 
 
-def test_the_costs_of_any_events_sum_to_the_time_that_something_runs():
+def test_costs_sum_to_the_time_in_which_any_operation_runs():
     random.seed(0)
 
     def nested(start, end, depth):
@@ -71,11 +71,11 @@ def test_the_costs_of_any_events_sum_to_the_time_that_something_runs():
             for thread in range(3)
         ]
         total = sum(value.expected for value, _ in spent(lines).values())
-        assert total == pytest.approx(3 * 78)  # the longest thread is busy all that time
+        assert total == pytest.approx(3 * 78)  # the time in which the busiest thread works
 
 
-def test_an_accelerator_s_kernels_are_known_by_their_operation(monkeypatch, tmp_path):
-    """Streams of one accelerator are read, not the host that feeds them, nor a second one."""
+def test_kernels_of_an_accelerator_are_mapped_to_operations(monkeypatch, tmp_path):
+    """Only the streams of one accelerator are read: not the host, not a second accelerator."""
 
     def plane(name, *streams):
         lines = [SimpleNamespace(events=stream) for stream in streams]

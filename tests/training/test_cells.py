@@ -1,4 +1,4 @@
-"""Cells: classes that no file holds."""
+"""Identity of classes that are defined in notebook cells, without a file."""
 
 import itertools
 import linecache
@@ -75,7 +75,7 @@ def of_cells(monkeypatch, *cells):
         (VALUES, "arange(3.0)", "arange(4.0)"),
     ],
 )
-def test_all_that_a_class_refers_to_counts(monkeypatch, cell, old, new):
+def test_everything_a_class_refers_to_is_in_its_identity(monkeypatch, cell, old, new):
     first = of_cells(monkeypatch, *CELLS)
     changed = [text.replace(old, new) if text is cell else text for text in CELLS]
     assert changed != list(CELLS)
@@ -91,15 +91,15 @@ def test_all_that_a_class_refers_to_counts(monkeypatch, cell, old, new):
         ("def scaled", "def other():\n    return unrelated\n\ndef scaled"),
     ],
 )
-def test_nothing_else_counts(monkeypatch, old, new):
+def test_nothing_else_is_in_the_identity(monkeypatch, old, new):
     first = of_cells(monkeypatch, *CELLS)
     changed = [text.replace(old, new) for text in CELLS]
     assert changed != list(CELLS)
     assert of_cells(monkeypatch, *changed) == first
-    assert of_cells(monkeypatch, "\n".join(CELLS)) == first  # in one cell
+    assert of_cells(monkeypatch, "\n".join(CELLS)) == first  # the same source in a single cell
 
 
-def test_a_cell_that_runs_again_changes_the_class(monkeypatch):
+def test_rerunning_an_edited_cell_changes_the_identity(monkeypatch):
     notebook = run_cells(monkeypatch, *CELLS)
     first = run_id(notebook.Mine)
     exec("GAIN = 3.0", vars(notebook))
@@ -108,7 +108,7 @@ def test_a_cell_that_runs_again_changes_the_class(monkeypatch):
     assert run_id(notebook.Mine) == first
 
 
-def test_bases_and_classes_without_methods_count(monkeypatch):
+def test_bases_and_classes_without_methods_are_in_the_identity(monkeypatch):
     below = (
         "@dataclasses.dataclass(frozen=True)\nclass Below(Mine):\n"
         "    size: int = 4\n    tiny = {'a': 1}\n"
@@ -121,7 +121,7 @@ def test_bases_and_classes_without_methods_count(monkeypatch):
     assert run_id(run_cells(monkeypatch, IMPORTS, changed, HELPERS, VALUES, below).Below) != first
 
 
-def test_values_that_a_function_encloses_count(monkeypatch):
+def test_closure_values_are_in_the_identity(monkeypatch):
     text = (
         "def make(gain):\n    @dataclasses.dataclass(frozen=True)\n    class Mine(Tiny):\n"
         "        def simulate(self, x, batch):\n            return gain * x\n    return Mine\n"
@@ -130,7 +130,7 @@ def test_values_that_a_function_encloses_count(monkeypatch):
     assert run_id(make(1.0)) == run_id(make(1.0)) != run_id(make(2.0))
 
 
-def test_a_module_that_a_cell_imports_counts(monkeypatch, tmp_path):
+def test_modules_imported_by_a_cell_are_in_the_identity(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     text = CLASS.replace("scaled(x)", "helper_of_cell.scaled(x)")
     ids = []
@@ -154,13 +154,13 @@ def test_a_module_that_a_cell_imports_counts(monkeypatch, tmp_path):
         ("np.random.default_rng(1)", "np.random.default_rng(1)", "np.random.default_rng(2)"),
     ],
 )
-def test_values_of_many_kinds_count(monkeypatch, value, same, other):
+def test_values_of_many_types_are_in_the_identity(monkeypatch, value, same, other):
     ids = [of_cells(monkeypatch, IMPORTS, CLASS, "scaled = abs", f"GAIN = {text}")
            for text in (value, same, other)]  # fmt: skip
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_both_passes_of_a_custom_derivative_count(monkeypatch):
+def test_both_passes_of_a_custom_derivative_are_in_the_identity(monkeypatch):
     text = (
         "@jax.custom_vjp\ndef scaled(x):\n    return x\n"
         "scaled.defvjp(lambda x: (x, None), lambda _, g: (FACTOR * g,))\nFACTOR = {}\n"
@@ -169,7 +169,7 @@ def test_both_passes_of_a_custom_derivative_count(monkeypatch):
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_what_has_no_source_is_named(monkeypatch):
+def test_objects_without_source_are_named(monkeypatch):
     notebook = run_cells(monkeypatch, *CELLS, kept=False)
     assert source_of(notebook.Mine).missing[0] == "the source of Mine.simulate cannot be read"
     opened = run_cells(monkeypatch, IMPORTS, CLASS, "scaled = abs", "GAIN = open('/dev/null')")
@@ -179,7 +179,7 @@ def test_what_has_no_source_is_named(monkeypatch):
     assert not source_of(run_cells(monkeypatch, *CELLS).Mine).missing
 
 
-def test_the_copy_holds_the_cells_and_the_values(monkeypatch):
+def test_the_source_copy_contains_cells_and_values(monkeypatch):
     copies = source_of(run_cells(monkeypatch, *CELLS).Mine).copies()
     assert set(copies) == {"cells.py", "tiny.py"}
     for text in (CLASS.strip(), "def scaled(x):", "@jax.jit\ndef power(x):", "GAIN = 2.0"):

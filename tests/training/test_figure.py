@@ -1,4 +1,4 @@
-"""The training figure shows what a run's rows hold, and nothing that they do not."""
+"""The training figure has one panel per recorded quantity, and no empty ones."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def rows(**more):
         ),
     ],
 )  # fmt: skip
-def test_panels_follow_the_values(more, panels):
+def test_recorded_quantities_have_panels(more, panels):
     figure = draw_training(rows(**more), "a, b")
     assert [axes.get_ylabel() for axes in figure.axes] == panels
     for axes in figure.axes:
@@ -34,10 +34,10 @@ def test_panels_follow_the_values(more, panels):
             assert np.size(line.get_xdata()) > 0
 
 
-def test_values_that_are_not_positive_are_drawn_on_a_linear_axis():
+def test_nonpositive_values_are_drawn_on_a_linear_axis():
     figure = draw_training(rows(update_norm=0.0), "a, b")
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 
 
-def test_a_run_that_diverged_at_once_has_a_figure():
+def test_a_run_that_diverged_before_its_first_update_has_a_figure():
     assert len(draw_training([{"step": 0, "validation_loss": None}], "a, b").axes) == 1

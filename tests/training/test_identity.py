@@ -1,4 +1,4 @@
-"""Identity: everything that can change a number of a run is in its run_id, and nothing else is."""
+"""Identity: a run_id depends on everything that can change a run's numbers, and on nothing else."""
 
 import functools
 import os
@@ -50,7 +50,7 @@ def shows_only(name):
     return any(fnmatchcase(name, pattern) for pattern in SHOWS_ONLY)
 
 
-def test_every_module_counts_or_shows_only():
+def test_every_module_is_in_the_identity_or_listed_as_display_only():
     everything = set(modules_of_physopt())
     assert len(everything) > 60
     shown = {name for name in everything if shows_only(name)}
@@ -58,7 +58,7 @@ def test_every_module_counts_or_shows_only():
     assert not set(counted()) & shown
 
 
-def test_the_list_names_no_module_that_is_gone():
+def test_the_display_only_list_names_existing_modules():
     everything = list(modules_of_physopt())
     for pattern in SHOWS_ONLY:
         assert any(fnmatchcase(name, pattern) for name in everything), pattern
@@ -66,7 +66,7 @@ def test_the_list_names_no_module_that_is_gone():
 
 @pytest.fixture
 def edit(monkeypatch, tmp_path):
-    """Return a function that puts another text in a module's place."""
+    """Return a function that replaces the source of a module."""
 
     def put(name, text):
         path = tmp_path / Path(str(sys.modules[name].__file__)).name
@@ -80,7 +80,7 @@ def edit(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(counted()))
-def test_a_byte_of_meaning_changes_the_id_and_words_do_not(name, edit):
+def test_one_byte_of_code_changes_the_id_and_comments_do_not(name, edit):
     problem, rule = (
         find(k, n)() for k, n in zip(("problem", "rule"), counted()[name], strict=True)
     )
@@ -92,12 +92,12 @@ def test_a_byte_of_meaning_changes_the_id_and_words_do_not(name, edit):
     assert run_id(problem, rule) != first
 
 
-def test_the_default_loss_and_the_initial_parameters_count():
+def test_the_default_loss_and_the_initial_parameters_are_in_the_identity():
     ours = {module.name for module in core().modules}
     assert ours >= {CORE, "physopt.problem", "physopt.training.setup", "physopt.numerics.linalg"}
 
 
-def test_a_picture_and_a_comment_do_not_count(edit):
+def test_plot_colours_and_comments_are_not_in_the_identity(edit):
     from physopt.problems.ldft import picture
 
     problem = find("problem", "ldft2d")()
@@ -112,7 +112,7 @@ def test_a_picture_and_a_comment_do_not_count(edit):
     assert run_id(problem) != first
 
 
-def test_a_rule_and_a_problem_do_not_count_for_one_another():
+def test_the_source_of_a_problem_excludes_rules_and_other_problems():
     ldft = {module.name for module in source_of(find("problem", "ldft2d")).modules}
     assert not any(name.startswith("physopt.optimizers") for name in ldft)
     heat = {module.name for module in source_of(find("problem", "heat")).modules}
@@ -120,12 +120,12 @@ def test_a_rule_and_a_problem_do_not_count_for_one_another():
     assert "physopt.problems.fields" in heat
 
 
-def test_a_second_id_reads_no_source_again():
+def test_a_second_id_reuses_the_sources():
     roots, homes = (CORE,), frozenset()
     assert modules.closure(roots, homes) is modules.closure(roots, homes)
 
 
-def test_run_id_changes_with_what_decides_the_numbers_alone():
+def test_the_run_id_depends_only_on_what_determines_the_numbers():
     same = [run_id(Tiny()), *(run_id(Tiny(), **given) for given in (
         {"out": "elsewhere"}, {"force": True}, {"debug": True}, {"profile": True}))]  # fmt: skip
     assert len(set(same)) == 1
@@ -140,7 +140,7 @@ def test_run_id_changes_with_what_decides_the_numbers_alone():
     assert len({same[0], *others}) == 7
 
 
-def test_settings_of_jax_that_change_numbers_count():
+def test_jax_settings_that_change_numbers_are_in_the_identity():
     first = run_id(Tiny())
     for setting in (
         jax.default_matmul_precision("highest"),
@@ -155,7 +155,7 @@ def test_settings_of_jax_that_change_numbers_count():
     assert run_id(Tiny()) == first
 
 
-def test_the_streams_do_not_follow_jax_s_default_implementation():
+def test_random_streams_do_not_depend_on_the_default_implementation_of_jax():
     def drawn():
         return training_source(Tiny(), 3, 4, None).draw(jax.numpy.int32(1)).inputs
 
@@ -166,12 +166,12 @@ def test_the_streams_do_not_follow_jax_s_default_implementation():
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**64])
-def test_a_seed_that_no_key_holds_is_refused(seed):
+def test_seeds_of_more_than_32_bits_are_refused(seed):
     with pytest.raises(OptionError, match=r"seed=.*must be at (least 0|most 4294967295)"):
         make_config(Tiny(), Descent(), {"seed": seed})
 
 
-def test_every_seed_has_a_stream_of_its_own():
+def test_every_seed_has_its_own_stream():
     seeds = (0, 1, 2**31, 2**32 - 1)
     assert len({tuple(jax.random.key_data(key_of(seed)).tolist()) for seed in seeds}) == 4
     make_config(Tiny(), Descent(), {"seed": 2**32 - 1})

@@ -32,7 +32,7 @@ def loop(rule, budget, log_every: int | None = 10, stop=lambda: False, seed=0):
     return list(train(program, carry, Clock(), budget, log_every, stop))
 
 
-def test_the_loop_makes_the_updates_of_a_loop_written_by_hand():
+def test_the_loop_matches_a_handwritten_loop():
     problem, rule, steps = Tiny(), Adam(learning_rate=0.01), 25
     objective, params = build(problem, "default", 0)
     transformation = optax.adam(0.01)
@@ -53,7 +53,7 @@ def test_the_loop_makes_the_updates_of_a_loop_written_by_hand():
         np.testing.assert_allclose(a, b, atol=25 * 0.01 * 1e-6 * 10)
 
 
-def test_every_chunk_uses_the_one_program():
+def test_pieces_of_all_lengths_use_one_compiled_program():
     traced = []
 
     class Counting(Descent):
@@ -73,14 +73,14 @@ def test_without_log_every_there_are_about_25_reports():
     assert steps == list(range(8, 201, 8))
     timed = loop(Sleepy(seconds=1e-3), Budget(None, 0.5), log_every=None)
     seconds = [piece.clock.t_train for piece in timed if piece.report]
-    # One for each part of the budget that was reached; a slow update may pass over some of them.
+    # One for each 25th of the budget; a slow update may skip some.
     parts = [int(t / 0.02) for t in seconds[:-1]]
     assert len(set(parts)) == len(parts)
     assert 5 <= len(seconds) <= 26
     assert seconds[-1] == timed[-1].clock.t_train >= 0.5
 
 
-def test_reports_come_at_multiples_of_log_every_and_at_the_end():
+def test_reports_are_due_at_multiples_of_log_every_and_at_the_end():
     pieces = loop(Descent(), Budget(25, None), log_every=10)
     reports = {piece.clock.step: piece.report for piece in pieces if piece.report is not None}
     assert list(reports) == [10, 20, 25]
@@ -89,14 +89,14 @@ def test_reports_come_at_multiples_of_log_every_and_at_the_end():
     assert all(isinstance(count, int) for count in counts)
 
 
-def test_the_clock_measures_what_an_update_takes():
+def test_the_clock_measures_the_duration_of_updates():
     pieces = loop(Sleepy(seconds=0.05), Budget(6, None))
     clock = pieces[-1].clock
-    # Sleep never returns early; the upper bound only rules out counting something ten times over.
+    # sleep never returns early; the loose upper bound detects time that is counted several times.
     assert 6 * 0.05 <= clock.t_train < 60 * 0.05
 
 
-def test_time_between_pieces_is_not_training():
+def test_time_between_pieces_is_not_counted_as_training():
     problem, rule = Tiny(), Descent()
     objective, params = build(problem, "default", 0)
     source, key = training_source(problem, 0, 4, None), jax.random.key(0)
@@ -110,7 +110,7 @@ def test_time_between_pieces_is_not_training():
     assert clock.t_train < 0.1
 
 
-def test_a_limit_of_seconds_ends_training_and_drives_progress():
+def test_a_time_budget_ends_training_and_sets_progress():
     pieces = loop(Sleepy(seconds=0.02), Budget(None, 0.2), log_every=1)
     clock = pieces[-1].clock
     assert clock.t_train >= 0.2
@@ -119,21 +119,21 @@ def test_a_limit_of_seconds_ends_training_and_drives_progress():
     assert Budget(10, None).pace(Clock(step=5)) == (0.1, 0.0)
 
 
-def test_stop_is_read_between_pieces():
-    asked = []
+def test_stop_is_polled_between_pieces():
+    polls = []
 
     def stop():
-        asked.append(1)
-        return len(asked) > 2
+        polls.append(1)
+        return len(polls) > 2
 
     assert len(loop(Descent(), Budget(10_000, None), stop=stop)) == 2
 
 
-def test_a_state_that_repeats_buffers_can_be_donated():
+def test_a_state_with_repeated_buffers_can_be_donated():
     assert loop(LBFGS(), Budget(3, None))[-1].clock.step == 3
 
 
-def test_batches_are_a_function_of_seed_and_step_alone():
+def test_batches_depend_only_on_seed_and_step():
     first, again, other = (training_source(Tiny(), seed, 4, None) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.draw(jnp.int32(3)).target, again.draw(jnp.int32(3)).target)
     assert not np.allclose(first.draw(jnp.int32(3)).target, other.draw(jnp.int32(3)).target)
@@ -145,7 +145,7 @@ def test_batches_are_a_function_of_seed_and_step_alone():
 
 
 @pytest.mark.parametrize(("size", "batch"), [(6, 2), (5, 3), (4, 4)])
-def test_a_training_set_is_visited_in_order_and_again(size, batch):
+def test_a_training_set_is_visited_cyclically_in_order(size, batch):
     source = training_source(Tiny(), 0, batch, size)
     assert isinstance(source, TrainingSet)
     samples = np.asarray(source.samples.target)
@@ -154,7 +154,7 @@ def test_a_training_set_is_visited_in_order_and_again(size, batch):
         np.testing.assert_array_equal(source.draw(jnp.int32(step)).target, expected)
 
 
-def test_a_smaller_held_out_set_begins_a_larger_one():
+def test_a_smaller_held_out_set_is_a_prefix_of_a_larger_one():
     small, large = held_out_samples(Tiny(), 2), held_out_samples(Tiny(), 5)
     np.testing.assert_array_equal(small.target[:2], large.target[:2])
     np.testing.assert_array_equal(small.target[2:], large.target[5:7])

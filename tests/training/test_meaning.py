@@ -1,4 +1,4 @@
-"""Meaning: what changes the hash of a source, and what does not."""
+"""Meaning: which edits change the hash of a source, and which do not."""
 
 import ast
 
@@ -47,7 +47,7 @@ class Pendulum(Base):
         ("import numpy as np\n", 'import numpy as np\nif __name__ == "__main__":\n    run()\n'),
     ],
 )
-def test_what_cannot_change_a_number_does_not_count(old, new):
+def test_edits_that_cannot_change_a_number_keep_the_hash(old, new):
     assert old in SOURCE
     assert meaning(SOURCE.replace(old, new)) == meaning(SOURCE)
 
@@ -68,10 +68,10 @@ def test_what_cannot_change_a_number_does_not_count(old, new):
         ("Pendulum(Base)", "Pendulum(Other)"),
         ("RATE = 0.5", "RATE = 0.5\nRATE = 1"),
         ("    def simulate", "    @jit\n    def simulate"),
-        ("figure(self, x, y, batch)", "figure(self, x)"),  # of merit, say
+        ("figure(self, x, y, batch)", "figure(self, x)"),  # another method of that name
     ],
 )
-def test_all_else_counts(old, new):
+def test_all_other_edits_change_the_hash(old, new):
     assert old in SOURCE
     assert meaning(SOURCE.replace(old, new)).digest != meaning(SOURCE).digest
 
@@ -97,6 +97,6 @@ if TYPE_CHECKING:
     }
 
 
-def test_the_hash_is_one_of_the_syntax_not_of_the_version_of_python():
+def test_the_hash_does_not_depend_on_the_version_of_python():
     assert meaning(ast.unparse(ast.parse(SOURCE))) == meaning(SOURCE)
-    assert meaning(SOURCE).digest.startswith("80afa4ae4504")  # so in 3.11, 3.12, 3.13
+    assert meaning(SOURCE).digest.startswith("80afa4ae4504")  # in 3.11, 3.12 and 3.13

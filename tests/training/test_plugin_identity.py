@@ -1,4 +1,4 @@
-"""Identity of plug-ins: their files and helpers count by their meaning, as they were imported."""
+"""Identity of plug-ins: the code of their files and helpers, as it was imported."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ def plugin(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_of_a_plugin_counts_by_its_meaning(plugin, name):
+def test_the_code_of_each_file_of_a_plugin_is_in_the_identity(plugin, name):
     first = run_id(mine(plugin))
     file = plugin.parent / name
     text = file.read_text()
@@ -30,21 +30,21 @@ def test_each_file_of_a_plugin_counts_by_its_meaning(plugin, name):
     assert run_id(mine(plugin)) != first
 
 
-def test_a_file_that_is_not_imported_does_not_count(plugin):
+def test_a_file_that_is_not_imported_is_not_in_the_identity(plugin):
     first = run_id(mine(plugin))
     (plugin.parent / "other.py").write_text("x = 1\n")
     assert run_id(mine(plugin)) == first
 
 
-def test_the_folder_of_a_plugin_does_not_count(plugin, tmp_path):
+def test_the_folder_of_a_plugin_is_not_in_the_identity(plugin, tmp_path):
     assert run_id(mine(plugin)) == run_id(mine(written(tmp_path / "elsewhere")))
 
 
-def test_a_living_kernel_runs_what_its_id_says(plugin):
+def test_the_id_matches_the_code_that_runs_after_an_edit(plugin):
     old = mine(plugin)
     first = run_id(old)
     (plugin.parent / "below" / "deep.py").write_text("GAIN = 2.0\n")
-    assert run_id(old) == first  # of the code that this object still runs
+    assert run_id(old) == first  # this object still runs the old code
     assert source_of(type(old)).edited() == ["below/deep.py"]
     new = mine(plugin)
     assert run_id(new) != first
@@ -55,7 +55,7 @@ def test_a_living_kernel_runs_what_its_id_says(plugin):
     assert run_id(mine(plugin)) == first
 
 
-def test_a_module_of_the_user_s_own_counts_wherever_it_lies(plugin, tmp_path, monkeypatch):
+def test_user_modules_are_in_the_identity_wherever_they_are(plugin, tmp_path, monkeypatch):
     plugin.write_text("import far_away\n" + MINE)
     (tmp_path / "library").mkdir()
     far = tmp_path / "library" / "far_away.py"
@@ -69,7 +69,7 @@ def test_a_module_of_the_user_s_own_counts_wherever_it_lies(plugin, tmp_path, mo
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_an_installed_package_counts_by_the_modules_it_imports(tmp_path, monkeypatch):
+def test_an_installed_package_is_identified_by_the_modules_it_imports(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "installed_plugin"
     package.mkdir(parents=True)
     monkeypatch.syspath_prepend(str(package.parent))
@@ -88,7 +88,7 @@ def test_an_installed_package_counts_by_the_modules_it_imports(tmp_path, monkeyp
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_a_constant_from_the_environment_counts(tmp_path, monkeypatch):
+def test_constants_from_the_environment_are_in_the_identity(tmp_path, monkeypatch):
     text = MINE.replace("import solver", "import os\nGAIN = float(os.environ['GAIN_OF_TEST'])")
     text = text.replace("solver.gain() * late.GAIN", "GAIN").replace("        import late\n", "")
     ids = []

@@ -33,7 +33,7 @@ def again(path, run, **given):
     return physopt.run(mine(path), Descent(), steps=5, out=run.folder.parents[2], **given)
 
 
-def test_a_finished_run_says_what_is_unchanged(finished, caplog):
+def test_a_finished_run_reports_what_is_unchanged(finished, caplog):
     path, run = finished
     before = run.status["time"]
     assert again(path, run).status["time"] == before
@@ -43,7 +43,7 @@ def test_a_finished_run_says_what_is_unchanged(finished, caplog):
     assert "Made with" not in caplog.text
 
 
-def test_a_finished_run_made_with_other_versions_says_so(finished, caplog):
+def test_a_finished_run_reports_changed_library_versions(finished, caplog):
     path, run = finished
     records = RunFolder(run.folder)
     recorded = records.read("env.json")
@@ -57,7 +57,7 @@ def test_a_finished_run_made_with_other_versions_says_so(finished, caplog):
     assert f", jax {versions[0]}" not in caplog.text
 
 
-def test_a_run_keeps_the_source_that_it_ran(finished):
+def test_a_run_keeps_a_copy_of_its_source(finished):
     path, run = finished
     copies = {p.relative_to(run.folder / "source").as_posix(): p.read_text()
               for p in (run.folder / "source").rglob("*.py")}  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_run_keeps_the_source_that_it_ran(finished):
     assert json.loads((run.folder / "config.json").read_text())["problem"]["name"] == f"{path}:Mine"
 
 
-def test_a_resumed_run_says_what_has_changed(tmp_path, caplog):
+def test_a_resumed_run_reports_changed_source(tmp_path, caplog):
     path = written(tmp_path / "plugin")
     run = physopt.run(mine(path), Descent(), steps=5, out=tmp_path / "out")
     before = RunFolder(run.folder).read("env.json")["sources"]["late.py"]
@@ -84,7 +84,7 @@ def test_a_resumed_run_says_what_has_changed(tmp_path, caplog):
     assert environment["earlier"] == [{"source of late.py": before}]
 
 
-def test_a_run_whose_plugin_is_gone_says_where_its_source_is(finished, tmp_path):
+def test_a_run_whose_plugin_is_gone_names_the_copy_of_its_source(finished, tmp_path):
     _, run = finished
     record = RunFolder(run.folder).read("config.json")
     record["problem"]["name"] = f"{tmp_path}/gone.py:Mine"
@@ -94,7 +94,7 @@ def test_a_run_whose_plugin_is_gone_says_where_its_source_is(finished, tmp_path)
         physopt.resume(tmp_path / "run", trust=True)
 
 
-def test_a_class_without_source_is_run_anew_and_the_reason_given(tmp_path, caplog):
+def test_a_class_without_source_is_rerun_with_its_reason(tmp_path, caplog):
     scope: dict[str, Any] = {"__name__": "nowhere"}
     exec(MINE.replace("import solver", "").replace("solver.gain() * late.GAIN *", "")
          .replace("import late", ""), scope)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs that begin with the parameters of another: start=RUN."""
+"""Runs that start from the parameters of another run: start=FOLDER."""
 
 import dataclasses
 import shutil
@@ -23,7 +23,7 @@ def trained(tmp_path_factory):
 
 
 def best_losses(run):
-    """Losses at the step whose parameters are the best."""
+    """Return the evaluation whose parameters are the best."""
     row = run.curve.loc[run.curve.validation_error.idxmin()]
     return row.validation_loss, row.test_loss, row.error
 
@@ -33,7 +33,7 @@ def first_losses(run):
     return row.validation_loss, row.test_loss, row.error
 
 
-def test_a_run_begins_where_its_start_was_best(trained, tmp_path):
+def test_a_run_starts_from_the_best_parameters_of_another(trained, tmp_path):
     run = physopt.run(Tiny(), Descent(), start=trained.folder, steps=10, out=tmp_path)
     assert first_losses(run) == best_losses(trained)
     other = physopt.run(Tiny(), Descent(), steps=10, out=tmp_path)
@@ -42,11 +42,11 @@ def test_a_run_begins_where_its_start_was_best(trained, tmp_path):
     assert physopt.load(run.folder).config == run.config
 
 
-def test_no_network_begins_at_the_predictions_of_its_start(trained, tmp_path):
+def test_network_none_starts_from_the_predictions_of_another_run(trained, tmp_path):
     run = physopt.run(
         Tiny(), Descent(), start=trained.folder, network="none", batch_size=8, steps=5, out=tmp_path
     )
-    # The same numbers by a program of another shape: float32 rounding.
+    # Computed by a program of another shape: equal up to float32 rounding.
     np.testing.assert_allclose(first_losses(run), best_losses(trained), rtol=1e-5)
     inputs = held_out_samples(Tiny(), 8).inputs
     setup, params = run.best()
@@ -64,7 +64,7 @@ def test_another_precision_keeps_the_parameters(trained, tmp_path):
     np.testing.assert_allclose(wide, trained.predict(np.ones((2, 3))), rtol=1e-5)
 
 
-def test_the_run_id_is_by_what_the_start_holds(trained, tmp_path):
+def test_the_run_id_depends_on_the_content_of_start(trained, tmp_path):
     copy = tmp_path / "elsewhere"
     shutil.copytree(trained.folder, copy)
 
@@ -77,7 +77,7 @@ def test_the_run_id_is_by_what_the_start_holds(trained, tmp_path):
     assert folder(copy) != first
 
 
-def test_resuming_needs_no_start(trained, tmp_path):
+def test_resuming_does_not_need_the_start_folder(trained, tmp_path):
     copy = tmp_path / "start"
     shutil.copytree(trained.folder, copy)
     settings = {"start": copy, "log_every": 5}
@@ -89,7 +89,7 @@ def test_resuming_needs_no_start(trained, tmp_path):
     assert more.predict(np.ones((2, 3))) == pytest.approx(whole.predict(np.ones((2, 3))), abs=0)
 
 
-def test_a_start_that_cannot_be_is_refused_in_words(trained, tmp_path):
+def test_an_unusable_start_is_refused_with_its_reason(trained, tmp_path):
     def refusal(problem, start, **settings):
         with pytest.raises(OptionError) as caught:
             physopt.run(problem, Descent(), start=start, out=tmp_path / "out", **settings)
@@ -112,7 +112,7 @@ def test_a_start_that_cannot_be_is_refused_in_words(trained, tmp_path):
 
 
 def test_batch_statistics_are_measured_for_predictions(tmp_path):
-    """Without them a network of normalised layers predicts something else than was evaluated."""
+    """Without them predictions of a batch-normalised network differ from its evaluation."""
     problem = Tiny(normalization="batch")
     run = physopt.run(problem, Adam(learning_rate=0.05), steps=20, out=tmp_path)
     samples = held_out_samples(problem, 8)
@@ -128,7 +128,7 @@ def test_batch_statistics_are_measured_for_predictions(tmp_path):
 
 
 def test_the_best_parameters_are_those_of_the_targets_metric(tmp_path):
-    """What falls while the loss rises is best at the end; what no metric measures is refused."""
+    """A metric that falls while the loss rises selects the last parameters; others are refused."""
 
     @dataclasses.dataclass(frozen=True)
     class Contrary(Tiny):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from physopt.commands.script import script
 from physopt.options import OptionError, Options, PositiveInt
+from physopt.script import script
 
 
 @dataclass(frozen=True)
