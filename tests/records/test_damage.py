@@ -18,7 +18,7 @@ from physopt.cli import main
 from physopt.records import Record, RunFolder, find_runs
 
 MUTATIONS = int(os.environ.get("PHYSOPT_MUTATIONS", "240"))
-"""Damaged runs of the test; 3000 take four minutes."""
+"""Damaged runs of the test."""
 
 BASELINES = {"bank": {"error": 0.3}}
 

@@ -48,6 +48,16 @@ def test_json_is_strict(tmp_path):
     assert row == {"loss": None, "other": None, "exact": float(np.float32(0.1)), "n": 2}
 
 
+def test_other_users_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        RunFolder(tmp_path).write("config.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_damaged_files_read_as_empty(tmp_path):
     folder = RunFolder(tmp_path)
     (tmp_path / "config.json").write_bytes(b'{"problem": \xff')
