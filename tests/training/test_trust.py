@@ -21,6 +21,11 @@ from physopt.cli import main
 from physopt.config.registry import Untrusted, find, find_recorded
 from physopt.options import OptionError
 from physopt.records import RunFolder
+from physopt.records.status import End
+from physopt.sweeping import supervise
+from physopt.sweeping.driver import sweep
+from physopt.sweeping.options import SweepOptions
+from physopt.sweeping.plan import planned_runs, read_request
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -265,3 +270,28 @@ def test_a_read_only_folder_is_read_by_all_that_only_reads(tmp_path):
     assert "interrupted" in done.stdout, "a run that no process works on"
     assert (tmp_path / "work" / "report.html").is_file(), "beside the folder that takes no file"
     assert {path: path.stat().st_mtime_ns for path in [results, *results.rglob("*")]} == before
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_sweep_names_the_classes_of_its_runs_to_them(tmp_path, monkeypatch, trust):
+    given = []
+
+    class Child:
+        def __init__(self, arguments, *_):
+            given.extend(arguments)
+
+        def write(self, text, *, close=False):
+            assert "trust" not in json.loads(text)
+
+        def ended_within(self, seconds):
+            return True
+
+        def end(self, stopped_by):
+            return End(1, None, "stopped", None)
+
+    monkeypatch.setattr(supervise, "Child", Child)
+    words = [f"problem={HERE}/tiny.py:Tiny", "rule=adam", "device=cpu", f"out={tmp_path}"]
+    words += [f"trust={str(trust).lower()}"]
+    sweep(planned_runs(read_request(words)), SweepOptions(workers=1, retries=0))
+    expected = ["physopt", "run", "record=-", *words[:2], "debug=true"]
+    assert given == expected + (["trust=true"] if trust else [])
