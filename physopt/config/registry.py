@@ -10,7 +10,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from physopt.config.plugins import import_file, is_plugin, modules_of
@@ -37,8 +37,13 @@ class Untrusted(OptionError):
     """A record names code that only its reader may decide to run."""
 
 
-def find(kind: Kind, name: str) -> type[Any]:
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def find(kind: Kind, name: str, given: Mapping[str, Any] = _NONE) -> type[Any]:
     """Return the class of a problem or rule that the user names; its module is imported.
+
+    given: options on which the class may depend.
 
     Raises OptionError, with the nearest name, where there is none.
     """
@@ -46,7 +51,7 @@ def find(kind: Kind, name: str) -> type[Any]:
     if not issubclass(cls, base(kind)):
         reason = f"is no {kind}: not a subclass of physopt.{base(kind).__name__}"
         raise OptionError(object, kind, name, reason)
-    return cls
+    return cls.class_for(given)
 
 
 def base(kind: Kind) -> type[Any]:
@@ -70,11 +75,13 @@ def find_any(name: str) -> tuple[Kind, type[Any]]:
     kinds = [kind for kind in _KINDS if issubclass(cls, base(kind))]
     if not kinds:
         raise OptionError(object, "name", name, "is neither a problem nor a rule")
-    return kinds[0], cls
+    return kinds[0], cls.class_for({})
 
 
-def find_recorded(kind: Kind, name: str, trust: bool = False) -> type[Any]:
-    """Return the class of a problem or rule that a record names.
+def find_recorded(
+    kind: Kind, name: str, given: Mapping[str, Any] = _NONE, *, trust: bool = False
+) -> type[Any]:
+    """Return the class of a problem or rule that a record names, with options as for `find`.
 
     A record may come from anyone, so its word is not enough to import a module: the class must be
     part of physopt, registered by an installed package or imported already, unless the user trusts
@@ -83,7 +90,7 @@ def find_recorded(kind: Kind, name: str, trust: bool = False) -> type[Any]:
     if not (trust or needs_no_trust(kind, name) or _runs_already(kind, name)):
         reason = "is code that a record names, not you; trust=true imports it, if you trust it"
         raise Untrusted(object, kind, name, reason)
-    return find(kind, name)
+    return find(kind, name, given)
 
 
 def needs_no_trust(kind: Kind, name: str) -> bool:

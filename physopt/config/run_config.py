@@ -149,7 +149,7 @@ def recorded_options(record: Mapping[str, Any], kind: Kind, *, trust: bool = Fal
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
         raise OptionError(object, kind, "", f"the record names no {kind}")
     given = {name: value for name, value in options.items() if name != "name"}
-    cls = find_recorded(kind, options["name"], trust)
+    cls = find_recorded(kind, options["name"], given, trust=trust)
     known = option_hints(cls)
     for name in given:
         if name not in known:
@@ -194,7 +194,7 @@ def _words(options: Options, prefix: str, suited: Mapping[str, Any]) -> list[str
     words = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if value != suited.get(field.name, field.default):
+        if value != suited.get(field.name, field.default) or field.metadata.get("named"):
             words.append(f"{prefix}{field.name}={value_text(value)}")
     return words
 
