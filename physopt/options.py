@@ -8,11 +8,13 @@ of the annotation:
     size: Annotated[int, Bounds(2)] = 20
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import math
 import numbers
+import os
 import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -207,9 +209,11 @@ def _integer(value: Any) -> int:
 
 
 def _real(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise DoesNotFit("must be a finite number")
-    return float(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer beyond the range of a float
+            if math.isfinite(value):
+                return float(value)
+    raise DoesNotFit("must be a finite number")
 
 
 def _string(value: Any) -> str:
@@ -218,4 +222,10 @@ def _string(value: Any) -> str:
     return value
 
 
-_SCALARS = {bool: _boolean, int: _integer, float: _real, str: _string, Path: Path}
+def _path(value: Any) -> Path:
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise DoesNotFit("must be a path")
+
+
+_SCALARS = {bool: _boolean, int: _integer, float: _real, str: _string, Path: _path}
