@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from physopt.config.text import from_text, value_text
-from physopt.options import Bounds, OptionError, Options, PositiveFloat, PositiveInt, UnitFloat
+from physopt.options import (
+    Bounds,
+    Decay,
+    OptionError,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    UnitFloat,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +27,8 @@ class Example(Options):
     count: PositiveInt = 1
     rate: PositiveFloat | None = None
     share: UnitFloat = 0.5
+    decay: Decay = 0.9
+    any_count: int = 0
     widths: tuple[PositiveInt, ...] = (8,)
     kind: Literal["a", "b"] = "a"
     flag: bool = False
@@ -49,6 +59,10 @@ def test_values_take_one_form_whatever_they_were_given_as():
         ("rate", float("nan"), "finite number"),
         ("rate", float("inf"), "finite number"),
         ("share", 1.1, "at most 1"),
+        ("decay", 1.0, "less than 1"),
+        ("count", 10**23, "at most"),
+        ("count", 2**31, "at most 2147483647"),
+        ("any_count", 10**23, "at most"),
         ("widths", [8, 0], "at least 1"),
         ("widths", 8, "list"),
         ("widths", "8", "list"),
@@ -82,7 +96,7 @@ def test_options_survive_json_exactly(count, rate, widths):
 @given(
     st.builds(
         Example,
-        count=st.integers(1, 10**18),
+        count=st.integers(1, 2**31 - 1),
         rate=st.none() | st.floats(1e-300, 1e300),
         share=st.floats(0, 1),
         widths=st.lists(st.integers(1, 99), max_size=4),
@@ -92,7 +106,9 @@ def test_options_survive_json_exactly(count, rate, widths):
         device=st.sampled_from(["cpu", "gpu", None]),
         file=st.sampled_from([None, Path("a b"), Path("[x],y=1")]),
         label=st.sampled_from([None, "", "true", "1", "[a]"]),
-        corner=st.tuples(st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
+        corner=st.tuples(
+            st.integers(1 - 2**32, 2**32 - 1), st.floats(allow_nan=False, allow_infinity=False)
+        ),
         limit=st.sampled_from(["auto", 0.5]),
     )
 )
@@ -131,7 +147,8 @@ def test_text_is_read_by_the_annotation(name, text, value):
         ("count", "1.5", "must be a whole number"),
         ("count", "many", "must be a whole number"),
         ("count", "nan", "must be a finite number"),
-        ("count", "", "must be a whole number"),
+        ("count", "", "a value is missing"),
+        ("widths", "", "a value is missing"),
         ("rate", "fast", "must be a finite number or none"),
         ("rate", "-1", "must be greater than 0 or none"),
         ("rate", "inf", "must be a finite number or none"),

@@ -1,6 +1,6 @@
 """Text: values of options as they are typed, read by the annotations of an option class.
 
-A list is written [a,b] or a,b, None is none, True is true.
+A list is written [a,b] or a,b, an empty one [], None is none, True is true.
 """
 
 import contextlib
@@ -11,7 +11,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from physopt.options import DoesNotFit, OptionError, annotations, canonical, first_fit, suggest
+from physopt.options import (
+    DoesNotFit,
+    OptionError,
+    Options,
+    annotations,
+    canonical,
+    first_fit,
+    suggest,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +30,8 @@ def from_text(cls: type[T], texts: Mapping[str, str], **defaults: Any) -> T:
     `defaults` take the place of the class's own. Raises OptionError, with the nearest option or
     value, for what does not fit.
     """
+    if issubclass(cls, Options):
+        cls = cls.class_for(texts)
     values = {**defaults, **read_texts(cls, texts)}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in values and field.default is field.default_factory is MISSING:
@@ -72,6 +82,8 @@ def _read(text: str, hint: Any) -> Any:
         return _read_union(text, arguments)
     if origin is Literal:
         return _read_choice(text, arguments)
+    if not text and hint is not str:
+        raise DoesNotFit("a value is missing")
     if origin is tuple:
         return _read_tuple(text, arguments)
     if hint is bool:

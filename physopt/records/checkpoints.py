@@ -2,7 +2,7 @@
 
 Both are in one checkpoint, so that they are consistent after a crash. Arrays are saved as a flat
 list of leaves, independent of the structure of a rule's state; the run that restores a checkpoint
-provides a carry with that structure.
+provides a carry with that structure. Arrays of size 0, which orbax refuses, are left out.
 """
 
 from pathlib import Path
@@ -16,9 +16,13 @@ from absl import logging
 class Checkpoints:
     """The checkpoints of one run; only the newest is kept."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, read_only: bool = False):
         logging.set_verbosity(logging.ERROR)  # orbax reports every save at level INFO
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else 1,
+            enable_async_checkpointing=False,
+            read_only=read_only,
+        )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, step: int, carry: Any, best: Any, host: dict[str, Any]) -> None:
@@ -31,8 +35,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                last=ocp.args.StandardSave(jax.tree.leaves(carry)),
-                best=ocp.args.StandardSave(jax.tree.leaves(best)),
+                last=ocp.args.StandardSave(_saved(jax.tree.leaves(carry))),
+                best=ocp.args.StandardSave(_saved(jax.tree.leaves(best))),
                 host=ocp.args.JsonSave(host),
             ),
         )
@@ -47,7 +51,7 @@ class Checkpoints:
         last = ocp.args.StandardRestore(_abstract(leaves))
         args = ocp.args.Composite(last=last, host=ocp.args.JsonRestore())
         content = self._manager.restore(self.latest(), args=args)
-        last_carry = jax.tree.unflatten(structure, content["last"])
+        last_carry = jax.tree.unflatten(structure, _completed(content["last"], leaves))
         return last_carry, self.best(carry.params), content["host"]
 
     def best(self, params: Any) -> Any:
@@ -55,12 +59,12 @@ class Checkpoints:
         leaves, structure = jax.tree.flatten(params)
         args = ocp.args.Composite(best=ocp.args.StandardRestore(_abstract(leaves)))
         content = self._manager.restore(self.latest(), args=args)
-        return jax.tree.unflatten(structure, content["best"])
+        return jax.tree.unflatten(structure, _completed(content["best"], leaves))
 
     @staticmethod
     def latest_in(folder: Path) -> int | None:
         """Return the step of the newest checkpoint in a folder, None if there is none."""
-        steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
         return max(steps, default=None)
 
     def close(self) -> None:
@@ -69,4 +73,15 @@ class Checkpoints:
 
 
 def _abstract(leaves: list[Any]) -> list[jax.ShapeDtypeStruct]:
-    return [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in leaves]
+    return [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in _saved(leaves)]
+
+
+def _saved(leaves: list[Any]) -> list[Any]:
+    """Return the arrays that a checkpoint holds."""
+    return [leaf for leaf in leaves if leaf.size]
+
+
+def _completed(saved: list[Any], leaves: list[Any]) -> list[Any]:
+    """Return the restored arrays with the empty ones in their places among `leaves`."""
+    restored = iter(saved)
+    return [next(restored) if leaf.size else leaf for leaf in leaves]

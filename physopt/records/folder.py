@@ -10,11 +10,12 @@ ignored. The lock is held by the running process and is released when it ends.
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,10 @@ from typing import Any
 import filelock
 
 from physopt.options import OptionError
+from physopt.records.reading import Damage, read_curve, read_table
+
+FILES = ("config.json", "curve.jsonl", "status.json")
+"""Files that mark a folder as that of a run."""
 
 SOURCE = "source"
 """Subfolder of a run with copies of the plug-in files that it ran."""
@@ -50,15 +55,22 @@ class RunFolder:
         """Remove the files of an earlier run, except the lock."""
         for path in self.path.iterdir():
             if path.name != ".lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                real_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if real_folder else path.unlink()
 
     @contextlib.contextmanager
     def held(self, work: str = "run") -> Iterator[None]:
         """Lock the folder, creating it if missing.
 
-        Raises Locked if another process holds the lock.
+        Raises Locked if another process holds the lock, and OptionError if no folder can be made
+        at this path.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of the path
+                raise
+            raise OptionError(object, "folder", self.path, f"{error.strerror}") from None
         try:
             # A status check holds the lock for a moment.
             self.lock.acquire(timeout=1.0, blocking=True)
@@ -87,25 +99,25 @@ class RunFolder:
         """Replace a file of the folder atomically."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "wb", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
+        # Not by tempfile, whose files no other user may read.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:  # above all a full disk: leave no partial file
-                os.unlink(file.name)
-                raise
+            os.replace(temporary, path)
+        except BaseException:  # above all a full disk: leave no partial file
+            temporary.unlink(missing_ok=True)
+            raise
 
-    def read(self, name: str) -> dict[str, Any]:
-        """Read a JSON file of the folder; {} if it is missing or damaged."""
-        try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+    def read(self, name: str, like: str | None = None) -> dict[str, Any]:
+        """Return the valid entries of a JSON file of the folder; {} if it is missing or damaged."""
+        return self.checked(name, like)[0]
+
+    def checked(self, name: str, like: str | None = None) -> tuple[dict[str, Any], Damage]:
+        """Return the valid entries of a JSON file, and what is wrong with it; see `read_table`."""
+        return read_table(self.path / name, like)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a line to the curve."""
@@ -116,20 +128,8 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def curve(self) -> list[dict[str, Any]]:
-        """Return the rows of the curve, without an incomplete last line."""
-        try:
-            text = (self.path / "curve.jsonl").read_bytes().decode("utf-8", errors="replace")
-        except OSError:
-            return []
-        rows = []
-        for line in text.split("\n")[:-1]:  # text after the last newline is incomplete
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-        return rows
+        """Return the valid rows of the curve, without an incomplete last line."""
+        return read_curve(self.path / "curve.jsonl")[0]
 
     def truncate_curve(self, step: int) -> None:
         """Keep the rows up to a step, those that the checkpoint of this step includes."""
@@ -145,39 +145,60 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """Return status.json; a run with status running but without a lock was interrupted."""
-        status = self.read("status.json")
-        if status.get("status") == "running" and not self.is_locked():
-            reason = "the process ended without a word (killed, or the machine stopped)"
-            status = {**status, "status": "interrupted", "reason": reason}
-        return status
+        return self.current(self.read("status.json"))
+
+    def current(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of status.json with status interrupted if the run's process ended."""
+        if status.get("status") != "running" or self._lock_is_held() is not False:
+            return status
+        reason = "the process ended without a word (killed, or the machine stopped)"
+        return {**status, "status": "interrupted", "reason": reason}
 
     def is_locked(self) -> bool:
         """Return whether a process is working on this run."""
-        if not (self.path / ".lock").exists():
-            return False
+        return self._lock_is_held() is True
+
+    def _lock_is_held(self) -> bool | None:
+        """Return whether a process holds the lock, None if that cannot be known; write nothing."""
         try:
-            with filelock.FileLock(self.path / ".lock", blocking=False):
-                return False
-        except filelock.Timeout:
+            import fcntl  # not on Windows
+
+            # filelock would open the file for writing, which a reader may not be allowed to do.
+            lock = os.open(self.path / ".lock", os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        except (ImportError, OSError):
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        except OSError:
+            return None
+        finally:
+            os.close(lock)
+        return False
 
 
 def find_runs(root: Path | str) -> list[RunFolder]:
-    """Return all runs at or below a folder, in the order of their paths."""
+    """Return all runs at or below a folder, in the order of their paths.
+
+    A folder that cannot be listed is among them: it may be a run.
+    """
     paths = []
-    for path, below, files in os.walk(root):
-        if "config.json" in files:
-            paths.append(Path(path))
-        if "config.json" in files or "status.json" in files:
-            # Skips most folders, and plug-in copies, which may have any name.
-            below[:] = (name for name in below if name not in OWN_FOLDERS)
+
+    def not_listed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            paths.append(Path(error.filename))
+
+    for path, below, files in os.walk(root, onerror=not_listed):
+        # A damaged run may hold a folder in place of a file.
+        if not any(name in FILES for name in (*files, *below)):
+            continue
+        paths.append(Path(path))
+        # Skips most folders, and plug-in copies, which may have any name.
+        below[:] = (name for name in below if name not in (*OWN_FOLDERS, *FILES))
     return [RunFolder(path) for path in sorted(paths)]
-
-
-def number(record: dict[str, Any], key: str) -> float | None:
-    """Return a number of a record that may be damaged, None if it holds none."""
-    value = record.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _strict(value: Any) -> Any:

@@ -6,19 +6,15 @@ the metrics, and those of further test sets. It is written when a run has finish
 """
 
 import io
-import os
-import stat
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from physopt.records.folder import RunFolder
+from physopt.records.reading import LARGEST_BYTES, Damaged, file_bytes
 
 TEST_METRICS = "test_metrics.npz"
-
-LARGEST_BYTES = 2**28
-"""Files above this size are not read."""
 
 
 class Unreadable(ValueError):
@@ -48,17 +44,13 @@ def read_samples(folder: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(folder, TEST_METRICS)
     try:
-        state = os.stat(path)
-        # Opening a pipe would wait for its writer.
-        if not stat.S_ISREG(state.st_mode) or state.st_size > LARGEST_BYTES:
-            raise Unreadable(f"{TEST_METRICS} is not a regular file of less than 256 MiB")
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(file_bytes(path))) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
                 raise Unreadable(f"{TEST_METRICS} is larger than it should be")
             names = archive.namelist()
             samples = {name.removesuffix(".npy"): _array(archive.read(name)) for name in names}
-    except FileNotFoundError:
-        raise Unreadable(f"{TEST_METRICS} is missing") from None
+    except Damaged as damaged:
+        raise Unreadable(f"{TEST_METRICS} {damaged}") from None
     except Unreadable:
         raise
     except Exception as error:  # zipfile and NumPy raise many for a damaged file
