@@ -65,6 +65,8 @@ def write_parts(parts: Parts, out: Path | str) -> int:
     frame, fair = parts.all.frame, parts.fair.comparison
     timed = parts.scored[parts.axis].comparison
     scores, ranked, tests = score_table(timed), ranks(fair), paired_tests(fair)
+    # Scores hold the final errors of all problems that have times; their intervals are costly.
+    finals = final_errors(fair) if parts.scored[parts.axis].left_out else scores
     samples = sample_errors(fair)
     data = page_data(parts, samples)
     totals = runs_of(fair.runs).groupby(["case", "method"]).size().to_dict()
@@ -82,7 +84,7 @@ def write_parts(parts: Parts, out: Path | str) -> int:
         "samples": sample_rows(sample_quantiles(samples), totals),
         "sample_notes": samples.attrs["notes"],
         "left_out": parts.left_out(),
-        "heat": heat_map(final_errors(fair), ranked, refused(fair.frame)),
+        "heat": heat_map(finals, ranked, refused(fair.frame)),
         "scores": score_rows(scores, timed.axis),
         "axes": {axis: name for axis, name in AXES.items() if axis in data["axes"]},
         "axis_label": data["axes"][data["axis"]],
