@@ -22,11 +22,17 @@ from typing import Any
 import filelock
 
 from physopt.options import OptionError
+from physopt.records.status import FINISHED
 
 SOURCE = "source"
 """Subfolder of a run with copies of the plug-in files that it ran."""
 
-OWN_FOLDERS = ("checkpoints", "profile", SOURCE)
+EARLIER = "earlier"
+"""Subfolder with the records of a finished run, until its repeat or extension has finished."""
+
+_PARTIAL = ".earlier"
+
+OWN_FOLDERS = ("checkpoints", "profile", SOURCE, EARLIER, _PARTIAL)
 """Subfolders of a run, which contain no runs."""
 
 
@@ -45,10 +51,41 @@ class RunFolder:
         """Return whether a run has been recorded here."""
         return (self.path / "config.json").is_file()
 
+    def set_aside(self) -> None:
+        """Copy the records to EARLIER if the run is finished; `results` returns them until then.
+
+        Raises OSError if the disk is full; the run is then as before.
+        """
+        if self.read("status.json").get("status") not in FINISHED:
+            return
+        partial = self.path / _PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            shutil.copytree(
+                self.path, partial, ignore=shutil.ignore_patterns(".lock", EARLIER, _PARTIAL)
+            )
+            shutil.rmtree(self.path / EARLIER, ignore_errors=True)
+            partial.rename(self.path / EARLIER)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def results(self) -> "RunFolder":
+        """Return the records that count: those set aside, while a repeat has not finished."""
+        earlier = RunFolder(self.path / EARLIER)
+        finished = self.read("status.json").get("status") in FINISHED
+        return self if finished or not earlier.exists() else earlier
+
+    def discard_earlier(self) -> None:
+        """Remove the records that were set aside."""
+        shutil.rmtree(self.path / EARLIER, ignore_errors=True)
+
     def clear(self) -> None:
-        """Remove the files of an earlier run, except the lock."""
+        """Remove the files of an earlier attempt, except the lock and what was set aside."""
+        # Without a status, the records that were set aside count.
+        (self.path / "status.json").unlink(missing_ok=True)
         for path in self.path.iterdir():
-            if path.name != ".lock":
+            if path.name not in (".lock", EARLIER):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextlib.contextmanager
@@ -142,7 +179,7 @@ class RunFolder:
         """Return status.json; a run with status running but without a lock was interrupted."""
         status = self.read("status.json")
         if status.get("status") == "running" and not self.is_locked():
-            reason = "the process ended without a word (killed, or the machine stopped)"
+            reason = "the process ended without a record (killed, the machine stopped, or a full disk)"
             status = {**status, "status": "interrupted", "reason": reason}
         return status
 
