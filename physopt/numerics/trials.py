@@ -8,6 +8,7 @@ catch an exception, so inside `failing_as_nan` equinox is told to return NaN ins
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def failing_as_nan() -> Iterator[None]:
     Equinox fails a whole batch at once; a physics that returns NaN itself fails single samples. An
     exception of a host callback still ends the program.
     """
-    errors = sys.modules.get("equinox._errors")
+    errors: Any = sys.modules.get("equinox._errors")
     if not hasattr(errors, "EQX_ON_ERROR"):
         yield
         return

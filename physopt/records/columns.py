@@ -17,7 +17,7 @@ INFO = (
 )
 """Entries of a rule's info with a meaning of their own."""
 
-RESERVED = frozenset(
+RESERVED: frozenset[str] = frozenset(
     (
         *(
             "run_id",

@@ -70,7 +70,7 @@ def test_a_converged_sample_is_left_alone_and_costs_nothing():
     objective, params = build_unknowns(problem, jnp.stack([solved * 1.0001, *10 * np.ones((2, 1))]))
     state = rule.init(objective, params, jax.random.key(0))
     update = jax.jit(rule.update)
-    counts = []
+    counts, updates = [], params
     for _ in range(3):
         updates, state, info = update(objective, params, state, batch, jax.random.key(0))
         counts.append(int(info["n_simulate"]))
@@ -86,8 +86,8 @@ def test_a_converged_sample_is_left_alone_and_costs_nothing():
 class Still(Descent):
     """Rejects every step."""
 
-    def update(self, *arguments):
-        updates, state, info = super().update(*arguments)
+    def update(self, objective, params, state, batch, key):
+        updates, state, info = super().update(objective, params, state, batch, key)
         return jax.tree.map(jnp.zeros_like, updates), state, info
 
 
