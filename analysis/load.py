@@ -16,6 +16,8 @@ lost. Columns, beside those of curve.jsonl:
     target_metric, target_value        metric and value at which the problem counts as solved
     tuning_trials        trials spent on tuning the options, 0 for none
     finished             time of the status in ISO 8601
+    timing               why the timings are not reliable, "" if nothing is known against them
+    blas_threads         threads of linear algebra, missing if not recorded
     problem.*, rule.*    all options
 """
 
@@ -41,7 +43,7 @@ _SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_k
 _RUN_COLUMNS = (
     *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
     *("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials"),
-    *("versions", "source_version", "finished"),
+    *("versions", "source_version", "finished", "timing", "blas_threads"),
 )
 _CURVE_COLUMNS = (
     *("step", "t_train", "t_compile", "t_eval", "train_loss", "validation_loss", "test_loss"),
@@ -85,7 +87,7 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Return the settings and the status of a run, and the numbers of its curve."""
-    folder = RunFolder(path)
+    folder = RunFolder(path).results()
     config, environment = folder.read("config.json"), folder.read("env.json")
     status, curve = folder.status(), folder.curve()
     first = curve[0] if curve else {}
@@ -116,6 +118,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
         "status": word,
         "reason": reason,
         "finished": str(status.get("time") or ""),
+        "timing": str(status.get("timing") or ""),
+        "blas_threads": _number(environment.get("blas_threads")),
     }
     return run, sorted(rows, key=lambda row: row["step"] or 0.0)
 

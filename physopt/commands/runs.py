@@ -37,11 +37,13 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 def _run(words: list[str]) -> int:
     from physopt.commands.show import show_run
     from physopt.config import from_words
+    from physopt.machine.threads import limit_xla
     from physopt.training.display import display_for_terminal
     from physopt.training.run import begin
 
     given = dict(word.split("=", 1) for word in words if "=" in word)
     config = _recorded(words) if "record" in given else from_words(words)
+    limit_xla(config.settings.threads)
     return show_run(begin(config, display_for_terminal()).folder)
 
 
@@ -93,11 +95,15 @@ class Extension(Options):
 
 def _resume(words: list[str]) -> int:
     from physopt.commands.show import show_run
+    from physopt.machine.threads import limit_xla
+    from physopt.records.folder import RunFolder, number
     from physopt.training.display import display_for_terminal
     from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
+    threads = number(RunFolder(folder).read("config.json"), "threads")
+    limit_xla(None if threads is None else int(threads))
     display = display_for_terminal()
     done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
     return show_run(done.folder)

@@ -23,7 +23,7 @@ from physopt.problem import (
     Problem,
 )
 from physopt.records.columns import chosen_by
-from physopt.records.folder import SOURCE, RunFolder, find_runs
+from physopt.records.folder import SOURCE, RunFolder, find_runs, number
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
@@ -45,19 +45,16 @@ def show_run(path: Path) -> int:
     if curve:
         target = folder.read("config.json").get("target")
         out.print(_run_table(curve, chosen_by(target and target[0])))
-        last = curve[-1]
-        per_update = last["t_train"] / max(1, last["step"])
-        kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
-        out.print(
-            f"{last['step']} updates in {seconds_text(last['t_train'])} of training "
-            f"({seconds_text(per_update)} each); in addition {seconds_text(last['t_compile'])} "
-            f"of compilation{kept} and {seconds_text(last['t_eval'])} of evaluation"
-        )
+        out.print(_spent_text(last_clock(status, curve)))
     for metric, methods in _by_metric(folder.read("baselines.json")).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
         out.print(f"{metric} without training: {escape(listed)}")
     reason = f" ({status['reason']})" if status.get("reason") else ""
     out.print(f"status  {status.get('status')}{escape(reason)}")
+    if status.get("timing"):
+        out.print(f"timing  not reliable: {escape(status['timing'])}")
+    if folder.results() is not folder:
+        out.print("earlier the records of the finished run before count until this one has ended")
     if status.get("method"):
         out.print(f"method  {escape(status['method'])}")
     out.print(f"source  {escape(_source(folder))}")
@@ -69,6 +66,25 @@ def show_run(path: Path) -> int:
         out.print(f"profile {escape(str(profile))}")
     out.print(f"next    {escape(_next(folder, status, curve))}")
     return STATUSES[str(status.get("status", "error"))].exit_code
+
+
+def last_clock(status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the clock where the run ended, which may be after its last evaluation."""
+    last = curve[-1] if curve else {}
+    later = (number(status, "step") or 0) > last.get("step", -1)
+    names = ("step", "t_train", "t_compile", "t_eval", "compile_cached")
+    return {**last, **{k: status[k] for k in names if k in status}} if later else last
+
+
+def _spent_text(clock: dict[str, Any]) -> str:
+    """Return the updates of a run and what they, compilation and evaluation took."""
+    per_update = clock["t_train"] / max(1, clock["step"])
+    kept = " (of programs kept from an earlier run)" if clock.get("compile_cached") else ""
+    return (
+        f"{clock['step']} updates in {seconds_text(clock['t_train'])} of training "
+        f"({seconds_text(per_update)} each); in addition {seconds_text(clock['t_compile'])} "
+        f"of compilation{kept} and {seconds_text(clock['t_eval'])} of evaluation"
+    )
 
 
 def _source(folder: RunFolder) -> str:
@@ -147,7 +163,7 @@ def show_status(root: Path | str) -> int:
 def _status_row(folder: RunFolder) -> list[str]:
     config, status, curve = folder.read("config.json"), folder.status(), folder.curve()
     problem, rule = (config.get(kind, {}).get("name", "?") for kind in ("problem", "rule"))
-    last = curve[-1] if curve else {}
+    last = last_clock(status, curve)
     loss, seconds = last.get("test_loss"), last.get("t_train")
     return [
         Path(str(problem)).name,

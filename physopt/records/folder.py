@@ -52,7 +52,7 @@ class RunFolder:
         return (self.path / "config.json").is_file()
 
     def set_aside(self) -> None:
-        """Copy the records to EARLIER if the run is finished; `results` returns them until then.
+        """Copy the records to EARLIER if the run is finished.
 
         Raises OSError if the disk is full; the run is then as before.
         """
@@ -179,7 +179,7 @@ class RunFolder:
         """Return status.json; a run with status running but without a lock was interrupted."""
         status = self.read("status.json")
         if status.get("status") == "running" and not self.is_locked():
-            reason = "the process ended without a record (killed, the machine stopped, or a full disk)"
+            reason = "the process ended without a record (killed, machine stopped, or disk full)"
             status = {**status, "status": "interrupted", "reason": reason}
         return status
 

@@ -247,7 +247,7 @@ class Session:
     def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
         clock = self.memory.clock
         checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
-        self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
+        self.folder.write_status("running", "", **dataclasses.asdict(clock))
 
     def _compare(self) -> None:
         """Record the baselines' test errors, if the problem has baselines."""
