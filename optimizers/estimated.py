@@ -29,12 +29,10 @@ class Estimated(AnyOptax):
     """A problem's estimate of dL/dx, pulled back through the network, and an optax optimiser."""
 
     optimizer: str = "adam"
-    """Name of an optimiser of optax or optax.contrib, with its default options."""
+    """Name of an optimiser of optax or optax.contrib; it decides which options there are."""
 
     estimator: ClassVar[str]
     """Name of the problem's estimator: this rule calls its method `estimate_gradient_NAME`."""
-
-    tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse problems without an estimator."""

@@ -1,7 +1,7 @@
 """Scale-invariant physics training: the network is fitted to the steps of an inverse solver."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class SIP(AnyOptax):
     """
 
     optimizer: str = "adam"
-    """Name of an optimiser of optax or optax.contrib, with its default options."""
+    """Name of an optimiser of optax or optax.contrib; it decides which options there are."""
 
     inner: PositiveInt = 1
     """Iterations of the inverse solver per update."""
@@ -45,8 +45,6 @@ class SIP(AnyOptax):
     damping: PositiveFloat = 1e-2
     """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's
     own solver ignores it."""
-
-    tunable: ClassVar = {"learning_rate": (1e-5, 1e-1)}
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
         """Return which inverse solver is used."""
@@ -71,10 +69,7 @@ class SIP(AnyOptax):
         def step(updates: Parameters, state: State) -> tuple[Parameters, State, jax.Array]:
             theta = optax.apply_updates(params, updates)
             distance, gradient = jax.value_and_grad(proxy)(theta)
-            change, state = self._chain().update(
-                gradient, state, theta, value=distance, grad=gradient, value_fn=proxy
-            )
-            change = optax.tree.scale(self.factor(batch.progress), change)
+            change, state = self.step(gradient, state, theta, batch.progress, distance, proxy)
             # Summed separately from the parameters, to which small changes would be rounded.
             return optax.tree.add(updates, change), state, optax.tree.norm(gradient)
 

@@ -15,7 +15,7 @@ import math
 import numbers
 import time
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -104,6 +104,14 @@ class Options:
                 object.__setattr__(self, name, canonical(value, hint))
             except DoesNotFit as reason:
                 raise OptionError(type(self), name, value, str(reason)) from None
+
+    @classmethod
+    def class_for(cls, given: Mapping[str, Any]) -> type[Self]:
+        """Return the class of an instance with these options: {name: value or text}.
+
+        By default this class. Another one where an option decides which others there are.
+        """
+        return cls
 
     def as_dict(self) -> dict[str, Any]:
         """Return {option: value}."""

@@ -68,8 +68,7 @@ def _recorded(words: list[str]) -> "RunConfig":
 
 
 def _run_help(words: list[str]) -> str:
-    flat = {k: v for k, v in flat_arguments(words).items() if k in ("problem", "rule")}
-    _, problem, rule = split_names(flat, required=False)
+    _, problem, rule = split_names(flat_arguments(words), required=False)
     settings = Settings()
     if problem is not None:
         from physopt.config.run_config import suited

@@ -47,7 +47,8 @@ def split_names(flat: dict[str, str], *, required: bool = True) -> tuple[dict[st
         if name is None and required:
             known = ", ".join(names(kind))
             raise OptionError(object, kind, "", f"name a {kind}; known: {known}")
-        classes.append(None if name is None else find(kind, name))
+        given = {k.removeprefix(f"{kind}."): v for k, v in rest.items() if k.startswith(f"{kind}.")}
+        classes.append(None if name is None else find(kind, name, given))
     return rest, *classes
 
 

@@ -6,7 +6,8 @@ over this table, and the table over a rule's defaults.
 
 from typing import Any
 
-from physopt.config.registry import name_of
+from physopt.config.registry import find, name_of
+from physopt.options import annotations
 
 # A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a bound
 # on the step and momentum keep it in the range of the linear model.
@@ -77,4 +78,9 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 def suited_options(problem: type, rule: type) -> dict[str, Any]:
     """Return the options of a rule preset for a problem, {} if its defaults apply."""
     of_problem = RULE_OPTIONS.get(name_of("problem", problem), {})
-    return of_problem.get(name_of("rule", rule), {})
+    options = of_problem.get(name := name_of("rule", rule), {})
+    if options and rule is not (usual := find("rule", name)):
+        # Of another optimiser: what suits the usual one's learning rate does not suit this one.
+        shared = annotations(rule).keys() - vars(rule).get("__annotations__", {})
+        options = {k: v for k, v in options.items() if k in shared and k in annotations(usual)}
+    return options

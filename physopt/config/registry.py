@@ -10,12 +10,12 @@ import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from physopt.config.plugins import import_file, is_plugin
 from physopt.optimizers import RULES
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, Options, suggest
 from physopt.problems import PROBLEMS
 
 Kind = Literal["problem", "rule"]
@@ -32,8 +32,8 @@ def _plugins(kind: Kind) -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=f"physopt.{kind}s")}
 
 
-def find(kind: Kind, name: str) -> type[Any]:
-    """Return the class of a problem or rule.
+def find(kind: Kind, name: str, given: Mapping[str, Any] = MappingProxyType({})) -> type[Any]:
+    """Return the class of a problem or rule; `given` are options on which the class may depend.
 
     Raises OptionError, with the nearest name, where there is none.
     """
@@ -56,7 +56,7 @@ def find(kind: Kind, name: str) -> type[Any]:
                 f"this one; define it first, or save it in a file: file.py:{class_name}"
             )
         raise OptionError(object, kind, name, reason)
-    return cls
+    return cls.class_for(given) if issubclass(cls, Options) else cls
 
 
 def name_of(kind: Kind, cls: type) -> str:

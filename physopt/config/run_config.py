@@ -142,7 +142,7 @@ def from_record(record: Mapping[str, Any]) -> RunConfig:
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise OptionError(object, kind, "", f"the record names no {kind}")
         given = {name: value for name, value in options.items() if name != "name"}
-        cls = find(kind, options["name"])
+        cls = find(kind, options["name"], given)
         known = option_hints(cls)
         for name in given:
             if name not in known:
@@ -183,7 +183,7 @@ def _words(options: Options, prefix: str, suited: Mapping[str, Any]) -> list[str
     words = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if value != suited.get(field.name, field.default):
+        if value != suited.get(field.name, field.default) or field.metadata.get("named"):
             words.append(f"{prefix}{field.name}={value_text(value)}")
     return words
 

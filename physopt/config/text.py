@@ -11,7 +11,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from physopt.options import DoesNotFit, OptionError, annotations, canonical, first_fit, suggest
+from physopt.options import (
+    DoesNotFit,
+    OptionError,
+    Options,
+    annotations,
+    canonical,
+    first_fit,
+    suggest,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +30,8 @@ def from_text(cls: type[T], texts: Mapping[str, str], **defaults: Any) -> T:
     `defaults` take the place of the class's own. Raises OptionError, with the nearest option or
     value, for what does not fit.
     """
+    if issubclass(cls, Options):
+        cls = cls.class_for(texts)
     values = {**defaults, **read_texts(cls, texts)}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in values and field.default is field.default_factory is MISSING:

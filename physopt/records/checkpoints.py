@@ -2,7 +2,7 @@
 
 Both are in one checkpoint, so that they are consistent after a crash. Arrays are saved as a flat
 list of leaves, independent of the structure of a rule's state; the run that restores a checkpoint
-provides a carry with that structure.
+provides a carry with that structure. Arrays of size 0, which orbax refuses, are left out.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
-            last=ocp.args.StandardSave(jax.tree.leaves(carry)),
-            best=ocp.args.StandardSave(jax.tree.leaves(best)),
+            last=ocp.args.StandardSave(_saved(jax.tree.leaves(carry))),
+            best=ocp.args.StandardSave(_saved(jax.tree.leaves(best))),
             host=ocp.args.JsonSave(host),
         )
         with _operating_system_errors(self._folder):
@@ -60,7 +60,7 @@ class Checkpoints:
         args = ocp.args.Composite(last=last, host=ocp.args.JsonRestore())
         with _operating_system_errors(self._folder):
             content = self._manager.restore(self.latest(), args=args)
-        last_carry = jax.tree.unflatten(structure, content["last"])
+        last_carry = jax.tree.unflatten(structure, _completed(content["last"], leaves))
         return last_carry, self.best(carry.params), content["host"]
 
     def best(self, params: Any) -> Any:
@@ -69,7 +69,7 @@ class Checkpoints:
         args = ocp.args.Composite(best=ocp.args.StandardRestore(_abstract(leaves)))
         with _operating_system_errors(self._folder):
             content = self._manager.restore(self.latest(), args=args)
-        return jax.tree.unflatten(structure, content["best"])
+        return jax.tree.unflatten(structure, _completed(content["best"], leaves))
 
     @staticmethod
     def latest_in(folder: Path) -> int | None:
@@ -95,4 +95,15 @@ def _operating_system_errors(folder: Path) -> Iterator[None]:
 
 
 def _abstract(leaves: list[Any]) -> list[jax.ShapeDtypeStruct]:
-    return [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in leaves]
+    return [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in _saved(leaves)]
+
+
+def _saved(leaves: list[Any]) -> list[Any]:
+    """Return the arrays that a checkpoint holds."""
+    return [leaf for leaf in leaves if leaf.size]
+
+
+def _completed(saved: list[Any], leaves: list[Any]) -> list[Any]:
+    """Return the restored arrays with the empty ones in their places among `leaves`."""
+    restored = iter(saved)
+    return [next(restored) if leaf.size else leaf for leaf in leaves]

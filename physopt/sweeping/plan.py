@@ -137,8 +137,9 @@ def labels(configs: Sequence[RunConfig]) -> list[str]:
     for config in configs:
         options = flat_keys(config.record())
         pair: Words = tuple(str(options[kind]).rpartition(":")[2] for kind in KINDS)
-        reference = first.setdefault(pair, options)
-        differing = {key for key, value in options.items() if value != reference.get(key)}
+        reference = first.setdefault(pair, dict(options))
+        # Options that some runs lack, such as those of one optimiser, vary where they exist.
+        differing = {k for k, value in options.items() if value != reference.setdefault(k, value)}
         varying.setdefault(pair, set()).update(differing)
         named.append((pair, options))
     return [
