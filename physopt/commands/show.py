@@ -52,7 +52,7 @@ def show_run(path: Path) -> int:
     reason = f" ({status['reason']})" if status.get("reason") else ""
     out.print(f"status  {status.get('status')}{escape(reason)}")
     if status.get("timing"):
-        out.print(f"timing  not reliable: {escape(status['timing'])}")
+        out.print(f"timing  unreliable: {escape(status['timing'])}")
     if folder.results() is not folder:
         out.print("earlier the records of the finished run before count until this one has ended")
     if status.get("method"):
@@ -165,6 +165,7 @@ def _status_row(folder: RunFolder) -> list[str]:
     problem, rule = (config.get(kind, {}).get("name", "?") for kind in ("problem", "rule"))
     last = last_clock(status, curve)
     loss, seconds = last.get("test_loss"), last.get("t_train")
+    timing = f" (unreliable timing: {status['timing']})" if status.get("timing") else ""
     return [
         Path(str(problem)).name,
         Path(str(rule)).name,
@@ -175,7 +176,7 @@ def _status_row(folder: RunFolder) -> list[str]:
         "-" if seconds is None else seconds_text(seconds),
         "-" if loss is None else f"{loss:.4g}",
         str(folder.read("env.json").get("source", "-")),
-        str(status.get("reason", "")),
+        f"{status.get('reason', '')}{timing}",
     ]
 
 
