@@ -22,7 +22,7 @@ lost. Columns, beside those of curve.jsonl:
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,13 @@ from typing import Any
 import pandas as pd
 
 from physopt.options import OptionError
+from physopt.records import Record, find_runs
 from physopt.records.environment import LIBRARIES
-from physopt.records.folder import RunFolder
-from physopt.records.status import FINISHED, STATUSES
+from physopt.records.reading import shown
 
 UNKNOWN = "unknown"
 """The device or the versions of a run whose records lack them."""
 
-RECORD_FILES = ("config.json", "curve.jsonl", "status.json")
 _NUMBERS = ("seed", "batch_size", "train_size", "heldout_size", "log_every", "device_count")
 _SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_kind")
 _RUN_COLUMNS = (
@@ -59,25 +58,17 @@ def load(*folders: Path | str) -> pd.DataFrame:
     runs, evaluations = [], []
     seen: set[Path] = set()
     for source in folders:
-        if not Path(source).is_dir():
+        if not os.path.isdir(source):
             raise OptionError(object, "folder", source, "no such folder")
-        for path in run_folders(Path(source)):
-            if path.resolve() in seen:
+        for folder in find_runs(source):
+            path = folder.path.resolve()
+            if path in seen:
                 continue
-            seen.add(path.resolve())
-            run, rows = _read(path)
+            seen.add(path)
+            run, rows = _read(Record(folder.results()), folder.path)
             evaluations += [{**row, "run": len(runs)} for row in rows or [{}]]
             runs.append({**run, "source": str(source)})
     return _table(runs, evaluations)
-
-
-def run_folders(root: Path) -> Iterator[Path]:
-    """Yield the folders at or below a folder that contain a file of a run, in order."""
-    for path, below, files in os.walk(root):
-        below.sort()
-        if any(name in files for name in RECORD_FILES):
-            below.clear()  # only checkpoints lie below
-            yield Path(path)
 
 
 def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,43 +76,36 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby("folder", sort=False).tail(1).reset_index(drop=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
+def _read(record: Record, path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Return the settings and the status of a run, and the numbers of its curve."""
-    folder = RunFolder(path).results()
-    config, environment = folder.read("config.json"), folder.read("env.json")
-    status, curve = folder.status(), folder.curve()
-    first = curve[0] if curve else {}
-    rows = [_numbers(row) for row in curve if _number(row.get("step")) is not None]
-    word, reason = _status(config, status, has_curve=bool(rows))
-    known = {**first, **environment, **config}
+    config, environment = record.config, record.environment
+    known = {**next(iter(record.curve), {}), **environment, **config}
     run = {name: _plain(known[name]) for name in _SETTINGS if name in known}
-    for kind, parent in (("problem", path.parent.parent), ("rule", path.parent)):
-        options = config.get(kind)
-        options = dict(options) if isinstance(options, dict) else {}
-        names = (options.pop("name", None), first.get(kind), parent.name)
-        run[kind] = short_name(next(name for name in names if name and isinstance(name, str)))
+    for kind in ("problem", "rule"):
+        options = {k: v for k, v in config.get(kind, {}).items() if k != "name"}
+        run[kind] = short_name(record.name(kind))
         run |= {f"{kind}.{name}": _plain(value) for name, value in options.items()}
-    match config.get("target"):
-        case [str(metric), value]:
-            run |= {"target_metric": metric, "target_value": _number(value)}
     versions = {name: environment.get(name) for name in LIBRARIES}
     known_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
+    metric, target = config.get("target") or (None, None)
     run |= {
         "folder": str(path),
-        "run_id": path.name,
-        "device": _device(known.get("device_kind"), _number(known.get("device_count"))),
-        "budget_steps": _number(config.get("steps")),
-        "budget_seconds": _number(config.get("seconds")),
-        "tuning_trials": _number(config.get("tuning_trials")) or 0.0,
+        "run_id": shown(path.name),
+        "device": _device(known.get("device_kind"), known.get("device_count")),
+        "budget_steps": config.get("steps"),
+        "budget_seconds": config.get("seconds"),
+        "target_metric": metric,
+        "target_value": target,
+        "tuning_trials": config.get("tuning_trials") or 0.0,
         "versions": known_versions if all(versions.values()) else UNKNOWN,
-        "source_version": str(environment.get("source") or ""),
-        "status": word,
-        "reason": reason,
-        "finished": str(status.get("time") or ""),
-        "timing": str(status.get("timing") or ""),
-        "blas_threads": _number(environment.get("blas_threads")),
+        "source_version": environment.get("source") or "",
+        "status": record.status,
+        "reason": record.reason,
+        "finished": record.progress.get("time", ""),
+        "timing": record.progress.get("timing", ""),
+        "blas_threads": environment.get("blas_threads"),
     }
-    return run, sorted(rows, key=lambda row: row["step"] or 0.0)
+    return run, [_numbers(row) for row in record.curve]
 
 
 def _device(kind: Any, count: float | None) -> str:
@@ -135,41 +119,18 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _status(config: dict[str, Any], status: dict[str, Any], *, has_curve: bool) -> tuple[str, str]:
-    """Return the recorded status and reason; "damaged" if the records contradict them."""
-    word, reason = status.get("status"), str(status.get("reason") or "")
-    if not config:
-        return "damaged", "config.json cannot be read"
-    if word is None:
-        return "damaged", "status.json cannot be read"
-    if word not in (*STATUSES, "running"):
-        return "damaged", f"unknown status {word}"
-    if word in FINISHED and word != "skipped" and not has_curve:
-        return "damaged", "curve.jsonl cannot be read"
-    return str(word), reason
-
-
 def _plain(value: Any) -> Any:
     """Return a value for a cell: lists and tables become text."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
-
-
 def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
-    """Return the numbers of a line of a curve, without those that are settings of the run."""
+    """Return the numbers of a row of a curve, without those that are settings of the run."""
     settings = ("seed", "batch_size", "device_count", "run")
     return {
-        name: _number(value)
+        name: None if value is None else float(value)
         for name, value in row.items()
-        if name not in settings and not isinstance(value, str | list | dict)
+        if name not in settings and not isinstance(value, str)
     }
 
 

@@ -12,7 +12,7 @@ from scipy.stats import gmean
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.errors import run_errors
-from physopt.analysis.fairness import check_devices
+from physopt.analysis.fairness import apart, check_devices
 from physopt.analysis.plots import draw_line, uneven
 from physopt.analysis.resampling import resample
 from physopt.analysis.statistics import quantile, ratio_interval
@@ -133,7 +133,7 @@ def plot_comparison(runs: Runs, axis: str | None = None, **options: Any) -> Figu
     for ((case, *methods), rows), (left, right) in zip(pairs, axes, strict=True):
         lines = []
         for (name, source), method, look in zip(sources.items(), methods, looks, strict=True):
-            of_source = comparison.frame[comparison.frame["source"] == source]
+            of_source = apart(comparison.frame[comparison.frame["source"] == source])
             line = resample(replace(comparison, frame=_of(of_source, case, method)))
             draw_line(left, line, line["median"], look, f"{name}: {method}")
             lines.append(line.assign(method=name))

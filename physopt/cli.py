@@ -5,13 +5,17 @@ or diverged, 2 wrong arguments, 3 the rule refuses the problem, 75 another proce
 run, 130 interrupted. The commands are in physopt.commands.
 """
 
+import io
+import shlex
 import sys
 
 from physopt.commands import Command, feasibility, names, runs, scores, sweeps
+from physopt.config.registry import Untrusted
 from physopt.machine.failures import own_words
 from physopt.machine.output import discarding_lost_output
 from physopt.options import OptionError, suggest
 from physopt.records.folder import Locked
+from physopt.records.reading import shown
 from physopt.records.status import LOCKED_EXIT_CODE, failure_status
 
 COMMANDS: dict[str, Command] = {
@@ -34,6 +38,9 @@ COMMANDS: dict[str, Command] = {
 def main(words: list[str] | None = None) -> int:
     """Run a command; return the exit code."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     with discarding_lost_output() as streams:
         code = _exit_code(words)
     for error in (stream.error for stream in streams):
@@ -48,7 +55,10 @@ def _exit_code(words: list[str]) -> int:
     except OptionError as error:
         value = "" if error.value == "" else f"={error.value}"
         code = LOCKED_EXIT_CODE if isinstance(error, Locked) else 2
-        return _fail(f"{error.key}{value}: {error.reason}", code)
+        more = ""
+        if isinstance(error, Untrusted):
+            more = f": python -m physopt {shlex.join([*words, 'trust=true'])}"
+        return _fail(f"{error.key}{value}: {error.reason}{more}", code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
@@ -76,7 +86,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"physopt: {text}", file=sys.stderr)
+    print(f"physopt: {shown(text)}", file=sys.stderr)
     return code
 
 

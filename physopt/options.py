@@ -8,11 +8,13 @@ of the annotation:
     size: Annotated[int, Bounds(2)] = 20
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import math
 import numbers
+import os
 import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -23,11 +25,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Values allowed for a number: minimum <= value <= maximum, or minimum < value if `above`."""
+    """Values allowed for a number: minimum <= value <= maximum.
+
+    The minimum itself is excluded if `above`, the maximum if `below`.
+    """
 
     minimum: float = -math.inf
     maximum: float = math.inf
     above: bool = False
+    below: bool = False
 
     def refuses(self, value: float) -> str | None:
         """Return what is wrong with a value, None if it is allowed."""
@@ -35,6 +41,8 @@ class Bounds:
             return f"must be greater than {_bound_text(self.minimum)}"
         if not value >= self.minimum:
             return f"must be at least {_bound_text(self.minimum)}"
+        if self.below and not value < self.maximum:
+            return f"must be less than {_bound_text(self.maximum)}"
         if not value <= self.maximum:
             return f"must be at most {_bound_text(self.maximum)}"
         return None
@@ -44,11 +52,16 @@ def _bound_text(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"  # 4294967295, not 4.29497e+09
 
 
-PositiveInt = Annotated[int, Bounds(1)]
-NonNegativeInt = Annotated[int, Bounds(0)]
+LARGEST_INT = 2**31 - 1
+"""Largest count: counters on a device have 32 bits."""
+
+PositiveInt = Annotated[int, Bounds(1, LARGEST_INT)]
+NonNegativeInt = Annotated[int, Bounds(0, LARGEST_INT)]
 PositiveFloat = Annotated[float, Bounds(0, above=True)]
 NonNegativeFloat = Annotated[float, Bounds(0)]
 UnitFloat = Annotated[float, Bounds(0, 1)]
+Decay = Annotated[float, Bounds(0, 1, below=True)]
+"""Weight of the past in a running mean; with 1 it would never see the present."""
 
 
 class OptionError(ValueError):
@@ -190,13 +203,17 @@ def _integer(value: Any) -> int:
     real = _real(value)
     if not real.is_integer():
         raise DoesNotFit("must be a whole number")
+    if abs(value) >= 2**32:
+        raise DoesNotFit(f"must be at most {2**32 - 1}")
     return int(value)
 
 
 def _real(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise DoesNotFit("must be a finite number")
-    return float(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer beyond the range of a float
+            if math.isfinite(value):
+                return float(value)
+    raise DoesNotFit("must be a finite number")
 
 
 def _string(value: Any) -> str:
@@ -205,4 +222,10 @@ def _string(value: Any) -> str:
     return value
 
 
-_SCALARS = {bool: _boolean, int: _integer, float: _real, str: _string, Path: Path}
+def _path(value: Any) -> Path:
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise DoesNotFit("must be a path")
+
+
+_SCALARS = {bool: _boolean, int: _integer, float: _real, str: _string, Path: _path}

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from physopt.config.text import from_text, value_text
-from physopt.options import Bounds, OptionError, Options, PositiveFloat, PositiveInt, UnitFloat
+from physopt.options import (
+    Bounds,
+    Decay,
+    OptionError,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    UnitFloat,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +27,8 @@ class Example(Options):
     count: PositiveInt = 1
     rate: PositiveFloat | None = None
     share: UnitFloat = 0.5
+    decay: Decay = 0.9
+    any_count: int = 0
     widths: tuple[PositiveInt, ...] = (8,)
     kind: Literal["a", "b"] = "a"
     flag: bool = False
@@ -49,6 +59,10 @@ def test_values_take_one_form_whatever_they_were_given_as():
         ("rate", float("nan"), "finite number"),
         ("rate", float("inf"), "finite number"),
         ("share", 1.1, "at most 1"),
+        ("decay", 1.0, "less than 1"),
+        ("count", 10**23, "at most"),
+        ("count", 2**31, "at most 2147483647"),
+        ("any_count", 10**23, "at most"),
         ("widths", [8, 0], "at least 1"),
         ("widths", 8, "list"),
         ("widths", "8", "list"),

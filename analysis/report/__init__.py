@@ -6,6 +6,8 @@ its content security policy forbids every request. The template escapes text fro
 
 import base64
 import io
+import math
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ PICTURES = 12
 """Maximum number of pictures of designs on a page."""
 
 PICTURE_WIDTH = 760
+
+LARGEST_PICTURE = 50_000_000
+"""Pixels above which a picture is left out: a small file may hold very many."""
 
 
 def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
@@ -76,7 +81,8 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
     pages = jinja2.Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True)
     pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     text = pages.get_template("page.html.jinja").render(content)
-    return Path(out).write_bytes(text.encode())
+    # The name of a folder need not be UTF-8.
+    return Path(out).write_bytes(text.encode(errors="backslashreplace"))
 
 
 def _page_file(name: str) -> Markup:
@@ -102,7 +108,7 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
     first of every case before any second.
     """
     errors = errors.sort_values("final_error", kind="stable")
-    drawn = errors[[(Path(folder) / "figure.png").is_file() for folder in errors["folder"]]]
+    drawn = errors[[os.path.isfile(Path(f, "figure.png")) for f in errors["folder"]]]
     best = drawn.drop_duplicates(["case", "method"])
     best = best.assign(place=best.groupby("case").cumcount()).sort_values("place", kind="stable")
     entries = []
@@ -118,9 +124,12 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
 def _small(path: Path) -> str | None:
     """Return a picture as a small data URI, None if it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        # Only PNG: a file of another format, under this name, may start a program to draw it.
+        with Image.open(path, formats=["PNG"]) as picture:
+            if math.prod(picture.size) > LARGEST_PICTURE:
+                return None
             opaque = picture.convert("RGBA")
-    except (OSError, Image.DecompressionBombError):
+    except Exception:  # Pillow has many for a damaged file
         return None
     small = Image.new("RGB", opaque.size, "white")
     small.paste(opaque, mask=opaque.getchannel("A"))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison
-from physopt.records import RunFolder
+from physopt.records import Record, RunFolder
 
 _NOT_TYPED = ("out", "force", "debug", "seed", "target", "tuning", "problem", "rule")
 
@@ -25,9 +25,8 @@ def commands(frame: pd.DataFrame) -> list[dict[str, str]]:
     for (case, method), group in runs.groupby(["case", "method"]):
         seeds_of: defaultdict[str, set[int]] = defaultdict(set)
         for folder in group["folder"]:
-            config = RunFolder(Path(folder)).read("config.json")
-            seed = config.get("seed")
-            seeds_of[_options(config)].add(seed if isinstance(seed, int) else 0)
+            config = Record(RunFolder(folder)).config
+            seeds_of[_options(config)].add(config.get("seed", 0))
         for options, seeds in seeds_of.items():
             command = f"python -m physopt run {options} seed="
             listed = " ".join(map(str, sorted(seeds)))

@@ -2,13 +2,12 @@
 
 import math
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from physopt.analysis.words import amount, duration, interval, score_cells
-from physopt.records import RunFolder
+from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS
 
 WORST_FACTOR = 50.0
@@ -102,7 +101,7 @@ def environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the environments of the runs: each entry of env.json with its different values."""
     entries: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for folder in frame["folder"].unique():
-        for name, value in RunFolder(Path(folder)).read("env.json").items():
+        for name, value in Record(RunFolder(folder)).environment.items():
             entries[name][str(value).partition("\n")[0] or "–"] += 1
     return [(name, _values(counts)) for name, counts in entries.items() if name != "seed"]
 

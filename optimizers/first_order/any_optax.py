@@ -75,6 +75,8 @@ class AnyOptax(FirstOrder):
         Raises OptionError if optax has no such optimiser.
         """
         name = given.get("optimizer", cls.optimizer)
+        if not isinstance(name, str):
+            raise OptionError(cls, "optimizer", name, "must be a word")
         if cls._general is not None and name == cls.optimizer:
             return cls
         return _class_of(cls._general or cls, name)  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import optax
 
 from physopt.optimizers.first_order.rule import Factor, FirstOrder
-from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
+from physopt.options import Decay, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SGD(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1e-2
-    momentum: UnitFloat = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
 
     # The first step eta |g| is a length in the parameters, independent of the units of the loss.
@@ -42,8 +42,8 @@ class Adam(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1e-3
-    b1: UnitFloat = 0.9
-    b2: UnitFloat = 0.999
+    b1: Decay = 0.9
+    b2: Decay = 0.999
     eps: PositiveFloat = 1e-8
 
     def transformation(self, factor: Factor = 1.0) -> optax.GradientTransformation:
@@ -74,9 +74,9 @@ class RMSProp(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1e-3
-    decay: UnitFloat = 0.9
+    decay: Decay = 0.9
     eps: PositiveFloat = 1e-8
-    momentum: UnitFloat = 0.0
+    momentum: Decay = 0.0
 
     def transformation(self, factor: Factor = 1.0) -> optax.GradientTransformation:
         """Return optax.rmsprop."""
@@ -107,7 +107,7 @@ class Adadelta(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1.0
-    rho: UnitFloat = 0.9
+    rho: Decay = 0.9
     eps: PositiveFloat = 1e-6
 
     tunable: ClassVar = {"learning_rate": (1e-2, 1e1)}
@@ -125,8 +125,8 @@ class Lion(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1e-4
-    b1: UnitFloat = 0.9
-    b2: UnitFloat = 0.99
+    b1: Decay = 0.9
+    b2: Decay = 0.99
     weight_decay: NonNegativeFloat = 1e-3
 
     def transformation(self, factor: Factor = 1.0) -> optax.GradientTransformation:
@@ -143,7 +143,7 @@ class Muon(FirstOrder):
     """
 
     learning_rate: PositiveFloat = 1e-2
-    beta: UnitFloat = 0.95
+    beta: Decay = 0.95
     weight_decay: NonNegativeFloat = 0.0
 
     def transformation(self, factor: Factor = 1.0) -> optax.GradientTransformation:

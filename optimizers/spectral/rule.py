@@ -24,7 +24,7 @@ from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.optimizers.spectral.directions import Power, Solution
 from physopt.optimizers.spectral.methods import Choice, Plan, choose, measure
-from physopt.options import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
+from physopt.options import Decay, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State
 
@@ -77,7 +77,7 @@ class SpectralPower(Scheduled):
     beta: float = 0.0
     """Power of the largest singular value of J / sqrt(b) that multiplies the step."""
 
-    momentum: UnitFloat = 0.0
+    momentum: Decay = 0.0
     """Weight of earlier steps, v <- momentum v + step."""
 
     max_step_norm: PositiveFloat | None = None

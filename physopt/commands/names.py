@@ -1,10 +1,10 @@
 """Commands on problems and rules: list, info, check."""
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.parse import KINDS, flat_arguments
-from physopt.config.registry import Kind, find, names
+from physopt.config.parse import flat_arguments
+from physopt.config.registry import find_any
 from physopt.config.text import from_text
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError
 
 
 def _list(words: list[str]) -> int:
@@ -22,7 +22,7 @@ def _info(words: list[str]) -> int:
     name, rest = first_word(words, "name", "name a problem or a rule; `list` shows them all")
     if rest:
         raise OptionError(object, "argument", rest[0], "info takes one name")
-    show_info(name, *_find_any(name))
+    show_info(name, *find_any(name))
     return 0
 
 
@@ -31,24 +31,9 @@ def _check(words: list[str]) -> int:
     from physopt.commands.show import show_findings
 
     name, rest = first_word(words, "name", "name a problem or a rule, or file.py:Class")
-    _, cls = _find_any(name)
+    _, cls = find_any(name)
     options = from_text(cls, flat_arguments(rest))
     return show_findings(name, check(options))
-
-
-def _find_any(name: str) -> tuple[Kind, type]:
-    """Return kind and class of a problem or rule; raise OptionError for an unknown name."""
-    from physopt.rule import UpdateRule
-
-    if ":" not in name:
-        kinds: list[Kind] = [kind for kind in KINDS if name in names(kind)]
-        if not kinds:
-            known = [*names("problem"), *names("rule")]
-            reason = f"unknown problem or rule; {suggest(name, known)}"
-            raise OptionError(object, "name", name, reason)
-        return kinds[0], find(kinds[0], name)
-    cls = find("problem", name)
-    return ("rule" if issubclass(cls, UpdateRule) else "problem"), cls
 
 
 LIST = Command(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
 from physopt.config.help import run_help_text
-from physopt.config.parse import flat_arguments, split_names
+from physopt.config.parse import KINDS, flat_arguments, split_names
+from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
@@ -28,7 +29,7 @@ _RUN_DESCRIPTION = dedent("""
     python -m physopt run problem=ldft2d rule=adam --help. `list` shows all names. In a TOML file
     the same keys form tables: [problem] name = "ldft2d", size = 10. The same command resumes a run
     that was interrupted. With record=- the run is read as JSON from standard input, in the form of
-    config.json.
+    config.json; problem= and rule= then name its classes, if they are your own.
 """).strip()
 
 _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
@@ -54,14 +55,19 @@ def _recorded(words: list[str]) -> "RunConfig":
     given = flat_arguments(words)
     if (text := given.pop("record")) != "-":
         raise OptionError(object, "record", text, "must be -, for standard input")
+    named: dict[Kind, str] = {kind: given.pop(kind) for kind in KINDS if kind in given}
     for key, text in given.items():
-        if key not in ("force", "debug"):
-            raise OptionError(object, key, text, "record=- takes only force= and debug= beside it")
+        if key not in ("force", "debug", "trust"):
+            reason = "record=- takes only force= and debug= and trust= and names beside it"
+            raise OptionError(object, key, text, reason)
+    for kind, name in named.items():
+        find(kind, name)  # imports what the user names, which the record may then name too
     try:
         record = json.load(sys.stdin)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(object, "record", "-", f"is no JSON: {error}") from None
-    config = from_record(record if isinstance(record, dict) else {})
+    trust = from_text(Settings, given).trust
+    config = from_record(record if isinstance(record, dict) else {}, trust=trust)
     for key, text in given.items():
         config = config.with_option(key, text)
     return config
@@ -79,7 +85,19 @@ def _run_help(words: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Extension(Options):
+class DesignOptions(Options):
+    """How a run is opened."""
+
+    trust: bool = False
+    """Import the problem and the rule that the records name, even if they are not part of physopt
+    and you do not name them."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Extension(DesignOptions):
     """A larger budget for a run."""
 
     steps: PositiveInt | None = None
@@ -88,23 +106,19 @@ class Extension(Options):
     seconds: PositiveFloat | None = None
     """Total training seconds, including those already spent."""
 
-    debug: bool = False
-    """Show the traceback of an error."""
-
 
 def _resume(words: list[str]) -> int:
     from physopt.commands.show import show_run
     from physopt.machine.threads import limit_xla
-    from physopt.records.folder import RunFolder, number
+    from physopt.records.folder import RunFolder
     from physopt.training.display import display_for_terminal
     from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
-    threads = number(RunFolder(folder).read("config.json"), "threads")
-    limit_xla(None if threads is None else int(threads))
+    limit_xla(RunFolder(folder).read("config.json").get("threads"))
     display = display_for_terminal()
-    done = resume(folder, steps=more.steps, seconds=more.seconds, display=display)
+    done = resume(folder, display=display, **more.as_dict())
     return show_run(done.folder)
 
 
@@ -124,9 +138,8 @@ def _design(words: list[str]) -> int:
     table, rest = first_word(
         rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
-    if rest:
-        raise OptionError(object, "argument", rest[0], "design takes a run and a file")
-    errors, files = design(load(folder), Path(table))
+    options = from_text(DesignOptions, flat_arguments(rest))
+    errors, files = design(load(folder, trust=options.trust), Path(table))
     for name, value in errors.items():
         print(f"{name}  {value:.4g}")
     for file in files:
@@ -147,7 +160,8 @@ RESUME = Command(
     _resume,
     plain_help(
         "resume FOLDER [steps=N] [seconds=S]",
-        "Resume the run in FOLDER; the result is the same as without the interruption.",
+        "Resume the run in FOLDER; the result is the same as without the interruption. If its\n"
+        "problem or rule is your own, add trust=true: the code that the folder names is executed.",
         Extension,
     ),
 )
@@ -162,12 +176,13 @@ STATUS = Command(
     ),
 )
 
+_DESIGN_USAGE = "design FOLDER FILE [key=value ...]"
 DESIGN = Command(
-    "design FOLDER FILE",
+    _DESIGN_USAGE,
     "design a matrix for your own isotherm with a trained generator",
     _design,
     plain_help(
-        "design FOLDER FILE",
+        _DESIGN_USAGE,
         """
         Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
         of relative humidity and water content, one point a row. Prints the true error of the
@@ -176,5 +191,6 @@ DESIGN = Command(
 
         python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
         """,
+        DesignOptions,
     ),
 )

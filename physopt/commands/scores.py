@@ -1,5 +1,6 @@
 """Commands on many runs: score, report, compare."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ class ReportOptions(ScoreOptions):
     """Options of the scores, and the file of the report."""
 
     out: Path | None = None
-    """File to write; none writes report.html to the first folder."""
+    """File to write; none writes report.html to the first folder, or to the working directory if
+    that folder is read-only."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def _report(words: list[str]) -> int:
     comparison, folders, options = _read(words, ReportOptions)
     from physopt import analysis
 
-    out = options.out or Path(folders[0]) / "report.html"
+    place = folders[0] if os.access(folders[0], os.W_OK) else "."
+    out = options.out or Path(place, "report.html")
     size = analysis.write_report(comparison, out)
     print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
     return 0

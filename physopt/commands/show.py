@@ -1,5 +1,6 @@
 """Tables and lines that the commands print."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from rich.table import Table
 from physopt.checking.findings import Finding
 from physopt.config.help import help_text
 from physopt.config.parse import KINDS
-from physopt.config.registry import Kind, find, names
+from physopt.config.registry import Kind, find, names, needs_no_trust
 from physopt.machine.cache import cache_folder, kept_bytes
 from physopt.options import OptionError
 from physopt.problem import (
@@ -22,8 +23,10 @@ from physopt.problem import (
     Linearizes,
     Problem,
 )
+from physopt.records import Record, RunFolder, find_runs
 from physopt.records.columns import chosen_by
-from physopt.records.folder import SOURCE, RunFolder, find_runs, number
+from physopt.records.folder import SOURCE
+from physopt.records.reading import shown
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
@@ -40,56 +43,59 @@ _CAPABILITIES = {
 
 def show_run(path: Path) -> int:
     """Print the result of a run; return the exit code of its status."""
-    folder = RunFolder(path)
-    out, status, curve = console(), folder.status(), folder.curve()
+    record = Record(RunFolder(path))
+    out, curve = console(), record.curve
     if curve:
-        target = folder.read("config.json").get("target")
+        target = record.config.get("target")
         out.print(_run_table(curve, chosen_by(target and target[0])))
-        out.print(_spent_text(last_clock(status, curve)))
-    for metric, methods in _by_metric(folder.read("baselines.json")).items():
+        out.print(_times(last_clock(record)))
+    for metric, methods in _by_metric(record.baselines).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
-        out.print(f"{metric} without training: {escape(listed)}")
-    reason = f" ({status['reason']})" if status.get("reason") else ""
-    out.print(f"status  {status.get('status')}{escape(reason)}")
-    if status.get("timing"):
-        out.print(f"timing  unreliable: {escape(status['timing'])}")
-    if folder.results() is not folder:
+        out.print(escape(f"{metric} without training: {listed}"))
+    reason = f" ({record.reason})" if record.reason else ""
+    out.print(f"status  {record.status}{escape(reason)}")
+    if timing := record.progress.get("timing"):
+        out.print(f"timing  unreliable: {escape(timing)}")
+    if record.folder.results() is not record.folder:
         out.print("earlier the records of the finished run before count until this one has ended")
-    if status.get("method"):
-        out.print(f"method  {escape(status['method'])}")
-    out.print(f"source  {escape(_source(folder))}")
-    out.print(f"folder  {escape(str(folder.path))}")
+    if method := record.progress.get("method"):
+        out.print(f"method  {escape(method)}")
+    out.print(f"source  {escape(_source(record))}")
+    out.print(f"folder  {escape(str(path))}")
     for figure in ("training.png", "figure.png"):
-        if (folder.path / figure).exists():
-            out.print(f"figure  {escape(str(folder.path / figure))}")
-    if (profile := folder.path / "profile" / "operations.csv").exists():
+        if (path / figure).exists():
+            out.print(f"figure  {escape(str(path / figure))}")
+    if (profile := path / "profile" / "operations.csv").exists():
         out.print(f"profile {escape(str(profile))}")
-    out.print(f"next    {escape(_next(folder, status, curve))}")
-    return STATUSES[str(status.get("status", "error"))].exit_code
+    out.print(f"next    {escape(_next(record))}")
+    return STATUSES.get(record.status, STATUSES["error"]).exit_code
 
 
-def last_clock(status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def last_clock(record: Record) -> dict[str, Any]:
     """Return the clock where the run ended, which may be after its last evaluation."""
-    last = curve[-1] if curve else {}
-    later = (number(status, "step") or 0) > last.get("step", -1)
+    last, progress = record.curve[-1] if record.curve else {}, record.progress
     names = ("step", "t_train", "t_compile", "t_eval", "compile_cached")
-    return {**last, **{k: status[k] for k in names if k in status}} if later else last
+    later = progress.get("step", 0) > last.get("step", -1)
+    return {**last, **{k: progress[k] for k in names if k in progress}} if later else last
 
 
-def _spent_text(clock: dict[str, Any]) -> str:
-    """Return the updates of a run and what they, compilation and evaluation took."""
-    per_update = clock["t_train"] / max(1, clock["step"])
-    kept = " (of programs kept from an earlier run)" if clock.get("compile_cached") else ""
+def _times(last: dict[str, Any]) -> str:
+    """Return a line on the number of updates and the times of a run, from its clock."""
+    train, compilation, evaluation = (
+        last.get(f"t_{k}") or 0.0 for k in ("train", "compile", "eval")
+    )
+    kept = " (of programs kept from an earlier run)" if last.get("compile_cached") else ""
     return (
-        f"{clock['step']} updates in {seconds_text(clock['t_train'])} of training "
-        f"({seconds_text(per_update)} each); in addition {seconds_text(clock['t_compile'])} "
-        f"of compilation{kept} and {seconds_text(clock['t_eval'])} of evaluation"
+        f"{last['step']} updates in {seconds_text(train)} of training "
+        f"({seconds_text(train / max(1, last['step']))} each); in addition "
+        f"{seconds_text(compilation)} of compilation{kept} and {seconds_text(evaluation)} of "
+        "evaluation"
     )
 
 
-def _source(folder: RunFolder) -> str:
+def _source(record: Record) -> str:
     """Return the version of the code that ran: one hash, and one for each of the user's files."""
-    environment = folder.read("env.json")
+    environment = record.environment
     files = {k: v for k, v in environment.get("sources", {}).items() if k != "physopt"}
     listed = ", ".join(f"{file} {version}" for file, version in files.items())
     copies = f" ({listed}; copies in {SOURCE}/)" if files else ""
@@ -116,31 +122,35 @@ def _run_table(curve: Sequence[dict[str, Any]], column: str) -> Table:
         table.add_column(f"{label} (step {row['step']})", justify="right")
     for name in _measured_columns(curve[-1]):
         values = [row.get(name) for row in steps.values()]
-        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in values))
+        table.add_row(escape(name), *("-" if value is None else f"{value:.4g}" for value in values))
     return table
 
 
 def _measured_columns(row: dict[str, Any]) -> list[str]:
     """Return the columns of losses and metrics, without the metrics of the validation set."""
     names = list(row)
+    if not {"train_loss", "n_simulate"} <= row.keys():
+        return []
     measured = names[names.index("train_loss") : names.index("n_simulate")]
     return [n for n in measured if n == "validation_loss" or not n.startswith("validation_")]
 
 
-def _next(folder: RunFolder, status: dict[str, Any], curve: Sequence[dict[str, Any]]) -> str:
-    command = f"python -m physopt resume {folder.path}"
-    if status.get("status") in ("ok", "budget"):
-        settings = folder.read("config.json")
-        key = "steps" if settings.get("steps") else "seconds"
-        return f"{command} {key}={2 * settings[key]:g}"
-    if status.get("status") in ("interrupted", "running", "error", "timeout", "oom"):
-        return command
-    return "python -m physopt list"
+def _next(record: Record) -> str:
+    command = ["python", "-m", "physopt", "resume", str(record.folder.path)]
+    budgets = (f"{k}={2 * v:g}" for k in ("steps", "seconds") if (v := record.config.get(k)))
+    more = next(budgets, None)
+    if record.status in ("ok", "budget") and more is not None:
+        command.append(more)
+    elif record.status not in ("interrupted", "running", "error", "timeout", "oom"):
+        return "python -m physopt list"
+    if not all(needs_no_trust(kind, record.name(kind)) for kind in KINDS):
+        command.append("trust=true")
+    return " ".join(command)
 
 
 def show_status(root: Path | str) -> int:
     """Print a table of all runs below a folder; return the exit code."""
-    if not Path(root).is_dir():
+    if not os.path.isdir(root):
         raise OptionError(object, "folder", root, "no such folder")
     folders, out = find_runs(root), console()
     if not folders:
@@ -153,30 +163,28 @@ def show_status(root: Path | str) -> int:
         table.add_column(name, justify="right" if name in ("step", "time", "test_loss") else "left")
     table.add_column("reason", overflow="ellipsis", no_wrap=True)
     for folder in folders:
-        table.add_row(*(escape(text) for text in _status_row(folder)))
+        table.add_row(*(escape(text) for text in _status_row(Record(folder))))
     out.print(table)
     kept = f"{kept_bytes() / 1e6:.3g} MB in {cache_folder()}"
     out.print(f"compiled programs kept: {escape(kept)}")
     return 0
 
 
-def _status_row(folder: RunFolder) -> list[str]:
-    config, status, curve = folder.read("config.json"), folder.status(), folder.curve()
-    problem, rule = (config.get(kind, {}).get("name", "?") for kind in ("problem", "rule"))
-    last = last_clock(status, curve)
+def _status_row(record: Record) -> list[str]:
+    last = last_clock(record)
     loss, seconds = last.get("test_loss"), last.get("t_train")
-    timing = f" (unreliable timing: {status['timing']})" if status.get("timing") else ""
+    timing = record.progress.get("timing", "")
+    timing = timing and f" (unreliable timing: {timing})"
     return [
-        Path(str(problem)).name,
-        Path(str(rule)).name,
-        str(config.get("seed", "?")),
-        folder.path.name,
-        str(status.get("status", "damaged")),
+        *(Path(record.name(kind)).name for kind in ("problem", "rule")),
+        str(record.config.get("seed", "?")),
+        shown(record.folder.path.name),
+        record.status,
         str(last.get("step", "-")),
         "-" if seconds is None else seconds_text(seconds),
         "-" if loss is None else f"{loss:.4g}",
-        str(folder.read("env.json").get("source", "-")),
-        f"{status.get('reason', '')}{timing}",
+        record.environment.get("source") or "-",
+        f"{record.reason}{timing}",
     ]
 
 

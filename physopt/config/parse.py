@@ -20,7 +20,7 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
     """Return {key: text} from tokens, each `key=value` or the name of a TOML file.
 
     A problem or rule that is typed discards the options that a file has for another one.
-    Raises OptionError for a token of another form.
+    Raises OptionError for a token of another form, and for a key that is typed twice.
     """
     files = {t: flat_keys(load_toml(t)) for t in tokens if t.endswith(".toml") and "=" not in t}
     flat = {key: value_text(value) for file in files.values() for key, value in file.items()}
@@ -31,6 +31,8 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
         key, equals, value = token.removeprefix("--").partition("=")
         if not equals:
             raise OptionError(object, "argument", token, "expected key=value or a .toml file")
+        if key in typed:
+            raise OptionError(object, key, value, f"is given twice, {typed[key]} before")
         typed[key] = value
     replaced = tuple(f"{key}." for key, value in typed.items() if flat.get(key, value) != value)
     return {key: text for key, text in flat.items() if not key.startswith(replaced)} | typed

@@ -53,6 +53,17 @@ def is_plugin(module_name: str) -> bool:
     return module_name.startswith(PREFIX)
 
 
+def modules_of(path: Path | str) -> list[ModuleType]:
+    """Return the modules that have been imported from a file, under any name."""
+    path = Path(path).expanduser().resolve()
+    files = [(module, getattr(module, "__file__", None)) for module in list(sys.modules.values())]
+    return [
+        module
+        for module, file in files
+        if isinstance(file, str) and Path(file).name == path.name and Path(file).resolve() == path
+    ]
+
+
 def imported_text(module: ModuleType) -> str | None:
     """Return the source that a plug-in's module was compiled from, None for any other module."""
     loader = getattr(module.__spec__, "loader", None)

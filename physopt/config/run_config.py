@@ -15,7 +15,7 @@ from physopt.config.parse import (
     split_names,
 )
 from physopt.config.presets import suited_options
-from physopt.config.registry import Kind, find, name_of
+from physopt.config.registry import Kind, find_recorded, name_of
 from physopt.config.settings import Settings
 from physopt.config.text import from_text, read_texts, value_text
 from physopt.options import OptionError, Options, suggest
@@ -93,11 +93,13 @@ class RunConfig:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return the content of config.json."""
+        """Return the content of config.json: all but `trust`, which no record may decide."""
+        settings = self.settings.as_dict()
+        del settings["trust"]
         return {
             "problem": _named("problem", self.problem),
             "rule": _named("rule", self.rule),
-            **self.settings.as_dict(),
+            **settings,
         }
 
 
@@ -131,26 +133,35 @@ def from_words(words: list[str]) -> RunConfig:
     )
 
 
-def from_record(record: Mapping[str, Any]) -> RunConfig:
+def from_record(record: Mapping[str, Any], *, trust: bool = False) -> RunConfig:
     """Return the config that the content of config.json describes.
 
-    Raises OptionError if problem or rule is missing or cannot be found.
+    Raises OptionError if problem or rule is missing or cannot be found, and Untrusted, without
+    `trust`, if one is code of which the user has not decided that it runs (see `find_recorded`).
     """
-    objects = {}
-    for kind in KINDS:
-        options = record.get(kind)
-        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-            raise OptionError(object, kind, "", f"the record names no {kind}")
-        given = {name: value for name, value in options.items() if name != "name"}
-        cls = find(kind, options["name"], given)
-        known = option_hints(cls)
-        for name in given:
-            if name not in known:
-                reason = f"the {kind} has no such option now; {suggest(name, known)}"
-                raise OptionError(cls, name, given[name], reason)
-        objects[kind] = cls(**given)
-    settings = {key: value for key, value in record.items() if key in option_hints(Settings)}
-    return RunConfig(objects["problem"], objects["rule"], Settings(**settings))
+    problem, rule = (recorded_options(record, kind, trust=trust) for kind in KINDS)
+    return RunConfig(problem, rule, recorded_settings(record).replace(trust=trust))
+
+
+def recorded_options(record: Mapping[str, Any], kind: Kind, *, trust: bool = False) -> Any:
+    """Return the problem or the rule of a record; raise OptionError as `from_record` does."""
+    options = record.get(kind)
+    if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+        raise OptionError(object, kind, "", f"the record names no {kind}")
+    given = {name: value for name, value in options.items() if name != "name"}
+    cls = find_recorded(kind, options["name"], given, trust=trust)
+    known = option_hints(cls)
+    for name in given:
+        if name not in known:
+            reason = f"the {kind} has no such option now; {suggest(name, known)}"
+            raise OptionError(cls, name, given[name], reason)
+    return cls(**given)
+
+
+def recorded_settings(record: Mapping[str, Any]) -> Settings:
+    """Return the settings of a record; raise OptionError for a value that does not fit."""
+    known = option_hints(Settings).keys() - {"trust"}
+    return Settings(**{key: value for key, value in record.items() if key in known})
 
 
 def suited(problem: "type[Problem]", given: Mapping[str, Any]) -> dict[str, Any]:

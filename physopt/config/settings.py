@@ -49,6 +49,10 @@ class Settings(Options):
     """Folder of a run whose best parameters are the initial ones; none draws them by the seed. With
     network=none its network's prediction is the initial x."""
 
+    trust: bool = False
+    """Import the problem that the records of `start` name, even if it is not part of physopt and
+    you do not name it yourself."""
+
     tolerance: PositiveFloat | None = None
     """With network=none: a sample is solved when its gradient has fallen to this fraction of the
     first one, or when a step is shorter than this fraction of x. Solved samples are left alone, and
@@ -84,7 +88,7 @@ class Settings(Options):
     """Show the traceback of an error."""
 
 
-UNRECORDED = ("threads", "out", "force", "profile", "tuning_trials", "debug")
+UNRECORDED = ("threads", "out", "force", "profile", "tuning_trials", "debug", "trust")
 """Settings that do not change a run's numbers.
 
 Threads change the order of sums, thus last digits, as another number of cores does; env.json

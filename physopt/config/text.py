@@ -1,6 +1,6 @@
 """Text: values of options as they are typed, read by the annotations of an option class.
 
-A list is written [a,b] or a,b, None is none, True is true.
+A list is written [a,b] or a,b, an empty one [], None is none, True is true.
 """
 
 import contextlib
@@ -76,6 +76,8 @@ def split_values(text: str) -> list[str]:
 def _read(text: str, hint: Any) -> Any:
     """Return the value that a text stands for under an annotation, in canonical form."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if not text and hint is not str:
+        raise DoesNotFit("a value is missing")
     if origin is Annotated:
         return canonical(_read(text, arguments[0]), hint)
     if origin in (Union, UnionType):

@@ -104,6 +104,9 @@ def with_own_lines(wanted: bool = True) -> contextlib.AbstractContextManager[Non
 
 def kept_bytes() -> int:
     """Return the size of the cache in bytes."""
-    folder = cache_folder()
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sum(file.stat().st_size for file in files if file.is_file())
+    size = 0
+    with contextlib.suppress(OSError):
+        for file in os.scandir(cache_folder()):
+            with contextlib.suppress(OSError):  # another process has deleted it meanwhile
+                size += file.stat().st_size if file.is_file() else 0
+    return size

@@ -21,11 +21,15 @@ from absl import logging
 class Checkpoints:
     """The checkpoints of one run; only the newest is kept."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, read_only: bool = False):
         # orbax reports every save at level INFO, and a failed one, which it raises, as an ERROR.
         logging.set_verbosity(logging.FATAL)
         self._folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else 1,
+            enable_async_checkpointing=False,
+            read_only=read_only,
+        )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, step: int, carry: Any, best: Any, host: dict[str, Any]) -> None:
@@ -74,7 +78,7 @@ class Checkpoints:
     @staticmethod
     def latest_in(folder: Path) -> int | None:
         """Return the step of the newest checkpoint in a folder, None if there is none."""
-        steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
         return max(steps, default=None)
 
     def close(self) -> None:

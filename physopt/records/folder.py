@@ -3,6 +3,7 @@
     config.json   the settings, fully resolved       env.json     versions, device, commit
     curve.jsonl   one line per evaluation            status.json  progress and outcome
     checkpoints/  see physopt.records.checkpoints            figures      what the problem draws
+    earlier/      the records before, until a repeat or an extension has finished
 
 JSON is strict (NaN is null); files are replaced atomically; a curve line truncated by a crash is
 ignored. The lock is held by the running process and is released when it ends.
@@ -13,7 +14,7 @@ import json
 import math
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,11 @@ from typing import Any
 import filelock
 
 from physopt.options import OptionError
+from physopt.records.reading import Damage, read_curve, read_table
 from physopt.records.status import FINISHED
+
+FILES = ("config.json", "curve.jsonl", "status.json")
+"""Files that mark a folder as that of a run."""
 
 SOURCE = "source"
 """Subfolder of a run with copies of the plug-in files that it ran."""
@@ -61,9 +66,8 @@ class RunFolder:
         partial = self.path / _PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            shutil.copytree(
-                self.path, partial, ignore=shutil.ignore_patterns(".lock", EARLIER, _PARTIAL)
-            )
+            own = shutil.ignore_patterns(".lock", EARLIER, _PARTIAL)
+            shutil.copytree(self.path, partial, symlinks=True, ignore=own)
             shutil.rmtree(self.path / EARLIER, ignore_errors=True)
             partial.rename(self.path / EARLIER)
         except BaseException:
@@ -82,11 +86,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of an earlier attempt, except the lock and what was set aside."""
-        # Without a status, the records that were set aside count.
-        (self.path / "status.json").unlink(missing_ok=True)
-        for path in self.path.iterdir():
+        # Without a status, the records that were set aside count: it is removed first.
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name != "status.json"):
             if path.name not in (".lock", EARLIER):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                real_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if real_folder else path.unlink()
 
     @contextlib.contextmanager
     def held(self, work: str = "run") -> Iterator[None]:
@@ -119,25 +123,25 @@ class RunFolder:
         """Replace a file of the folder atomically."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
+        # Not by tempfile, whose files no other user may read.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:  # above all a full disk: leave no partial file
-                os.unlink(file.name)
-                raise
+            os.replace(temporary, path)
+        except BaseException:  # above all a full disk: leave no partial file
+            temporary.unlink(missing_ok=True)
+            raise
 
-    def read(self, name: str) -> dict[str, Any]:
-        """Read a JSON file of the folder; {} if it is missing or damaged."""
-        try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+    def read(self, name: str, like: str | None = None) -> dict[str, Any]:
+        """Return the valid entries of a JSON file of the folder; {} if it is missing or damaged."""
+        return self.checked(name, like)[0]
+
+    def checked(self, name: str, like: str | None = None) -> tuple[dict[str, Any], Damage]:
+        """Return the valid entries of a JSON file, and what is wrong with it; see `read_table`."""
+        return read_table(self.path / name, like)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a line to the curve."""
@@ -148,20 +152,8 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def curve(self) -> list[dict[str, Any]]:
-        """Return the rows of the curve, without an incomplete last line."""
-        try:
-            text = (self.path / "curve.jsonl").read_bytes().decode("utf-8", errors="replace")
-        except OSError:
-            return []
-        rows = []
-        for line in text.split("\n")[:-1]:  # text after the last newline is incomplete
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-        return rows
+        """Return the valid rows of the curve, without an incomplete last line."""
+        return read_curve(self.path / "curve.jsonl")[0]
 
     def truncate_curve(self, step: int) -> None:
         """Keep the rows up to a step, those that the checkpoint of this step includes."""
@@ -177,39 +169,60 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """Return status.json; a run with status running but without a lock was interrupted."""
-        status = self.read("status.json")
-        if status.get("status") == "running" and not self.is_locked():
-            reason = "the process ended without a record (killed, machine stopped, or disk full)"
-            status = {**status, "status": "interrupted", "reason": reason}
-        return status
+        return self.current(self.read("status.json"))
+
+    def current(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of status.json with status interrupted if the run's process ended."""
+        if status.get("status") != "running" or self._lock_is_held() is not False:
+            return status
+        reason = "the process ended without a record (killed, machine stopped, or disk full)"
+        return {**status, "status": "interrupted", "reason": reason}
 
     def is_locked(self) -> bool:
         """Return whether a process is working on this run."""
-        if not (self.path / ".lock").exists():
-            return False
+        return self._lock_is_held() is True
+
+    def _lock_is_held(self) -> bool | None:
+        """Return whether a process holds the lock, None if that cannot be known; write nothing."""
         try:
-            with filelock.FileLock(self.path / ".lock", blocking=False):
-                return False
-        except filelock.Timeout:
+            import fcntl  # not on Windows
+
+            # filelock would open the file for writing, which a reader may not be allowed to do.
+            lock = os.open(self.path / ".lock", os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        except (ImportError, OSError):
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        except OSError:
+            return None
+        finally:
+            os.close(lock)
+        return False
 
 
 def find_runs(root: Path | str) -> list[RunFolder]:
-    """Return all runs at or below a folder, in the order of their paths."""
+    """Return all runs at or below a folder, in the order of their paths.
+
+    A folder that cannot be listed is among them: it may be a run.
+    """
     paths = []
-    for path, below, files in os.walk(root):
-        if "config.json" in files:
-            paths.append(Path(path))
-        if "config.json" in files or "status.json" in files:
-            # Skips most folders, and plug-in copies, which may have any name.
-            below[:] = (name for name in below if name not in OWN_FOLDERS)
+
+    def not_listed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            paths.append(Path(error.filename))
+
+    for path, below, files in os.walk(root, onerror=not_listed):
+        # A damaged run may hold a folder in place of a file.
+        if not any(name in FILES for name in (*files, *below)):
+            continue
+        paths.append(Path(path))
+        # Skips most folders, and plug-in copies, which may have any name.
+        below[:] = (name for name in below if name not in (*OWN_FOLDERS, *FILES))
     return [RunFolder(path) for path in sorted(paths)]
-
-
-def number(record: dict[str, Any], key: str) -> float | None:
-    """Return a number of a record that may be damaged, None if it holds none."""
-    value = record.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _strict(value: Any) -> Any:

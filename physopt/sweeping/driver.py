@@ -133,6 +133,7 @@ class _Driver:
             options=self.options,
             environment=environment,
             accelerators=() if on_cpu else self.accelerators,
+            trust=settings.trust,
         )
         row.status = WAITING
         self.futures[self.submit(supervise.execute, task, on_cpu=on_cpu)] = row

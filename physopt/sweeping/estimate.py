@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from physopt.config import RunConfig
 from physopt.config.parse import KINDS, flat_keys
 from physopt.config.settings import UNRECORDED
-from physopt.records.folder import RunFolder, number
+from physopt.records.folder import RunFolder
 from physopt.records.status import FINISHED, LOCKED
 from physopt.sweeping.options import SweepOptions
 from physopt.sweeping.plan import labels
@@ -107,7 +107,7 @@ def earlier_runs(parent: Path) -> list[Earlier]:
     runs = []
     for folder in _recorded(parent):
         status = folder.read("status.json")
-        step, trained, wall = (number(status, key) for key in ("step", "t_train", "wall_seconds"))
+        step, trained, wall = (status.get(key) for key in ("step", "t_train", "wall_seconds"))
         if status.get("status") in FINISHED and step and trained is not None:
             overhead = None if wall is None else max(0.0, wall - trained)
             options, kind = folder.read("config.json"), folder.read("env.json").get("device_kind")

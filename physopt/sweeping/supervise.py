@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from physopt.machine.parent import PARENT
-from physopt.records.folder import Locked, RunFolder, number
+from physopt.records.folder import Locked, RunFolder
 from physopt.records.status import (
     FINISHED,
     LOCKED,
@@ -120,6 +120,8 @@ class Task(NamedTuple):
     environment: Mapping[str, str]
     accelerators: tuple[str, ...] = ()
     """Accelerators of this machine that the run may take; () leaves the assignment to the pool."""
+    trust: bool = False
+    """Import the problem that the records of `start` name, see Settings."""
 
 
 class Ending(NamedTuple):
@@ -155,8 +157,11 @@ def _supervised_run(
     task: Task, folder: RunFolder, watch: Watch, environment: Mapping[str, str]
 ) -> Ending:
     before, start, stopped_by = folder.read("status.json"), time.monotonic(), None
+    # The user named problem and rule to the sweep, so that their code may run.
+    words = [f"{kind}={task.record[kind]['name']}" for kind in ("problem", "rule")]
+    words += ["debug=true", *(["trust=true"] if task.trust else [])]
     timeout = task.options.timeout
-    child = Child(["physopt", "run", "record=-", "debug=true"], environment, task.directory)
+    child = Child(["physopt", "run", "record=-", *words], environment, task.directory)
     try:
         child.write(json.dumps(task.record, default=str), close=True)
         stopped_by = _stop(child, timeout, watch)
@@ -198,7 +203,7 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
                 folder.write("config.json", record)
             if end.errors and ending.status not in FINISHED:
                 (folder.path / "log.txt").write_text(end.errors, encoding="utf-8")
-            wall_seconds = (number(recorded, "wall_seconds") or 0.0) + ending.seconds
+            wall_seconds = recorded.get("wall_seconds", 0.0) + ending.seconds
             folder.write_status(
                 ending.status,
                 ending.reason,

@@ -45,11 +45,14 @@ def run_id(config: RunConfig, device_kind: str) -> str:
 
 def folder(config: RunConfig, device_kind: str) -> Path:
     """Return the run's folder, out/problem/rule/run_id."""
-    names = (
-        _short(name_of("problem", type(config.problem))),
-        _short(name_of("rule", type(config.rule))),
-    )
-    return Path(config.settings.out, *names, run_id(config, device_kind))
+    return parent_folder(config) / run_id(config, device_kind)
+
+
+def parent_folder(config: RunConfig) -> Path:
+    """Return the folder of all runs of a problem and a rule, out/problem/rule."""
+    problem, rule = type(config.problem), type(config.rule)
+    names = (_short(name_of("problem", problem)), _short(name_of("rule", rule)))
+    return Path(config.settings.out, *names)
 
 
 def source_of_run(config: RunConfig) -> Source:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from physopt.config import RunConfig
 from physopt.config.presets import suited_options
-from physopt.config.registry import find
+from physopt.config.registry import Untrusted, find
 from physopt.config.run_config import from_record, make_config
 from physopt.machine import devices, threads
 from physopt.machine.cache import keeping_programs
@@ -29,7 +29,7 @@ from physopt.problem import Designs, Draws, Problem, Tree
 from physopt.records import RunFolder
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.environment import differences, environment
-from physopt.records.folder import SOURCE, number
+from physopt.records.folder import SOURCE
 from physopt.records.status import FINISHED, failure_status
 from physopt.records.units import seconds_text
 from physopt.rule import Parameters, UpdateRule
@@ -64,7 +64,7 @@ class Run:
 
         Raises FileNotFoundError if there is no checkpoint yet.
         """
-        checkpoints = Checkpoints(self.folder / "checkpoints")
+        checkpoints = Checkpoints(self.folder / "checkpoints", read_only=True)
         try:
             if checkpoints.latest() is None:
                 raise FileNotFoundError(f"no checkpoint in {self.folder}")
@@ -100,7 +100,7 @@ def begin(config: RunConfig, display: Display | None = None) -> Run:
     mesh_of(selected, settings.batch_size)  # refuses before a folder is made
     folder = RunFolder(identity.folder(config, selected[0].device_kind))
     if settings.start is not None:
-        warm_start.network_of(settings.start, config.problem, settings.network)
+        warm_start.network_of(config)
     display = display or Quiet()
     missing = identity.source_of_run(config).missing
     for reason in missing:
@@ -116,12 +116,14 @@ def resume(
     seconds: float | None = None,
     display: Display | None = None,
     debug: bool = False,
+    trust: bool = False,
 ) -> Run:
     """Continue the run in a folder, with a larger budget if one is given.
 
-    Raises OptionError if there is no run, or if it has spent more than the budget.
+    Raises OptionError if there is no run, or if it has spent more than the budget, and as `load`
+    does.
     """
-    config = load(folder).config
+    config = load(folder, trust=trust).config
     # A second profile would replace the first.
     changes: dict[str, Any] = {"debug": debug, "profile": False}
     recorded = config.settings.steps, config.settings.seconds
@@ -132,13 +134,13 @@ def resume(
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
     selected = devices.select(config.settings.device, config.settings.devices)
     _execute(config, RunFolder(folder), selected, display or Quiet(), extended=extended)
-    return load(folder)
+    return load(folder, trust=trust)
 
 
 def _refuse_spent(folder: RunFolder, steps: int | None, seconds: float | None) -> None:
     """Raise OptionError if a run has spent more than a budget already."""
     status = folder.status()
-    made, spent = number(status, "step") or 0, number(status, "t_train") or 0.0
+    made, spent = status.get("step", 0), status.get("t_train", 0.0)
     if steps is not None and steps < made:
         raise OptionError(object, "steps", steps, f"{made} updates are made already")
     if seconds is not None and seconds < spent:
@@ -277,18 +279,20 @@ def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
     return errors, files
 
 
-def load(folder: Path | str) -> Run:
+def load(folder: Path | str, *, trust: bool = False) -> Run:
     """Open a run from its folder.
 
-    Raises OptionError, a ValueError, if there is none.
+    A problem or rule of the user's own has to be imported or named in this process already, unless
+    `trust` is true: the records of a folder may come from anyone, and importing runs code.
+    Raises OptionError, a ValueError, if there is no run or its config.json is damaged.
     """
-    record = RunFolder(folder).read("config.json")
-    if not record:
-        raise OptionError(object, "folder", folder, "holds no run (no readable config.json)")
+    record, damage = RunFolder(folder).checked("config.json")
+    if damage:
+        raise OptionError(object, "folder", folder, f"holds no run that can be opened ({damage})")
     try:
-        return Run(Path(folder), from_record(record))
+        return Run(Path(folder), from_record(record, trust=trust))
     except OptionError as error:
-        if not (copies := Path(folder, SOURCE)).is_dir():
+        if isinstance(error, Untrusted) or not (copies := Path(folder, SOURCE)).is_dir():
             raise
         reason = f"{error.reason} (the source that ran is kept in {copies})"
         raise OptionError(error.owner, error.name, error.value, reason) from error

@@ -1,8 +1,6 @@
 """Session: the training of one run, with its evaluations, records and checkpoints."""
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -18,17 +16,17 @@ from physopt.machine import devices
 from physopt.machine.cache import watching, with_own_lines
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
-from physopt.problem import Batch, Draws, HasBaselines
+from physopt.problem import Batch, Draws
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.columns import chosen_by, measured_columns
 from physopt.records.folder import RunFolder
 from physopt.records.status import FINISHED
 from physopt.rule import COUNTS
+from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
 from physopt.training.figure import draw_training
-from physopt.training.identity import fingerprint
 from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
@@ -104,7 +102,8 @@ class Session:
             carry = self._begin(checkpoints)
             outcome = self._train(checkpoints, carry)
             if outcome.status in FINISHED:
-                self._compare()
+                samples = self._test_samples()
+                record_baselines(self.config, self.folder, samples, self.display.note)
                 self._draw()
         finally:
             checkpoints.close()
@@ -248,24 +247,6 @@ class Session:
         clock = self.memory.clock
         checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
         self.folder.write_status("running", "", **dataclasses.asdict(clock))
-
-    def _compare(self) -> None:
-        """Record the baselines' test errors, if the problem has baselines."""
-        problem, settings = self.config.problem, self.config.settings
-        if not isinstance(problem, HasBaselines):
-            return
-        # They depend only on problem and test set: runs in a folder share one computation.
-        shared = RunFolder(self.folder.path.parent.parent / "baselines")
-        source = fingerprint(type(problem))
-        content = [problem.as_dict(), settings.heldout_size, source]
-        name = f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}.json"
-        baselines = shared.read(name) if source else {}  # an unknown source may have changed
-        if not baselines:
-            self.display.note("computing the baselines of the test set")
-            baselines = problem.baselines(self._test_samples())
-            if source:
-                shared.write(name, baselines)
-        self.folder.write("baselines.json", baselines)
 
     def _test_samples(self, count: int | None = None) -> Batch:
         """Return the first samples of the test set."""

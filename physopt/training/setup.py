@@ -12,7 +12,6 @@ from physopt.machine import devices
 from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
 from physopt.problem import Batch, Tree
-from physopt.records import RunFolder
 from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
 from physopt.training.data import SameSamples, Source, held_out_samples, training_source
@@ -103,14 +102,14 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     """
     settings, problem = config.settings, config.problem
     assert settings.start is not None
-    network = warm_start.network_of(settings.start, problem, settings.network)
+    network = warm_start.network_of(config)
     if settings.network != "none":
         return setup._replace(params=warm_start.restore(settings.start, setup.params))
     objective, params = build(problem, network, settings.seed)
     objective, params = devices.cast((objective, params), settings.dtype)
     params = warm_start.restore(settings.start, params)
-    theirs = RunFolder(settings.start).read("config.json")
-    source = training_source(problem, *(theirs[k] for k in ("seed", "batch_size", "train_size")))
+    theirs = warm_start.settings_of(settings.start)
+    source = training_source(problem, theirs.seed, theirs.batch_size, theirs.train_size)
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     x = predict(params, setup.held_out.inputs)
     objective, params = build_unknowns(problem, x, setup.objective.mesh)

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from physopt.machine import devices, threads
-from physopt.records.folder import RunFolder, number
+from physopt.records.folder import RunFolder
 from physopt.records.timing import load_of_others, timing_remark
 from physopt.training.display import Display
 
@@ -24,7 +24,7 @@ class MachineLoad:
         """Return the entries of status.json on timing; of a resumed run they cover all parts."""
         end = threads.load_average()
         others = load_of_others(self.start, end)
-        before = number(self._folder.read("status.json"), "load_others")
+        before = self._folder.read("status.json").get("load_others")
         if others is not None and before is not None:
             others = max(others, before)
         text = timing_remark(self._folder.curve(), others, self._cores)

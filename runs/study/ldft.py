@@ -31,7 +31,6 @@ from physopt.config.text import value_text
 from physopt.machine import devices
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign
-from physopt.records import RunFolder
 from physopt.script import script
 from physopt.training.data import held_out_samples, held_out_sets
 from physopt.training.loop import evaluate, evaluation_chunk
@@ -191,7 +190,7 @@ def causes_table(frame: pd.DataFrame) -> str:
 
 def changed(folder: str) -> str:
     """Name the options of a run that are not those of its problem and rule, as they are typed."""
-    record = RunFolder(folder).read("config.json")
+    record = physopt.load(folder).config.record()
     kinds = ("problem", "rule")
     usual = from_words([f"{kind}={record[kind]['name']}" for kind in kinds]).record()
     found = {}

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from analysis_records import write_run
-from PIL import Image
+from damage import EPS
+from PIL import EpsImagePlugin, Image
 
 from physopt import analysis
 from physopt.analysis.errors import run_errors
+from physopt.analysis.report import pictures
 from physopt.analysis.report.tables import run_rows
 
 
@@ -77,3 +79,14 @@ def test_five_hundred_runs_stay_under_five_megabytes(tmp_path):
                 write_run(tmp_path, f"case{case}", f"method{method}", seed, errors, times=times)
     size = analysis.write_report(analysis.load(tmp_path), tmp_path / "report.html")
     assert size < 5e6
+
+
+def test_a_picture_starts_no_program(tmp_path, monkeypatch):
+    """Pillow hands PostScript, under whatever name, to Ghostscript."""
+    folder = write_run(tmp_path, "a", "adam", 0, [1.0, 0.5])
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: started.append(a))
+    (folder / "figure.png").write_bytes(EPS)
+    Image.open(folder / "figure.png")  # it is taken for a picture
+    assert pictures(run_errors(analysis.load(tmp_path))) == []
+    assert not started

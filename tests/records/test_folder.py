@@ -48,6 +48,16 @@ def test_json_is_strict(tmp_path):
     assert row == {"loss": None, "other": None, "exact": float(np.float32(0.1)), "n": 2}
 
 
+def test_other_users_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        RunFolder(tmp_path).write("config.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_damaged_files_read_as_empty(tmp_path):
     folder = RunFolder(tmp_path)
     (tmp_path / "config.json").write_bytes(b'{"problem": \xff')
@@ -76,7 +86,7 @@ def test_what_lies_in_a_run_s_own_folders_is_no_run(tmp_path, monkeypatch):
     RunFolder(damaged.checkpoints).write("config.json", {})
     looked_into, scandir = [], os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: looked_into.append(path) or scandir(path))
-    assert [found.path.name for found in find_runs(tmp_path)] == ["run", "inner"]
+    assert [found.path.name for found in find_runs(tmp_path)] == ["run", "inner", "damaged"]
     inside = (run.checkpoints, run.path / "profile", damaged.checkpoints)
     assert not {str(path) for path in inside} & {str(path) for path in looked_into}
     assert str(run.path / "more") in map(str, looked_into)

@@ -91,7 +91,7 @@ def test_a_run_whose_plugin_is_gone_names_the_copy_of_its_source(finished, tmp_p
     RunFolder(tmp_path / "run").write("config.json", record)
     RunFolder(tmp_path / "run").write_text("source/gone.py", MINE)
     with pytest.raises(OptionError, match=r"no file .*the source that ran is kept in .*source"):
-        physopt.resume(tmp_path / "run")
+        physopt.resume(tmp_path / "run", trust=True)
 
 
 def test_a_class_without_source_is_rerun_with_its_reason(tmp_path, caplog):
@@ -135,7 +135,7 @@ def test_a_run_of_a_script_can_be_resumed(tmp_path, caplog):
     script = tmp_path / "study.py"
     script.write_text(SCRIPT)
     folder = run_script(script, tmp_path / "out")
-    assert physopt.load(folder).config.problem.as_dict()["size"] == 3
+    assert physopt.load(folder, trust=True).config.problem.as_dict()["size"] == 3
     assert (folder / "source" / "study.py").read_text() == SCRIPT
     assert run_id(find("problem", f"{script}:Mine")(), steps=5) == folder.name
     script.write_text(SCRIPT.replace("steps=5", "steps=7"))  # not part of the class
@@ -149,4 +149,4 @@ def test_a_script_that_starts_runs_when_imported_is_refused(tmp_path, monkeypatc
     folder = run_script(script, tmp_path / "out")
     monkeypatch.setattr(sys, "argv", ["resume", str(tmp_path / "out")])  # which the script reads
     with pytest.raises(OptionError, match="starts a run while it is imported"):
-        physopt.resume(folder, steps=10)
+        physopt.resume(folder, steps=10, trust=True)

@@ -32,6 +32,8 @@ SHOWS_ONLY = {
     "physopt.records.checkpoints": "reads and writes what was computed",
     "physopt.records.environment": "records versions",
     "physopt.records.folder": "reads and writes what was computed",
+    "physopt.records.reading": "reads what was computed",
+    "physopt.records.record": "reads what was computed",
     "physopt.records.status": "names the ends of runs",
     "physopt.records.timing": "judges timings",
     "physopt.records.units": "writes numbers with units",
