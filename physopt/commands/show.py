@@ -24,7 +24,7 @@ from physopt.problem import (
     Problem,
 )
 from physopt.records import Record, RunFolder, find_runs
-from physopt.records.columns import chosen_by
+from physopt.records.columns import CLOCK, chosen_by
 from physopt.records.folder import SOURCE
 from physopt.records.reading import shown
 from physopt.records.status import STATUSES
@@ -74,9 +74,8 @@ def show_run(path: Path) -> int:
 def last_clock(record: Record) -> dict[str, Any]:
     """Return the clock where the run ended, which may be after its last evaluation."""
     last, progress = record.curve[-1] if record.curve else {}, record.progress
-    names = ("step", "t_train", "t_compile", "t_eval", "compile_cached")
     later = progress.get("step", 0) > last.get("step", -1)
-    return {**last, **{k: progress[k] for k in names if k in progress}} if later else last
+    return {**last, **{k: progress[k] for k in CLOCK if k in progress}} if later else last
 
 
 def _times(last: dict[str, Any]) -> str:

@@ -77,8 +77,9 @@ class RunFolder:
     def results(self) -> "RunFolder":
         """Return the records that count: those set aside, while a repeat has not finished."""
         earlier = RunFolder(self.path / EARLIER)
-        finished = self.read("status.json").get("status") in FINISHED
-        return self if finished or not earlier.exists() else earlier
+        if earlier.exists() and self.read("status.json").get("status") not in FINISHED:
+            return earlier
+        return self
 
     def discard_earlier(self) -> None:
         """Remove the records that were set aside."""

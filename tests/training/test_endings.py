@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from analysis_records import write_run
 from faults import Fault
 from tiny import Descent, Tiny
 
@@ -181,6 +182,26 @@ def test_a_failed_repeat_or_extension_leaves_the_result_in_scores(
     after = analysis.load(tmp_path / "out")
     assert list(after.step)[-1] == 20
     assert list(after.finished)[-1] >= list(before.finished)[-1]
+
+
+@pytest.mark.parametrize("status", ["error", "oom", "timeout", "interrupted"])
+@pytest.mark.parametrize("failed_is_newer", [True, False])
+def test_scores_prefer_a_finished_run_to_a_newer_failure(tmp_path, status, failed_is_newer):
+    days = ("2026-01-02", "2026-01-01")[:: 1 if failed_is_newer else -1]
+    for name, ending, day in (("new", status, days[0]), ("old", "ok", days[1])):
+        errors = [1.0, 0.5] if ending == "ok" else [1.0, 0.9]
+        write_run(tmp_path, "a", "adam", 0, errors, status=ending, name=name, finished=day)
+    (row,) = analysis.final_errors(analysis.load(tmp_path)).itertuples()
+    assert (row.median, row.failed) == (0.5, 0)
+
+
+def test_of_two_finished_runs_the_newer_one_counts_and_of_two_failures_too(tmp_path):
+    for status in ("ok", "error"):
+        for name, day, error in (("a", "2026-01-02", 0.7), ("b", "2026-01-01", 0.5)):
+            out = tmp_path / status
+            write_run(out, "a", "adam", 0, [1.0, error], status=status, name=name, finished=day)
+        frame = analysis.comparable(analysis.load(tmp_path / status))
+        assert set(frame.run_id) == {"a"}
 
 
 def test_a_kill_between_two_steps_of_a_repeat_loses_no_result(tmp_path):
