@@ -5,6 +5,7 @@ here; `physopt.config.text` reads them by the annotations of the option classes.
 """
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,29 @@ def flat_arguments(tokens: list[str]) -> dict[str, str]:
     """Return {key: text} from tokens, each `key=value` or the name of a TOML file.
 
     A problem or rule that is typed discards the options that a file has for another one.
-    Raises OptionError for a token of another form, and for a key that is typed twice.
+    Raises OptionError as `typed_arguments` does.
     """
     files = {t: flat_keys(load_toml(t)) for t in tokens if t.endswith(".toml") and "=" not in t}
     flat = {key: value_text(value) for file in files.values() for key, value in file.items()}
-    typed = {}
+    typed = typed_arguments(token for token in tokens if token not in files)
+    replaced = tuple(f"{key}." for key, value in typed.items() if flat.get(key, value) != value)
+    return {key: text for key, text in flat.items() if not key.startswith(replaced)} | typed
+
+
+def typed_arguments(tokens: Iterable[str]) -> dict[str, str]:
+    """Return {key: text} from tokens `key=value`.
+
+    Raises OptionError for a token of another form, and for a key that is given twice.
+    """
+    typed: dict[str, str] = {}
     for token in tokens:
-        if token in files:
-            continue
         key, equals, value = token.removeprefix("--").partition("=")
         if not equals:
             raise OptionError(object, "argument", token, "expected key=value or a .toml file")
         if key in typed:
             raise OptionError(object, key, value, f"is given twice, {typed[key]} before")
         typed[key] = value
-    replaced = tuple(f"{key}." for key, value in typed.items() if flat.get(key, value) != value)
-    return {key: text for key, text in flat.items() if not key.startswith(replaced)} | typed
+    return typed
 
 
 def split_names(flat: dict[str, str], *, required: bool = True) -> tuple[dict[str, str], Any, Any]:

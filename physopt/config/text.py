@@ -76,14 +76,14 @@ def split_values(text: str) -> list[str]:
 def _read(text: str, hint: Any) -> Any:
     """Return the value that a text stands for under an annotation, in canonical form."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if not text and hint is not str:
-        raise DoesNotFit("a value is missing")
     if origin is Annotated:
         return canonical(_read(text, arguments[0]), hint)
     if origin in (Union, UnionType):
         return _read_union(text, arguments)
     if origin is Literal:
         return _read_choice(text, arguments)
+    if not text and hint is not str:
+        raise DoesNotFit("a value is missing")
     if origin is tuple:
         return _read_tuple(text, arguments)
     if hint is bool:

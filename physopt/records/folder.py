@@ -10,6 +10,7 @@ ignored. The lock is held by the running process and is released when it ends.
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -97,9 +98,15 @@ class RunFolder:
     def held(self, work: str = "run") -> Iterator[None]:
         """Lock the folder, creating it if missing.
 
-        Raises Locked if another process holds the lock.
+        Raises Locked if another process holds the lock, and OptionError if no folder can be made
+        at this path.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of the path
+                raise
+            raise OptionError(object, "folder", self.path, f"{error.strerror}") from None
         try:
             # A status check holds the lock for a moment.
             self.lock.acquire(timeout=1.0, blocking=True)

@@ -22,7 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 from physopt.config import RunConfig, from_words
-from physopt.config.parse import KINDS, flat_keys, load_toml, option_hints, run_hints
+from physopt.config.parse import (
+    KINDS,
+    flat_keys,
+    load_toml,
+    option_hints,
+    run_hints,
+    typed_arguments,
+)
 from physopt.config.registry import Kind, find, names
 from physopt.config.settings import Settings
 from physopt.config.text import split_values, value_text
@@ -47,18 +54,13 @@ class Request(NamedTuple):
 
 
 def read_request(tokens: Sequence[str]) -> Request:
-    """Read TOML files and key=value; raise OptionError for a token of another form."""
+    """Read TOML files and key=value; raise OptionError as `typed_arguments` does."""
     content: dict[str, Any] = {}
-    typed: Layer = {}
-    for token in tokens:
-        key, equals, value = token.removeprefix("--").partition("=")
-        if equals:
-            typed[key] = split_values(value)
-        elif token.endswith(".toml"):
-            content = _merged(content, load_toml(token))
-        else:
-            reason = "expected key=value or a .toml file"
-            raise OptionError(object, "argument", token, reason)
+    files = [token for token in tokens if token.endswith(".toml") and "=" not in token]
+    for file in files:
+        content = _merged(content, load_toml(file))
+    texts = typed_arguments(token for token in tokens if token not in files)
+    typed = {key: split_values(text) for key, text in texts.items()}
     grids = content.pop("grid", [{}])
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise OptionError(object, "grid", grids, "each grid is a table of its own: [[grid]]")
