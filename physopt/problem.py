@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from physopt.options import Options
+from physopt.options import OptionError, Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,8 @@ class Problem(Options, ABC):
 
         A problem without one is solved with network=none, from its own `initial_unknowns`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no network")
+        name = type(self).__name__
+        raise OptionError(object, "problem", name, "has neither network nor initial_unknowns")
 
     @abstractmethod
     def simulate(self, x: Tree, batch: Batch) -> Tree:

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from physopt.checking.findings import Checks, Failed, must_match, options_are_values
+from physopt.config.run_config import network_names
 from physopt.machine.devices import cast
 from physopt.objective import Objective, build, flatten
 from physopt.problem import Batch, Inverts, Linearizes, Problem
 from physopt.records.columns import measured_columns
 from physopt.training.data import held_out_sets
+from physopt.training.per_sample import build_unknowns, initial_unknowns
 
 SAMPLES = 3
 
@@ -45,7 +47,8 @@ def problem_checks(problem: Problem) -> Checks:
     """Yield the checks of a problem."""
     yield "options can be hashed and stored as JSON", partial(options_are_values, problem)
     yield "sample: one independent sample per key", partial(_samples_independent, problem)
-    yield "network: inputs [batch, ...] -> x [batch, ...]", partial(_network_fits, problem)
+    source = "network: inputs" if _has_network(problem) else "initial_unknowns: samples"
+    yield f"{source} [batch, ...] -> x [batch, ...]", partial(_unknowns_fit, problem)
     yield "simulate: samples are independent", partial(_simulate_independent, problem)
     yield "simulate: the same when traced again, and under vmap", partial(_transforms, problem)
     yield "simulate: keeps the precision it is given", partial(_precision_kept, problem)
@@ -62,12 +65,21 @@ def problem_checks(problem: Problem) -> Checks:
 
 
 def _case(problem: Problem) -> tuple[Objective, Any, Batch]:
-    """Return the objective, x of an untrained network and a batch at the start of training."""
-    keys = jax.random.split(jax.random.key(1), SAMPLES)
-    batch = _sample(problem, keys).at(0.0)
-    objective, params = build(problem, "default", seed=0)
-    objective, params, batch = cast((objective, params, batch), str(jnp.result_type(float)))
+    """Return the objective, x of an untrained network and a batch at the start of training.
+
+    Without a network x are the problem's own initial unknowns.
+    """
+    keys, dtype = jax.random.split(jax.random.key(1), SAMPLES), str(jnp.result_type(float))
+    batch = cast(_sample(problem, keys).at(0.0), dtype)
+    if not _has_network(problem):
+        x = initial_unknowns(problem, 0, dtype, batch)
+        return build_unknowns(problem, x)[0], x, batch
+    objective, params = cast(build(problem, "default", seed=0), dtype)
     return objective, jax.jit(objective.predict)(params, batch.inputs), batch
+
+
+def _has_network(problem: Problem) -> bool:
+    return "default" in network_names(problem)
 
 
 def _samples_independent(problem: Problem) -> str:
@@ -84,7 +96,7 @@ def _samples_independent(problem: Problem) -> str:
     return ""
 
 
-def _network_fits(problem: Problem) -> str:
+def _unknowns_fit(problem: Problem) -> str:
     _, x, batch = _case(problem)
     for leaf in jax.tree.leaves(x):
         if leaf.shape[0] != SAMPLES:

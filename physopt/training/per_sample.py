@@ -46,8 +46,8 @@ def build_unknowns(
 def initial_unknowns(problem: Problem, seed: int, dtype: str, batch: Batch) -> Tree:
     """Return x0 [batch, ...]: the problem's own, or the prediction of its untrained network.
 
-    Such a prediction has a suitable scale and breaks symmetries. Raises NotImplementedError for a
-    problem that has neither.
+    Such a prediction has a suitable scale and breaks symmetries. Raises OptionError for a problem
+    that has neither.
     """
     if isinstance(problem, Starts):
         return cast(problem.initial_unknowns(batch), dtype)

@@ -10,6 +10,7 @@ import pytest
 from tiny import Descent, Tiny
 
 import physopt
+from physopt.checking import check
 from physopt.config import from_words
 from physopt.optimizers.spectral import GaussNewton
 from physopt.options import OptionError
@@ -18,8 +19,8 @@ from physopt.training.per_sample import PerSample, build_unknowns
 
 
 @dataclasses.dataclass(frozen=True)
-class Roots(Problem):
-    """x^2 = c from x = 10, for c in [1, 4]; without a network."""
+class Squares(Problem):
+    """x^2 = c for c in [1, 4]; without a network, and with nowhere to start."""
 
     defaults: ClassVar = {"batch_size": 4, "heldout_size": 4, "steps": 50, "log_every": 5}
 
@@ -27,11 +28,16 @@ class Roots(Problem):
         c = jax.vmap(lambda key: jax.random.uniform(key, (1,), minval=1.0, maxval=4.0))(keys)
         return Batch((), c)
 
-    def initial_unknowns(self, batch):
-        return 10 * jnp.ones_like(batch.target)
-
     def simulate(self, x, batch):
         return x**2
+
+
+@dataclasses.dataclass(frozen=True)
+class Roots(Squares):
+    """The same from x = 10."""
+
+    def initial_unknowns(self, batch):
+        return 10 * jnp.ones_like(batch.target)
 
 
 def test_a_problem_without_a_network_is_solved_from_its_own_unknowns(tmp_path):
@@ -44,6 +50,12 @@ def test_a_problem_without_a_network_is_solved_from_its_own_unknowns(tmp_path):
     np.testing.assert_allclose(solved**2, setup.held_out.target, rtol=1e-6)
     with pytest.raises(OptionError, match="network=default"):
         physopt.run(Roots(), Descent(), network="default", out=tmp_path)
+
+
+def test_check_needs_no_network():
+    findings = check(Roots())
+    assert [finding for finding in findings if not finding.passed] == []
+    assert any(finding.claim.startswith("initial_unknowns") for finding in findings)
 
 
 def test_a_solve_ends_when_it_has_converged(tmp_path):
@@ -100,3 +112,8 @@ def test_a_rejected_step_is_no_convergence(tmp_path):
 def test_a_tolerance_needs_single_solves():
     with pytest.raises(OptionError, match="tolerance"):
         from_words([f"problem={Tiny.__module__}:Tiny", "rule=adam", "tolerance=1e-3"])
+
+
+def test_a_problem_needs_a_network_or_initial_unknowns(tmp_path):
+    with pytest.raises(OptionError, match="neither network nor initial_unknowns"):
+        physopt.run(Squares(), Descent(), out=tmp_path)
