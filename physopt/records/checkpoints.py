@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,10 @@ class Checkpoints:
             host=ocp.args.JsonSave(host),
         )
         with _operating_system_errors(self._folder):
+            before, sys.unraisablehook = sys.unraisablehook, _without_closed_loops
             try:
                 self._manager.save(step, args=args)
+                sys.unraisablehook = before
             except Exception:
                 for partial in self._folder.glob(f"{step}.orbax*"):  # its space may be the last
                     shutil.rmtree(partial, ignore_errors=True)
@@ -84,6 +87,16 @@ class Checkpoints:
     def close(self) -> None:
         """Release the folder."""
         self._manager.close()
+
+
+def _without_closed_loops(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Print an exception that cannot be raised, unless it only follows a failed save.
+
+    TensorStore reports the arrays that end after the first failure to an event loop that orbax has
+    closed, from threads of its own, perhaps after `save` has raised.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 @contextlib.contextmanager

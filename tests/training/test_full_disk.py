@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib.figure
@@ -14,6 +15,7 @@ from tiny import Descent, Tiny
 import physopt
 from physopt import analysis
 from physopt.cli import main
+from physopt.records.checkpoints import Checkpoints
 from physopt.records.folder import RunFolder
 from physopt.records.status import failure_status
 from physopt.sweeping.supervise import End, Ending, record_ending
@@ -135,3 +137,24 @@ def test_a_supervisor_that_cannot_record_an_end_has_not_seen_a_failure(
     monkeypatch.setattr(RunFolder, "write", full)
     ending = record_ending(Ending(status, "why"), RunFolder(tmp_path), {}, End(1, None, "", None))
     assert ending.status == ("interrupted" if status == "error" else "ok")
+
+
+@pytest.mark.parametrize(("text", "printed"), [("Event loop is closed", False), ("other", True)])
+def test_only_what_follows_a_failed_save_is_not_printed(monkeypatch, capsys, text, printed):
+    class Raising:
+        def __del__(self):
+            raise RuntimeError(text)
+
+    def failing(*_, **__):
+        raise tensorstore(errno.ENOSPC)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", failing)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # restored after the test
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder))
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(1, (), (), {})
+        checkpoints.close()
+    del checkpoints
+    Raising()
+    assert (text in capsys.readouterr().err) == printed
