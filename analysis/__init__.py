@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from physopt.analysis.profiles import ecdf, performance_profile
     from physopt.analysis.report import write_report
     from physopt.analysis.resampling import resample
+    from physopt.analysis.samples import plot_samples, sample_errors, sample_quantiles
     from physopt.analysis.scaling import (
         batch_scaling,
         device_scaling,
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison", "batch_scaling", "comparable", "compare", "curves", "device_scaling", "ecdf",
     "feasibility_map", "final_errors", "hitting_times", "load", "paired_tests",
-    "performance_profile", "plot_comparison", "plot_ecdf", "plot_profile", "plot_scaling",
-    "plot_speedup", "ranks", "resample", "score_table", "shared_targets", "speedup",
-    "time_to_target", "write_report",
+    "performance_profile", "plot_comparison", "plot_ecdf", "plot_profile", "plot_samples",
+    "plot_scaling", "plot_speedup", "ranks", "resample", "sample_errors", "sample_quantiles",
+    "score_table", "shared_targets", "speedup", "time_to_target", "write_report",
 ]  # fmt: skip
 
 _NAMES = {
@@ -52,6 +53,7 @@ _NAMES = {
     "profiles": ("ecdf", "performance_profile"),
     "report": ("write_report",),
     "resampling": ("resample",),
+    "samples": ("plot_samples", "sample_errors", "sample_quantiles"),
     "scaling": ("batch_scaling", "device_scaling", "plot_scaling", "plot_speedup", "speedup"),
     "scores": ("final_errors", "ranks", "score_table", "time_to_target"),
     "targets": ("hitting_times", "shared_targets"),

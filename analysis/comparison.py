@@ -7,8 +7,9 @@ from typing import Any, TypeAlias, Union
 
 import pandas as pd
 
+from physopt.analysis.costs import check_axis
 from physopt.analysis.errors import run_errors
-from physopt.analysis.fairness import comparable
+from physopt.analysis.fairness import check_allowances, comparable
 from physopt.analysis.targets import PENALTY, hitting_times
 
 
@@ -39,6 +40,11 @@ class Comparison:
 
     penalty: float = PENALTY
     """A missed target counts as this many times the largest cost of any run on the case."""
+
+    def __post_init__(self):
+        """Raise OptionError for an unknown axis or allowance."""
+        check_axis(self.axis)
+        check_allowances(self.allow)
 
     @classmethod
     def of(cls, runs: "Runs", **options: Any) -> "Comparison":

@@ -23,6 +23,12 @@ COSTS = {
 """A physics call is one sample simulated, pulled back through the physics, or solved inversely."""
 
 
+def check_axis(axis: str) -> None:
+    """Raise OptionError for an unknown axis."""
+    if axis not in COSTS:
+        raise OptionError(object, "axis", axis, suggest(axis, COSTS))
+
+
 def cost(frame: pd.DataFrame, axis: str, compile_time: bool = False) -> pd.Series:
     """Return the cost of each run up to each of its evaluations.
 
@@ -32,13 +38,12 @@ def cost(frame: pd.DataFrame, axis: str, compile_time: bool = False) -> pd.Serie
     Raises OptionError for an unknown axis, and with `compile_time` if every measured compilation of
     a method came from a cache.
     """
-    if axis not in COSTS:
-        raise OptionError(object, "axis", axis, suggest(axis, COSTS))
+    check_axis(axis)
     if axis == "updates":
         return frame["step"]
     if axis == "calls":
         return frame[["n_simulate", "n_vjp", "n_invert"]].sum(axis=1, min_count=1)
-    return frame["t_train"] + _cold_compile(frame) if compile_time else frame["t_train"]
+    return frame["t_train"] + cold_compilation(frame) if compile_time else frame["t_train"]
 
 
 def cost_label(axis: str, compile_time: bool = False) -> str:
@@ -48,7 +53,11 @@ def cost_label(axis: str, compile_time: bool = False) -> str:
     return f"training time (s), compilation {'included' if compile_time else 'not included'}"
 
 
-def _cold_compile(frame: pd.DataFrame) -> pd.Series:
+def cold_compilation(frame: pd.DataFrame) -> pd.Series:
+    """Return the seconds that each run had compiled for at each evaluation, as `cost` counts them.
+
+    Raises OptionError as `cost` does.
+    """
     if "compile_cached" not in frame:
         return frame["t_compile"]
     cached = frame.groupby("folder")["compile_cached"].transform("max").fillna(0) > 0

@@ -32,9 +32,7 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     versions of jax, jaxlib, flax or optax, or if the rules of one problem were tuned with unequal
     numbers of trials, unless `allow` contains "devices", "versions" or "tuning".
     """
-    for word in allow:
-        if word not in ALLOWANCES:
-            raise OptionError(object, "allow", word, suggest(word, ALLOWANCES))
+    check_allowances(allow)
     notes = [*frame.attrs.get("notes", ()), *_unfinished_notes(frame)]
     notes += check_devices(frame, allow)
     frame = apart(frame)
@@ -44,6 +42,13 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     notes += [*_timing_notes(kept), *_budget_notes(kept), *_missing_notes(kept, refused(frame))]
     kept.attrs["notes"] = list(dict.fromkeys(notes))
     return kept
+
+
+def check_allowances(allow: Collection[str]) -> None:
+    """Raise OptionError for a word that names no allowance."""
+    for word in allow:
+        if word not in ALLOWANCES:
+            raise OptionError(object, "allow", word, suggest(word, ALLOWANCES))
 
 
 def _unfinished_notes(frame: pd.DataFrame) -> list[str]:
@@ -82,11 +87,12 @@ def check_devices(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
 
 
 def apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make each kind of device a method of its own if there are several."""
+    """Make each kind of device a method of its own if there are several; methods that are stay."""
     if len(_devices(frame)) < 2:
         return frame
-    on_device = frame["method"] + " on " + frame["device"]
-    return frame.assign(method=frame["method"].where(frame["device"] == UNKNOWN, on_device))
+    suffix = (" on " + frame["device"]).where(frame["device"] != UNKNOWN, "")
+    named = [m.endswith(end) for m, end in zip(frame["method"], suffix, strict=True)]
+    return frame.assign(method=frame["method"].where(named, frame["method"] + suffix))
 
 
 def _devices(frame: pd.DataFrame) -> list[str]:

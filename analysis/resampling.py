@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison, Runs
-from physopt.analysis.costs import cost
+from physopt.analysis.costs import cold_compilation, cost
 from physopt.analysis.fairness import UNFINISHED, apart
 from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column, values_of
@@ -33,10 +33,10 @@ def resample(
 
     Columns case, method, metric, cost, low, median, high, runs. The metric is by default that of
     the problem's target, on the test set. Between evaluations a curve is interpolated, its
-    logarithm if all values are positive. A completed run keeps its last value; a failed one is
-    infinite from its failure on, so a median over mostly failed runs ends; an unfinished one
-    contributes up to its last evaluation. All runs of the frame are drawn, each device of a method
-    as a method of its own. `options` are those of `Comparison`.
+    logarithm if all values are positive; it is constant while a program is compiled. A completed
+    run keeps its last value; a failed one is infinite from its failure on, so a median over mostly
+    failed runs ends; an unfinished one contributes up to its last evaluation. All runs of the frame
+    are drawn, each device of a method as a method of its own. `options` are those of `Comparison`.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
     measured = _measured(comparison, metric).dropna(subset=["cost", "value"])
@@ -69,14 +69,35 @@ def _measured(comparison: Comparison, metric: str | None) -> pd.DataFrame:
     for name in measured["metric"].unique():
         values = values_of(frame, name)
         measured["value"] = measured["value"].mask(measured["metric"] == name, values)
+    measured["compiled"] = False
+    if comparison.axis == "seconds" and comparison.compile_time:
+        compilation = cold_compilation(frame)
+        return _compiled(measured.reset_index(drop=True), compilation.reset_index(drop=True))
     return measured
 
 
+def _compiled(measured: pd.DataFrame, compilation: pd.Series) -> pd.DataFrame:
+    """Add a row at the end of each compilation, which has changed nothing but the cost.
+
+    compilation: seconds up to each row. A run compiles between its first two evaluations, and again
+    each time it is resumed.
+    """
+    of_run = measured.groupby("folder", sort=False)
+    seconds = compilation.groupby(measured["folder"], sort=False).diff()
+    before = of_run[["cost", "value"]].shift().assign(compiled=True)
+    ends = measured.assign(**before)[seconds > 0]
+    ends["cost"] += seconds[seconds > 0]
+    # Both keep the label of the evaluation that follows; the end of the compilation is the first.
+    return pd.concat([ends, measured]).sort_index(kind="stable")
+
+
 def _grid(frame: pd.DataFrame, points: int) -> np.ndarray:
-    """Return costs for a linear and a logarithmic axis, including the end of each method."""
+    """Return costs for a linear and a logarithmic axis, with the end of each method and the ends
+    of compilations.
+    """
     ends = frame.groupby("method")["cost"].max().to_numpy()
     positive = frame.loc[frame["cost"] > 0, "cost"]
-    parts = [np.linspace(0, ends.max(), points // 2), ends]
+    parts = [np.linspace(0, ends.max(), points // 2), ends, frame.loc[frame["compiled"], "cost"]]
     if len(positive):
         parts.append(np.geomspace(positive.min(), ends.max(), points // 2))
     return np.unique(np.concatenate(parts))

@@ -78,6 +78,8 @@ def _scaling(comparison: Comparison, kept: pd.DataFrame, by: str) -> pd.DataFram
     table = grouped[rates].median()
     table.insert(0, "runs", grouped.size())
     hits = comparison.hits_of(kept).merge(runs[["folder", *keys[1:]]], on="folder")
+    if hits.empty:  # no problem has a target, and no run improved on its initial error
+        return table.assign(**dict.fromkeys(["target", *at_target], np.nan)).reset_index()
     hits["reached"] = np.isfinite(hits["time"])
     groups = [*keys, "target"]
     scores = hits.groupby(groups)["reached"].agg(runs="size", reached="sum")

@@ -12,10 +12,11 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from physopt.options import OptionError, Options
@@ -105,6 +106,45 @@ class Problem(Options, ABC):
     def metrics(self, x: Tree, y: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Return physical errors of each sample, {name: [batch]}, in addition to the loss."""
         return {}
+
+
+class Measurements(NamedTuple):
+    """What is measured of each sample of a batch, as {name: [batch]}."""
+
+    values: dict[str, jax.Array]
+    """The loss and the metrics."""
+    terms: dict[str, jax.Array]
+    """Terms of the metrics of whole sets, see `MeasuresSet`."""
+
+
+@runtime_checkable
+class MeasuresSet(Protocol):
+    """A problem with metrics of a whole held-out set that are no means over its samples.
+
+    They are computed in two steps, because the physics is evaluated in chunks whose fields are not
+    kept: numbers of each sample first, and the metrics of the set from these. The relative L2 error
+    sqrt(sum_i |y_i - y_i*|^2 / sum_i |y_i*|^2), for example, has two terms for each sample:
+
+        def set_terms(self, x, y, batch):
+            return {"error": jnp.sum((y - batch.target) ** 2, axis=1),
+                    "size": jnp.sum(batch.target ** 2, axis=1)}
+
+        def set_metrics(self, terms):
+            return {"relative_l2": (terms["error"].sum() / terms["size"].sum()) ** 0.5}
+
+    The metrics are recorded as those of `Problem.metrics` are, and `target` may name one.
+    """
+
+    def set_terms(self, x: Tree, y: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """Return the terms of each sample, {name: [batch]}."""
+        ...
+
+    def set_metrics(self, terms: dict[str, np.ndarray]) -> dict[str, float]:
+        """Return the metrics of a set from the terms of its samples, {name: [size]} in float64.
+
+        They must not depend on the order of the samples.
+        """
+        ...
 
 
 @runtime_checkable

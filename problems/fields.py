@@ -1,4 +1,4 @@
-"""Random fields and the five-point Laplacian on a square grid, shared by the problems on grids."""
+"""Random fields, the five-point Laplacian and norms, shared by the problems on grids."""
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,17 @@ def inverse_laplacian(source: jax.Array) -> jax.Array:
     eigenvalues = -4 * np.sin(np.pi * index / (2 * (n + 1))) ** 2
     both = jnp.asarray(eigenvalues[:, None] + eigenvalues, source.dtype)
     return two_sided(sines, two_sided(sines, source) / both)
+
+
+def squared_norms(error: jax.Array, true: jax.Array) -> dict[str, jax.Array]:
+    """Return the terms of `relative_l2` for fields [batch, ...], each [batch]."""
+    axes = tuple(range(1, error.ndim))
+    return {"error": jnp.sum(error**2, axes), "true": jnp.sum(true**2, axes)}
+
+
+def relative_l2(terms: dict[str, np.ndarray]) -> float:
+    """Return sqrt(sum_i |error_i|^2 / sum_i |true_i|^2) over the samples i of a set."""
+    return float(np.sqrt(np.sum(terms["error"]) / np.sum(terms["true"])))
 
 
 def two_sided(matrix: np.ndarray, field: jax.Array) -> jax.Array:

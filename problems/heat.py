@@ -12,7 +12,7 @@ from jax import lax
 from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds, PositiveFloat
 from physopt.problem import Batch, Problem
-from physopt.problems.fields import two_sided
+from physopt.problems.fields import relative_l2, squared_norms, two_sided
 
 MOST_BOXES = 10
 RELATIVE_NOISE = 1e-6
@@ -25,7 +25,8 @@ class Heat(UNetOptions, Problem):
     x, y and y* [batch, n, n] are temperatures before and after, with unit spacing. In Fourier space
     y = exp(-(2 pi |k|)^2 time) x, k in cycles per cell: fine structure is damped, by factors
     down to e^-158. True x are sums of 4 to 10 boxes. Loss 1/2 sum (y - y*)^2; x_l1 = sum
-    |x - true x| over the cells; x_error = |x - true x| / |true x|.
+    |x - true x| over the cells; x_error = |x - true x| / |true x| of a sample, and
+    x_relative_l2 = sqrt(sum |x - true x|^2 / sum |true x|^2) over a whole set.
 
     The inverse step amplifies a Fourier mode of y* - y that can be the signal of a temperature of
     order 1, and damps one that can only be noise; see `invert`.
@@ -88,6 +89,14 @@ class Heat(UNetOptions, Problem):
         difference = x - batch.extra
         relative = _norm(difference) / _norm(batch.extra)
         return {"x_l1": jnp.sum(jnp.abs(difference), axis=(1, 2)), "x_error": relative}
+
+    def set_terms(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Return the squared norms of x - true x and of true x."""
+        return squared_norms(x - batch.extra, batch.extra)
+
+    def set_metrics(self, terms: dict[str, np.ndarray]) -> dict[str, float]:
+        """Return the relative L2 error of x over a set."""
+        return {"x_relative_l2": relative_l2(terms)}
 
     def _exponents(self) -> np.ndarray:
         """Return (2 pi k)^2 time along one axis: [n]."""

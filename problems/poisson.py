@@ -5,12 +5,19 @@ from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds
 from physopt.problem import Batch, Problem
-from physopt.problems.fields import inverse_laplacian, laplacian, random_field
+from physopt.problems.fields import (
+    inverse_laplacian,
+    laplacian,
+    random_field,
+    relative_l2,
+    squared_norms,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +27,10 @@ class Poisson(UNetOptions, Problem):
     x [batch, n, n] is the source, y and y* [batch, n, n] potentials, with unit spacing. True
     sources are smooth random fields with unit standard deviation; potentials have one of about 14
     at n = 64. Loss 1/2 sum (y - y*)^2. x_l1 = sum |x - true source| over the cells, the metric of
-    the paper; x_error = |x - true source| / |true source|. The loss weights fine structure of x up
-    to 10^6 times less than coarse structure; the inverse step weights both equally.
+    the paper; x_error = |x - true source| / |true source| of a sample, and x_relative_l2 the same
+    over a whole set, sqrt(sum |x - true source|^2 / sum |true source|^2). The loss weights fine
+    structure of x up to 10^6 times less than coarse structure; the inverse step weights both
+    equally.
 
     Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2109.15048, section 4.2.
     """
@@ -56,3 +65,11 @@ class Poisson(UNetOptions, Problem):
         difference = x - batch.extra
         norm, wanted = (jnp.linalg.norm(a, axis=(1, 2)) for a in (difference, batch.extra))
         return {"x_l1": jnp.sum(jnp.abs(difference), axis=(1, 2)), "x_error": norm / wanted}
+
+    def set_terms(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Return the squared norms of x - true source and of true source."""
+        return squared_norms(x - batch.extra, batch.extra)
+
+    def set_metrics(self, terms: dict[str, np.ndarray]) -> dict[str, float]:
+        """Return the relative L2 error of x over a set."""
+        return {"x_relative_l2": relative_l2(terms)}

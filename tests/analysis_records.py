@@ -9,10 +9,12 @@ def write_run(
     root, problem, rule, seed, errors, *, times=None, status="ok", reason="", compile_seconds=0.0,
     batch_size=4, device_kind="cpu", target=("error", 0.1), options=None, name=None,
     tuning_trials=None, steps=None, finished="2026-01-01T00:00:00+00:00", log_every=10,
+    samples=None,
 ):  # fmt: skip
     """Write a run whose metric `error` and losses have these values, one evaluation per second.
 
-    An update simulates and pulls back each sample of the batch once.
+    An update simulates and pulls back each sample of the batch once. samples: the errors of single
+    test samples, which the records of a run may lack.
     """
     name = name or f"{problem}-{rule}-{batch_size}-{seed}"
     folder = root / problem / rule.rpartition("/")[2] / name
@@ -55,6 +57,8 @@ def write_run(
         (folder / f"{file}.json").write_text(json.dumps(content))
     lines = (json.dumps(row).replace("NaN", "null") + "\n" for row in rows)
     (folder / "curve.jsonl").write_text("".join(lines))
+    if samples is not None:
+        np.savez(folder / "test_metrics.npz", error=np.asarray(samples, np.float32))
     return folder
 
 

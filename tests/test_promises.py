@@ -75,7 +75,9 @@ def test_a_run_writes_the_files_and_keys_that_are_documented(tmp_path, capsys):
     assert main(["run", *words]) == 0
     (folder,) = (tmp_path / "Tiny" / "Descent").iterdir()
     assert re.fullmatch("[0-9a-f]{12}", folder.name)
-    assert {*RECORD, "training.png", "checkpoints"} <= {path.name for path in folder.iterdir()}
+    assert {*RECORD, "test_metrics.npz", "training.png", "checkpoints"} <= {
+        path.name for path in folder.iterdir()
+    }
     for file, keys in RECORD.items():
         lines = (folder / file).read_text().splitlines()
         contents = lines if file == "curve.jsonl" else ["".join(lines)]

@@ -21,13 +21,21 @@ from PIL import Image
 from physopt.analysis import words
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.errors import run_errors
-from physopt.analysis.fairness import apart, refused
+from physopt.analysis.fairness import refused
 from physopt.analysis.load import runs_of
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.report import reproduce
 from physopt.analysis.report.data import page_data
-from physopt.analysis.report.tables import environment, heat_map, run_rows, score_rows
-from physopt.analysis.scores import ranks, score_table
+from physopt.analysis.report.parts import AXES, Parts
+from physopt.analysis.report.tables import (
+    environment,
+    heat_map,
+    run_rows,
+    sample_rows,
+    score_rows,
+)
+from physopt.analysis.samples import sample_errors, sample_quantiles
+from physopt.analysis.scores import final_errors, ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
 from physopt.records.status import RESULTS
 from physopt.records.units import seconds_text
@@ -45,13 +53,21 @@ LARGEST_PICTURE = 50_000_000
 def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
     """Write a report of runs to an HTML file; return its size in bytes.
 
-    The page scores progress by the axis of the comparison and offers the others. `options` are
-    those of `Comparison`. Raises OptionError as `comparable` does.
+    The page scores progress by the axis of the comparison and offers the others. Problems whose
+    runs `comparable` refuses are left out of the scores, with the reason. `options` are those of
+    `Comparison`.
     """
-    comparison = Comparison.of(runs, axis=axis, **options)
-    frame, axis = comparison.frame, comparison.axis
-    scores, ranked, tests = score_table(comparison), ranks(comparison), paired_tests(comparison)
-    data = page_data(comparison)
+    return write_parts(Parts.of(Comparison.of(runs, axis=axis, **options)), out)
+
+
+def write_parts(parts: Parts, out: Path | str) -> int:
+    """Write a report of given parts to an HTML file; return its size in bytes."""
+    frame, fair = parts.all.frame, parts.fair.comparison
+    timed = parts.scored[parts.axis].comparison
+    scores, ranked, tests = score_table(timed), ranks(fair), paired_tests(fair)
+    samples = sample_errors(fair)
+    data = page_data(parts, samples)
+    totals = runs_of(fair.runs).groupby(["case", "method"]).size().to_dict()
     errors = run_errors(frame)
     sources = ", ".join(Path(source).resolve().name for source in frame["source"].unique())
     bokeh = Resources(mode="inline", components=["bokeh", "bokeh-api"])
@@ -60,18 +76,22 @@ def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options
     content = {
         "title": f"physopt: {sources}",
         "counts": _counts(frame),
-        "overall": words.overall(ranked, performance_profile(comparison), tests),
-        "findings": words.findings(scores, tests, axis),
-        "notes": comparison.notes,
-        "heat": heat_map(scores, ranked, refused(apart(frame))),
-        "scores": score_rows(scores, axis),
+        "overall": words.overall(ranked, performance_profile(timed), tests),
+        "findings": words.findings(scores, tests, timed.axis),
+        "notes": fair.notes,
+        "samples": sample_rows(sample_quantiles(samples), totals),
+        "sample_notes": samples.attrs["notes"],
+        "left_out": parts.left_out(),
+        "heat": heat_map(final_errors(fair), ranked, refused(fair.frame)),
+        "scores": score_rows(scores, timed.axis),
+        "axes": {axis: name for axis, name in AXES.items() if axis in data["axes"]},
         "axis_label": data["axes"][data["axis"]],
         "data": data,
         "pictures": pictures(errors),
         "runs": run_rows(errors),
         "results": RESULTS,
         "environment": environment(frame),
-        "figures": reproduce.figures(comparison, out),
+        "figures": reproduce.figures(parts.all, out),
         "commands": reproduce.commands(frame),
         "version": metadata.version("physopt"),
         "style": _page_file("page.css"),

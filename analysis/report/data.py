@@ -1,64 +1,56 @@
 """Report data: the numbers and texts that the page draws."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from physopt.analysis.comparison import Comparison
-from physopt.analysis.costs import COSTS, cost, cost_label
-from physopt.analysis.fairness import apart
+from physopt.analysis.costs import cost_label
 from physopt.analysis.profiles import performance_profile
+from physopt.analysis.report.parts import Part, Parts
 from physopt.analysis.resampling import endpoints, resample, without_point
+from physopt.analysis.samples import tail
 from physopt.analysis.scaling import batch_scaling, device_scaling
 from physopt.analysis.style import ENDS, method_styles
 from physopt.analysis.targets import metric_column
-from physopt.options import OptionError
 
 POINTS = 110
+TAIL_POINTS = 60
 _DASHES = {"-": [], "--": [7, 3], "-.": [7, 3, 2, 3], ":": [2, 2]}
 
 
-def page_data(comparison: Comparison) -> dict[str, Any]:
-    """Return everything that the page's script draws; it may contain text from records."""
-    frame = comparison.frame
-    axes = _axes(comparison)
-    styles = method_styles(apart(frame)["method"])
-    compiled = comparison.compile_time and comparison.axis == "seconds"
-    first = "compiled" if compiled else comparison.axis
+def page_data(parts: Parts, samples: pd.DataFrame) -> dict[str, Any]:
+    """Return everything that the page's script draws; it may contain text from records.
+
+    samples: of `sample_errors`.
+    """
+    frame = parts.all.frame
+    drawn = {name: part.comparison for name, part in parts.drawn.items()}
+    axes = {name: comparison for name, comparison in drawn.items() if len(comparison.frame)}
+    styles = method_styles(frame["method"])
     return {
-        "axis": first if first in axes else "seconds",
+        "axis": parts.axis,
         "axes": {name: cost_label(c.axis, c.compile_time) for name, c in axes.items()},
         "methods": [
             {"name": name, "colour": style["color"], "dash": _DASHES[style["ls"]]}
             for name, style in styles.items()
         ],
-        "cases": _cases(frame, axes),
-        "profiles": {name: _profile(c) for name, c in axes.items()},
-        "batches": _scaling(batch_scaling(axes["seconds"]), "batch_size"),
-        "devices": _scaling(device_scaling(axes["seconds"]), "device"),
+        "cases": _cases(parts, axes),
+        "profiles": {name: _profile(parts.scored[name]) for name in axes},
+        "samples": _samples(samples),
+        "batches": _scaling(batch_scaling(parts.scored["seconds"].comparison), "batch_size"),
+        "devices": _scaling(device_scaling(parts.devices.comparison), "device"),
     }
 
 
-def _axes(comparison: Comparison) -> dict[str, Comparison]:
-    """Return the comparison along each axis that the page offers."""
-    axes = {axis: replace(comparison, axis=axis, compile_time=False) for axis in COSTS}
-    try:
-        cost(apart(comparison.frame), "seconds", compile_time=True)
-        cost(comparison.runs, "seconds", compile_time=True)
-    except OptionError:  # every compilation came from a cache
-        return axes
-    return {**axes, "compiled": replace(comparison, axis="seconds", compile_time=True)}
-
-
-def _cases(frame: pd.DataFrame, axes: dict[str, Comparison]) -> list[dict[str, Any]]:
+def _cases(parts: Parts, axes: dict[str, Comparison]) -> list[dict[str, Any]]:
     curves = {name: resample(comparison, points=POINTS) for name, comparison in axes.items()}
     ends = {name: endpoints(comparison) for name, comparison in axes.items()}
-    costs = {name: table["cost"] for name, table in ends.items()}
+    costs = {name: table.set_index("folder")["cost"] for name, table in ends.items()}
     cases = []
-    for case, of_case in frame.groupby("case", sort=False):
+    for case, of_case in parts.all.frame.groupby("case", sort=False):
         target = of_case["target_value"].dropna()
         ends_of_case = ends["seconds"][ends["seconds"]["case"] == case]
         cases.append(
@@ -66,6 +58,7 @@ def _cases(frame: pd.DataFrame, axes: dict[str, Comparison]) -> list[dict[str, A
                 "name": case,
                 "metric": metric_column(of_case),
                 "target": _number(target.iloc[0]) if len(target) else None,
+                "left_out": {name: parts.drawn[name].left_out.get(str(case)) for name in axes},
                 "curves": {n: _lines(t[t["case"] == case]) for n, t in curves.items()},
                 "ends": _ends(ends_of_case, costs),
                 "lost": without_point(ends_of_case),
@@ -92,18 +85,33 @@ def _ends(ends: pd.DataFrame, costs: dict[str, pd.Series]) -> list[dict[str, Any
             "seed": _number(row["seed"]),
             "mark": ENDS[row["status"]][1],
             "value": _number(row["value"]),
-            "cost": {name: _number(cost[index]) for name, cost in costs.items()},
+            "cost": {n: _number(cost.get(row["folder"], np.nan)) for n, cost in costs.items()},
         }
-        for index, row in ends.dropna(subset=["value"]).iterrows()
+        for _, row in ends.dropna(subset=["value"]).iterrows()
     ]
 
 
-def _profile(comparison: Comparison) -> list[dict[str, Any]]:
-    table = performance_profile(comparison)
-    return [
+def _profile(part: Part) -> dict[str, Any]:
+    table = performance_profile(part.comparison)
+    lines = [
         {"method": method, "ratio": _numbers(line["ratio"]), "fraction": _numbers(line["fraction"])}
         for method, line in table.groupby("method")
     ]
+    return {"lines": lines, "left_out": part.sentences()}
+
+
+def _samples(samples: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return for each case the tails of its methods' errors on single samples."""
+    cases = []
+    for case, of_case in samples.groupby("case", sort=False):
+        lines = []
+        for method, group in of_case.groupby("method"):
+            line = tail(group["error"], TAIL_POINTS)
+            runs = f"{group['folder'].nunique()} runs, {len(group)} samples"
+            columns = {name: _numbers(line[name]) for name in ("error", "share")}
+            lines.append({"method": method, "runs": runs, **columns})
+        cases.append({"name": case, "metric": of_case["metric"].iloc[0], "lines": lines})
+    return cases
 
 
 def _scaling(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:

@@ -78,12 +78,14 @@ def figures(comparison: Comparison, out: Path | str) -> dict[str, str]:
         return f"python -c {shlex.quote(code)}"
 
     profile = f'a.plot_profile(a.performance_profile(f{how}{allowed})).savefig("profile.png")'
+    samples = f'a.plot_samples(a.sample_errors(f{allowed})).savefig("samples.png")'
     batches = f'a.plot_scaling(a.batch_scaling(f{allowed})).savefig("batch_size.png")'
     return {
         "report": f"python -m physopt report {options} out={shlex.quote(str(out))}",
         "scores": f"python -m physopt score {options}",
         "curves": python(f'a.curves(f{how}).savefig("curves.png")'),
         "profile": python(profile),
+        "samples": python(samples),
         "batches": python(batches),
         "devices": python("print(a.device_scaling(f).to_string())"),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from physopt.analysis.samples import QUANTILES
 from physopt.analysis.words import amount, duration, interval, score_cells
 from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS
@@ -62,6 +63,24 @@ def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
             rows.append([*cells, duration(row["penalised"], axis), time_interval, reached])
         target = f"{first['metric']} ≤ {amount(first['target'])}{own}"
         cases.append({"case": case, "metric": first["metric"], "target": target, "rows": rows})
+    return cases
+
+
+def sample_rows(
+    quantiles: pd.DataFrame, totals: dict[tuple[str, str], int]
+) -> list[dict[str, Any]]:
+    """Return for each case its metric, and a row of texts for each method.
+
+    quantiles: of `sample_quantiles`. totals: the number of runs of each (case, method).
+    """
+    cases = []
+    for case, group in quantiles.groupby("case", sort=False):
+        rows = []
+        for row in group.to_dict("records"):
+            runs = f"{row['runs']} of {totals[case, row['method']]}"
+            shown = [amount(row[name], "∞") for name in QUANTILES]
+            rows.append([row["method"], runs, str(row["samples"]), *shown])
+        cases.append({"case": case, "metric": group["metric"].iloc[0], "rows": rows})
     return cases
 
 

@@ -1,19 +1,22 @@
 """Checks of a problem: gradients, independence of samples, precision, its inverse solver."""
 
+import math
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from physopt.checking.findings import Checks, Failed, must_match, options_are_values
 from physopt.config.run_config import network_names
 from physopt.machine.devices import cast
 from physopt.objective import Objective, build, flatten
-from physopt.problem import Batch, Inverts, Linearizes, Problem
+from physopt.problem import Batch, Inverts, Linearizes, MeasuresSet, Problem
 from physopt.records.columns import measured_columns
 from physopt.training.data import held_out_sets
+from physopt.training.measuring import set_columns, set_metrics
 from physopt.training.per_sample import build_unknowns, initial_unknowns
 
 SAMPLES = 3
@@ -54,6 +57,9 @@ def problem_checks(problem: Problem) -> Checks:
     yield "simulate: keeps the precision it is given", partial(_precision_kept, problem)
     yield "gradient agrees with central differences", partial(_gradient_right, problem)
     yield "loss and metrics: one finite number per sample", partial(_loss_per_sample, problem)
+    if hasattr(problem, "set_terms") or hasattr(problem, "set_metrics"):
+        claim = "set_terms and set_metrics: finite numbers, whatever the order of samples"
+        yield claim, partial(_set_metrics_right, problem)
     if isinstance(problem, Linearizes):
         yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
     if isinstance(problem, Inverts):
@@ -169,16 +175,39 @@ def _gradient_right(problem: Problem) -> str:
 
 def _loss_per_sample(problem: Problem) -> str:
     objective, x, batch = _case(problem)
-    measured = jax.jit(objective.measurements)(x, batch)
+    measured, terms = jax.jit(objective.measurements)(x, batch)
     measured_columns(measured, held_out_sets(problem))
     for name, value in measured.items():
         if value.shape != (SAMPLES,):
             raise Failed(f"{name} has shape {value.shape}, not [{SAMPLES}]")
         if not jnp.all(jnp.isfinite(value)):
             raise Failed(f"{name} is not finite")
-    if problem.target and problem.target[0] not in measured:
+    if problem.target and problem.target[0] not in {*measured, *set_metrics(problem, terms)}:
         raise Failed(f"target names {problem.target[0]}, which metrics does not return")
     return ", ".join(f"{name} {float(jnp.mean(value)):.3g}" for name, value in measured.items())
+
+
+def _set_metrics_right(problem: Problem) -> str:
+    if not isinstance(problem, MeasuresSet):
+        raise Failed("set_terms and set_metrics belong together; one of them is missing")
+    objective, x, batch = _case(problem)
+    measure = jax.jit(objective.measurements)
+    measured = jax.device_get(measure(x, batch))
+    terms, sets = measured.terms, held_out_sets(problem)
+    for name, value in terms.items():
+        if np.shape(value) != (SAMPLES,) or not np.all(np.isfinite(value)):
+            raise Failed(f"the term {name} is not [{SAMPLES}] finite numbers")
+    alone = measure(_second(x), _second(batch)).terms
+    must_match(_second(terms), alone, 1e-4, "a term of a sample depends on the other samples")
+    set_columns(problem, jax.tree.map(lambda a: np.tile(a, len(sets)), measured), sets)
+    metrics = set_metrics(problem, terms)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise Failed(f"{name} is {value}")
+    backwards = set_metrics(problem, {name: value[::-1] for name, value in terms.items()})
+    values = [[np.asarray(value) for value in each.values()] for each in (metrics, backwards)]
+    must_match(values[0], values[1], 1e-6, "a metric depends on the order of the samples")
+    return ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
 
 
 def _linearize_right(problem: Problem) -> str:

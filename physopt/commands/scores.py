@@ -59,12 +59,15 @@ def _score(words: list[str]) -> int:
 
 def _report(words: list[str]) -> int:
     comparison, folders, options = _read(words, ReportOptions)
-    from physopt import analysis
+    from physopt.analysis.report import Parts, write_parts
 
     place = folders[0] if os.access(folders[0], os.W_OK) else "."
     out = options.out or Path(place, "report.html")
-    size = analysis.write_report(comparison, out)
+    parts = Parts.of(comparison)
+    size = write_parts(parts, out)
     print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
+    for sentence in parts.left_out():
+        print(f"left out  {sentence}")
     return 0
 
 
@@ -128,6 +131,7 @@ REPORT = _command(
     """
     Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
     interactive curves, profiles, designs, and a table of every run. It opens without a network.
+    What cannot be compared fairly is left out of it, with the reason.
 
     python -m physopt report
     python -m physopt report runs/results out=study.html

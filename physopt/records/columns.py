@@ -1,7 +1,8 @@
 """Columns of a curve: physopt's own, and those of a problem's metrics and a rule's info.
 
-A metric `error` gives `validation_error`, `error` (test set) and, for a further test set `wide`,
-`error_wide`; the loss gives `validation_loss`, `test_loss` and `test_wide_loss`.
+A metric `error`, a mean over samples or of the whole set, gives `validation_error`, `error` (test
+set) and, for a further test set `wide`, `error_wide`; the loss gives `validation_loss`, `test_loss`
+and `test_wide_loss`.
 """
 
 from collections.abc import Iterable
@@ -42,17 +43,21 @@ RESERVED: frozenset[str] = frozenset(
 
 
 def measured_columns(
-    names: Iterable[str], sets: Iterable[str], info: Iterable[str] = ()
+    names: Iterable[str],
+    sets: Iterable[str],
+    info: Iterable[str] = (),
+    set_metrics: Iterable[str] = (),
 ) -> dict[tuple[str, str], str]:
     """Return {(name, set): column} of the loss and the metrics measured on held-out sets.
 
-    info: the entries of a rule's info. Raises OptionError if two of all these, or one of them and
-    physopt itself, would write the same column, where the later would replace the earlier.
+    info: the entries of a rule's info. set_metrics: metrics of whole sets. Raises OptionError if
+    two of all these, or one of them and physopt itself, would write the same column, where the
+    later would replace the earlier.
     """
     metrics, sets = sorted(set(names) - {"loss"}), list(sets)
     taken = set(RESERVED)
     columns: dict[tuple[str, str], str] = {}
-    for name in ("loss", *metrics):
+    for name in ("loss", *metrics, *sorted(set_metrics)):
         for part in sets:
             column = _column(name, part)
             if column in taken or column in INFO:

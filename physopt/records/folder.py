@@ -2,6 +2,7 @@
 
     config.json   the settings, fully resolved       env.json     versions, device, commit
     curve.jsonl   one line per evaluation            status.json  progress and outcome
+    test_metrics.npz   errors of each test sample, see physopt.records.samples
     checkpoints/  see physopt.records.checkpoints            figures      what the problem draws
     earlier/      the records before, until a repeat or an extension has finished
 
@@ -128,14 +129,18 @@ class RunFolder:
         self.write_text(name, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the folder atomically."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file of the folder atomically."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by tempfile, whose files no other user may read.
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         try:
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(text)
+            with open(temporary, "xb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

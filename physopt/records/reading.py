@@ -33,7 +33,7 @@ Damage = str | None
 """What is wrong with a file, in words that begin with its name; None if nothing is."""
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """Why a file or a line cannot be used."""
 
 
@@ -43,10 +43,10 @@ def read_table(path: Path, like: str | None = None) -> tuple[Table, Damage]:
     like: name of the file whose types the entries must have, by default the name of the path.
     """
     try:
-        content = _parsed(_bytes(path))
+        content = _parsed(file_bytes(path))
         if not isinstance(content, dict):
-            raise _Damaged("is not a table")
-    except _Damaged as damaged:
+            raise Damaged("is not a table")
+    except Damaged as damaged:
         return {}, f"{path.name} {damaged}"
     kind = like or path.name
     fields = _FIELDS.get(kind, {})
@@ -65,8 +65,8 @@ def read_curve(path: Path) -> tuple[list[Table], Damage]:
     has one type in all lines.
     """
     try:
-        lines = _bytes(path).split(b"\n")[:-1]
-    except _Damaged as damaged:
+        lines = file_bytes(path).split(b"\n")[:-1]
+    except Damaged as damaged:
         return [], f"{path.name} {damaged}"
     rows: dict[float, Table] = {}
     kinds: dict[str, Check] = {}
@@ -75,14 +75,14 @@ def read_curve(path: Path) -> tuple[list[Table], Damage]:
         try:
             row = _parsed(line)
             if not isinstance(row, dict):
-                raise _Damaged("is not a table")
+                raise Damaged("is not a table")
             for key, value in row.items():
                 if value is not None and key not in kinds:
                     kinds[key] = _CURVE.get(key) or (_text if isinstance(value, str) else _number)
             row, wrong = _valid(row, lambda key: _optional(kinds.get(key, _number)))
             if row.get("step") is None:
-                raise _Damaged("has no step")
-        except _Damaged as damaged:
+                raise Damaged("has no step")
+        except Damaged as damaged:
             damage.append(f"line {number} {damaged}")
             continue
         if wrong:
@@ -112,31 +112,31 @@ def shown(value: Any) -> Any:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def _bytes(path: Path) -> bytes:
-    """Return the content of a regular file; raise _Damaged for anything else."""
+def file_bytes(path: Path) -> bytes:
+    """Return the content of a regular file; raise Damaged for anything else."""
     try:
         state = os.stat(path)
         # Opening a pipe would wait for its writer, and opening a device may act on it.
         if not stat.S_ISREG(state.st_mode):
-            raise _Damaged("is not a regular file")
+            raise Damaged("is not a regular file")
         if state.st_size > LARGEST_BYTES:
-            raise _Damaged(f"is larger than {LARGEST_BYTES} bytes")
+            raise Damaged(f"is larger than {LARGEST_BYTES} bytes")
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             return file.read(LARGEST_BYTES)
     except FileNotFoundError:
-        raise _Damaged("is missing") from None
+        raise Damaged("is missing") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise _Damaged(f"cannot be read: {reason}") from None
+        raise Damaged(f"cannot be read: {reason}") from None
 
 
 def _parsed(data: bytes) -> Any:
     try:
         content = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError, MemoryError):
-        raise _Damaged("is not JSON") from None
+        raise Damaged("is not JSON") from None
     if _depth(content) > _DEEPEST:
-        raise _Damaged("is nested too deeply")
+        raise Damaged("is nested too deeply")
     return content
 
 

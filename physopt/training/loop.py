@@ -21,7 +21,7 @@ import optax
 
 from physopt.machine.mesh import everywhere, replicated, spread
 from physopt.objective import Objective
-from physopt.problem import Batch
+from physopt.problem import Batch, Measurements
 from physopt.rule import Info, Parameters, UpdateRule
 from physopt.training.data import Source, initial_key, rule_key
 
@@ -253,8 +253,8 @@ def measured(objective: Objective, params: Parameters, source: Source) -> Object
 @partial(jax.jit, static_argnames="chunk")
 def evaluate(
     objective: Objective, params: Parameters, held_out: Batch, source: Source, chunk: int
-) -> dict[str, jax.Array]:
-    """Return per-sample losses and metrics of the held-out samples, {name: [samples]}.
+) -> Measurements:
+    """Return what is measured of each held-out sample; every array is [samples].
 
     The network receives all samples at once, the physics `chunk` at a time, so that evaluation
     needs about as much memory as a training step.

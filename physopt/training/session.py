@@ -3,12 +3,11 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from physopt.config import RunConfig
 from physopt.config.registry import name_of
@@ -16,13 +15,14 @@ from physopt.machine import devices
 from physopt.machine.cache import watching, with_own_lines
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
-from physopt.problem import Batch, Draws
+from physopt.problem import Batch, Draws, Measurements
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
-from physopt.records.columns import chosen_by, measured_columns
+from physopt.records.columns import chosen_by
 from physopt.records.folder import RunFolder
+from physopt.records.samples import remove_samples, write_samples
 from physopt.records.status import FINISHED
-from physopt.rule import COUNTS
+from physopt.rule import COUNTS, Parameters
 from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
@@ -38,6 +38,7 @@ from physopt.training.loop import (
     train,
     updates_on_copy,
 )
+from physopt.training.measuring import samples_of_test_sets, set_columns
 from physopt.training.setup import Refused, plan, prepare, started
 
 CHECKPOINT_SECONDS = 10.0
@@ -97,11 +98,14 @@ class Session:
         except Refused as refused:
             return Outcome("skipped", str(refused))
         self.sets = held_out_sets(self.config.problem)
+        remove_samples(self.folder)
         checkpoints = Checkpoints(self.folder.checkpoints)
         try:
             carry = self._begin(checkpoints)
             outcome = self._train(checkpoints, carry)
             if outcome.status in FINISHED:
+                errors = samples_of_test_sets(self._measure(self.best), self.sets)
+                write_samples(self.folder, errors)
                 samples = self._test_samples()
                 record_baselines(self.config, self.folder, samples, self.display.note)
                 self._draw()
@@ -169,16 +173,12 @@ class Session:
         memory, setup = self.memory, self.setup
         start = time.perf_counter()
         params = setup.rule.evaluated(carry.params, carry.state)
-        sizes = len(setup.held_out), self.config.settings.batch_size
-        chunk = evaluation_chunk(*sizes, len(self.devices))
-        measured = jax.device_get(
-            evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
-        )
+        measured = self._measure(params)
         seconds = time.perf_counter() - start
         memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
         for name in COUNTS:
             memory.counts[name] += int(report.get(name, 0))
-        losses = _means(measured, self.sets, carry.sums)
+        losses = set_columns(self.config.problem, measured, self.sets, carry.sums)
         value = self._chosen_by(losses)
         if value < memory.best_value:
             memory.best_value, memory.best_step = value, memory.clock.step
@@ -187,6 +187,15 @@ class Session:
         self.folder.append(row)
         self.display.evaluated(row, memory.clock, self.budget)
         return row
+
+    def _measure(self, params: Parameters) -> Measurements:
+        """Evaluate parameters on all held-out sets."""
+        setup = self.setup
+        sizes = len(setup.held_out), self.config.settings.batch_size
+        chunk = evaluation_chunk(*sizes, len(self.devices))
+        return jax.device_get(
+            evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
+        )
 
     def _chosen_by(self, losses: dict[str, float]) -> float:
         """Return the value that selects the best parameters."""
@@ -268,14 +277,3 @@ class Session:
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
         y = problem.simulate(x, batch)
         problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
-
-
-def _means(
-    measured: dict[str, np.ndarray], sets: tuple[str, ...], info: Iterable[str]
-) -> dict[str, float]:
-    """Average the loss and the metrics of the samples over each held-out set: {column: mean}."""
-    means = {}
-    for (name, part), column in measured_columns(measured, sets, info).items():
-        values = np.split(measured[name].astype(np.float64), len(sets))[sets.index(part)]
-        means[column] = float(np.mean(values))
-    return means

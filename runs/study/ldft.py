@@ -85,8 +85,8 @@ def design_errors(folder: str | Path) -> Errors:
     with devices.computing(devices.select("cpu")[0], settings.dtype):
         setup, params = run.best()
         chunk = evaluation_chunk(len(setup.held_out), settings.batch_size)
-        values = evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
-        errors = np.asarray(jax.device_get(values[METRIC]))
+        measured = evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
+        errors = np.asarray(jax.device_get(measured.values[METRIC]))
     names = held_out_sets(run.config.problem)
     return dict(zip(names, np.split(errors, len(names)), strict=True))
 

@@ -32,9 +32,12 @@ def mixed_results(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     for seed in range(3):
         fall = [10.0 ** -(0.1 * k) * (1 + 0.05 * seed) for k in range(12)]
-        write_run(root, "oscillators", "adam", seed, fall, compile_seconds=1.0)
+        # A method with a heavy tail beside one without.
+        heavy, light = np.random.default_rng(seed).lognormal(-5, [[2.5], [0.6]], (2, 64))
+        write_run(root, "oscillators", "adam", seed, fall, compile_seconds=1.0, samples=light)
         write_run(root, "oscillators", "hig", seed, [f**1.5 for f in fall],
-                  times=[3.0 * k for k in range(12)], compile_seconds=9.0)  # fmt: skip
+                  times=[3.0 * k for k in range(12)], compile_seconds=9.0,
+                  samples=heavy)  # fmt: skip
         for batch_size in (8, 16):
             write_run(root, "toy", "adam", seed, fall, batch_size=batch_size)
     write_run(root, "oscillators", "sgd", 0, [1.0, 2.0, float("nan")], status="diverged",

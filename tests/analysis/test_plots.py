@@ -1,5 +1,6 @@
 """Curves, comparisons and figures: the drawn data are those of the records."""
 
+import json
 import math
 
 import matplotlib as mpl
@@ -75,6 +76,44 @@ def test_an_unfinished_run_contributes_up_to_its_last_evaluation(tmp_path):
     assert table.loc[table["cost"] <= 4, "median"].eq(2).all()
     assert table.loc[table["cost"] > 4, "median"].eq(1).all()
     assert table["runs"].tolist() == [2 if cost <= 4 else 1 for cost in table["cost"]]
+
+
+def test_a_curve_is_flat_until_compilation_ends(tmp_path):
+    # 4 s of compilation, then 2 s of training from 1 to 0.01: 10^-(t - 4) after 4 s.
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.01], times=[0, 2], compile_seconds=4)
+    frame = analysis.load(tmp_path)
+    table = analysis.resample(frame, compile_time=True)
+    compiling = table["cost"] <= 4
+    assert table.loc[compiling, "median"].eq(1).all()
+    assert table.loc[compiling, "cost"].max() == 4
+    expected = 10.0 ** -(table["cost"] - 4)
+    np.testing.assert_allclose(table["median"][~compiling], expected[~compiling], rtol=1e-12)
+    without = analysis.resample(frame)
+    np.testing.assert_allclose(without["median"], 10.0 ** -without["cost"], rtol=1e-12)
+
+
+def test_curves_are_flat_during_every_compilation_of_a_resumed_run(tmp_path):
+    folder = write_run(tmp_path, "a", "adam", 0, [4.0, 3.0, 2.0, 0.0], times=[0, 1, 2, 3])
+    rows = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    for row, t_compile in zip(rows, (0, 5, 5, 12), strict=True):  # resumed after the third row
+        row["t_compile"] = t_compile
+    (folder / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = analysis.resample(analysis.load(tmp_path), compile_time=True)
+    corners = [(0, 4), (5, 4), (6, 3), (7, 2), (14, 2), (15, 0)]
+    expected = np.interp(table["cost"], *zip(*corners, strict=True))
+    assert {5.0, 14.0, 15.0} <= set(table["cost"])
+    np.testing.assert_allclose(table["median"], expected, atol=1e-12)
+    ends = analysis.curves(analysis.load(tmp_path), compile_time=True).axes[0].lines[0]
+    assert points(ends)[:, 0].max() == 15
+
+
+def test_medians_over_different_compilation_times_are_exact_at_their_ends(tmp_path):
+    for seed, seconds in enumerate((1.0, 2.0, 8.0)):
+        write_run(tmp_path, "a", "adam", seed, [1.0, 0.1], times=[0, 1], compile_seconds=seconds)
+    table = analysis.resample(analysis.load(tmp_path), compile_time=True)
+    assert table.loc[table["cost"] <= 2, "median"].eq(1).all()  # two of three still compile
+    assert {1.0, 2.0, 8.0} <= set(table["cost"])
+    assert table.loc[table["cost"] == 9, "median"].tolist() == [pytest.approx(0.1)]
 
 
 def test_every_bad_end_is_on_the_figure(tmp_path):

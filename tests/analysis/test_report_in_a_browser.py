@@ -163,6 +163,25 @@ def test_hiding_a_method_removes_its_line_from_the_picture(opened):
     assert painted(browser, ADAM)
 
 
+def test_the_tails_of_single_samples_are_drawn_for_the_selected_methods(opened):
+    browser = opened[0]
+    lines = """
+        return Bokeh.documents.flatMap((d) => d.roots()).filter((root) => root.document
+            && root.left[0].axis_label === "share with at least this error").map((root) =>
+            root.renderers.map((r) => [...r.data_source.data.y]))"""
+    (drawn,) = browser.execute_script(lines)
+    assert len(drawn) == 2, "a line for each method with errors of single samples"
+    for shares in drawn:
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (pytest.approx(1 / 192, rel=1e-3), 1)
+    click(browser, "#methods input[value='adam']")
+    assert len(browser.execute_script(lines)[0]) == 1
+    click(browser, "#methods input[value='adam']")
+    cells = "return [...document.querySelectorAll('#samples tbody tr')].map((row) => "
+    rows = browser.execute_script(cells + "[...row.cells].slice(0, 3).map((c) => c.textContent))")
+    assert sorted(rows) == [["adam", "3 of 3", "192"], ["hig", "3 of 3", "192"]]
+
+
 def test_hovering_shows_the_method(opened):
     from selenium.webdriver.common.actions.action_builder import ActionBuilder
 

@@ -70,6 +70,16 @@ def test_all_columns_that_physopt_writes_are_reserved(tmp_path):
         assert added <= own | {"validation_loss", "test_loss", "validation_error", "error"}
 
 
+@pytest.mark.parametrize("name", ["loss", "error", "seed", "test_loss", "error_wide", "grad_norm"])
+def test_a_set_metric_may_not_take_the_column_of_another_number(name):
+    columns = measured_columns(("loss", "error"), SETS, (), ("relative_l2",))
+    assert columns["relative_l2", "test_wide"] == "relative_l2_wide"
+    with pytest.raises(OptionError, match="rename it"):
+        measured_columns(("loss", "error"), SETS, (), (name,))
+    with pytest.raises(OptionError, match="rename it"):
+        measured_columns(("loss", "error"), SETS, ("relative_l2_wide",), ("relative_l2",))
+
+
 @pytest.mark.parametrize("name", ["loss", "test_loss", "t_train", "update_norm"])
 def test_run_and_check_refuse_a_metric_with_the_name_of_a_column(tmp_path, name):
     with pytest.raises(OptionError, match=f"metric={name}"):

@@ -167,11 +167,11 @@ def test_batch_statistics_are_measured_for_evaluation_only():
     objective, params = build(problem, "default", 0)
     source = FreshSamples(jax.random.key(0), problem, 64)
     held_out = held_out_samples(problem, 4)
-    whole = evaluate(objective, params, held_out, source, 8)["loss"]
+    whole = evaluate(objective, params, held_out, source, 8).values["loss"]
     # With statistics of a training batch, a sample's loss does not depend on its neighbours.
     part = jax.tree.map(lambda leaf: leaf[:4], held_out)
     np.testing.assert_allclose(
-        whole[:4], evaluate(objective, params, part, source, 4)["loss"], rtol=1e-5
+        whole[:4], evaluate(objective, params, part, source, 4).values["loss"], rtol=1e-5
     )
     trained = objective.predict(params, held_out.inputs)
     assert not np.allclose(trained[:4], objective.predict(params, part.inputs), rtol=1e-3)

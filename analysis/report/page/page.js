@@ -98,7 +98,8 @@
     box.dataset.case = one.name;
     if (one.lost.length) element("p", box, `No point: ${one.lost.join(", ")}`, "lost");
     const errors = lines.flatMap((line) => [...line.low, ...line.median, ...line.high]).concat(ends.map((end) => end.value)).filter((value) => value !== null);
-    if (!errors.length) return void element("p", box, "Nothing to draw.", "lost");
+    const why = one.left_out[state.axis];
+    if (!errors.length) return void element("p", box, why ? `Left out: ${why}` : "Nothing to draw.", "lost");
     const logError = state.logError && errors.every((value) => value > 0);
     const costs = lines.flatMap((line) => line.cost).concat(ends.map((end) => end.cost[state.axis]));
     const logCost = (state.logCost ?? uneven(lines)) && positive(costs).length > 0;
@@ -146,8 +147,11 @@
   }
 
   async function profile(parent) {
-    const lines = data.profiles[state.axis].filter((line) => visible(line.method));
+    const { lines: all, left_out } = data.profiles[state.axis];
+    const lines = all.filter((line) => visible(line.method));
     const box = element("div", parent, undefined, "chart");
+    for (const sentence of left_out) element("p", box, `Left out: ${sentence}`, "lost");
+    if (!all.length) return void element("p", box, "Nothing to draw.", "lost");
     const end = Math.max(2, ...lines.flatMap((line) => line.ratio)) * 1.15;
     const chart = figure({
       height: 380, x_axis_type: "log", x_range: new Bokeh.Range1d({ start: 1, end }), y_range: new Bokeh.Range1d({ start: 0, end: 1.02 }),
@@ -169,6 +173,33 @@
   }
 
   // Panels of throughput and of the cost of a target, against batch size or device.
+  async function samples(parent) {
+    for (const one of data.samples) {
+      const lines = one.lines.filter((line) => visible(line.method) && positive(line.error).length);
+      const box = frame(parent, one.name, `${one.metric} of a test sample`);
+      if (!lines.length) { element("p", box, "Nothing to draw.", "lost"); continue; }
+      const least = Math.min(...lines.flatMap((line) => line.share));
+      const chart = figure({
+        x_axis_type: "log", x_range: range(lines.flatMap((line) => positive(line.error)), true),
+        y_axis_type: "log", y_range: new Bokeh.Range1d({ start: least / 1.25, end: 1.25 }),
+        x_axis_label: one.metric, y_axis_label: "share with at least this error",
+      });
+      tickLogarithmically([chart.xaxis, chart.xgrid], chart.x_range);
+      tickLogarithmically([chart.yaxis, chart.ygrid], chart.y_range);
+      const drawn = lines.map((line) => {
+        const { colour, dash } = look(line.method, 0);
+        const keep = line.error.map((_, k) => k).filter((k) => line.error[k] > 0);
+        const source = new Bokeh.ColumnDataSource({ data: {
+          x: keep.map((k) => line.error[k]), y: keep.map((k) => line.share[k]),
+          method: keep.map(() => line.method), runs: keep.map(() => line.runs),
+        } });
+        return chart.line({ field: "x" }, { field: "y" }, { source, line_color: colour, line_dash: dash, line_width: 2 });
+      });
+      hover(chart, drawn, [["method", "@method"], [one.metric, "@x{0.000e+0}"], ["share with at least this", "@y{0.0 %}"], ["of", "@runs"]], { line_policy: "nearest" });
+      await show(chart, box);
+    }
+  }
+
   async function scaling(panels, parent, label, factors) {
     for (const panel of panels) {
       const kinds = [["throughput", "throughput (samples/s)", "throughput"], ["cost", "training time (s)", `time to reach ${panel.target}`]];
@@ -227,18 +258,21 @@
   let turn = 0;
   async function draw() {
     const mine = ++turn;
-    discard("#curve-charts, #profile-chart");
-    const [curves, profiles] = ["curve-charts", "profile-chart"].map((id) => document.getElementById(id));
-    const fresh = [curves, profiles].map((place) => place.cloneNode(false));
+    const ids = ["curve-charts", "profile-chart", "sample-charts"];
+    discard(ids.map((id) => `#${id}`).join());
+    const fresh = ids.map((id) => {
+      const place = document.getElementById(id), empty = place?.cloneNode(false);
+      place?.replaceWith(empty);
+      return empty;
+    });
     document.body.dataset.drawn = "no";
-    curves.replaceWith(fresh[0]);
-    profiles.replaceWith(fresh[1]);
     for (const one of data.cases) {
       if (mine !== turn) return;
       await curve(one, fresh[0]);
     }
     if (mine !== turn) return;
     await profile(fresh[1]);
+    if (mine === turn && fresh[2]) await samples(fresh[2]);
     if (mine === turn) document.body.dataset.drawn = "yes";
   }
 

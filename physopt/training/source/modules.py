@@ -34,6 +34,7 @@ SHOWS_ONLY = {
     "physopt.records.folder": "reads and writes what was computed",
     "physopt.records.reading": "reads what was computed",
     "physopt.records.record": "reads what was computed",
+    "physopt.records.samples": "reads and writes what was computed",
     "physopt.records.status": "names the ends of runs",
     "physopt.records.timing": "judges timings",
     "physopt.records.units": "writes numbers with units",

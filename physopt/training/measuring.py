@@ -1,0 +1,62 @@
+"""Measuring: the numbers of held-out sets from those of their samples."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from physopt.options import OptionError
+from physopt.problem import Measurements, MeasuresSet, Problem
+from physopt.records.columns import measured_columns
+
+
+def set_columns(
+    problem: Problem, measured: Measurements, sets: tuple[str, ...], info: Iterable[str] = ()
+) -> dict[str, float]:
+    """Return {column: number} of each held-out set: means over its samples, and its set metrics.
+
+    measured: arrays of all sets, one after the other. info: the entries of a rule's info. Raises
+    OptionError if two numbers would have one column.
+    """
+    of_sets = [set_metrics(problem, terms) for terms in _split(measured.terms, len(sets))]
+    values = _split(measured.values, len(sets))
+    numbers = {}
+    columns = measured_columns(measured.values, sets, info, of_sets[0])
+    for (name, part), column in columns.items():
+        k = sets.index(part)
+        is_mean = name in measured.values
+        numbers[column] = float(np.mean(values[k][name])) if is_mean else of_sets[k][name]
+    return numbers
+
+
+def samples_of_test_sets(measured: Measurements, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return {column: [size] float32} of the samples of every test set."""
+    values = _split(measured.values, len(sets))
+    columns = measured_columns(measured.values, sets)
+    with np.errstate(over="ignore"):
+        return {
+            column: values[sets.index(part)][name].astype(np.float32)
+            for (name, part), column in columns.items()
+            if part != "validation"
+        }
+
+
+def _split(arrays: Mapping[str, ArrayLike], count: int) -> list[dict[str, np.ndarray]]:
+    """Return the arrays of each of several sets of equal size, in float64."""
+    whole = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    return [{name: np.split(a, count)[k] for name, a in whole.items()} for k in range(count)]
+
+
+def set_metrics(problem: Problem, terms: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """Return the metrics of a set from the terms of its samples, {} if the problem has none.
+
+    Raises OptionError for a metric that is no real number.
+    """
+    if not isinstance(problem, MeasuresSet):
+        return {}
+    with np.errstate(all="ignore"):
+        metrics = problem.set_metrics({k: np.asarray(v, np.float64) for k, v in terms.items()})
+    for name, value in metrics.items():
+        if np.shape(value) or np.iscomplexobj(value):
+            raise OptionError(object, "metric", name, "set_metrics must return real numbers")
+    return {name: float(value) for name, value in metrics.items()}
