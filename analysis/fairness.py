@@ -7,7 +7,7 @@ import pandas as pd
 
 from physopt.analysis.load import UNKNOWN, runs_of
 from physopt.options import OptionError, suggest
-from physopt.records.status import STATUSES
+from physopt.records.status import FINISHED, STATUSES
 
 ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",
@@ -39,7 +39,7 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     kept = frame[~frame["status"].isin([*UNFINISHED, "skipped"])]
     kept = _reporting(_newest(kept, notes), notes).copy()
     notes += [*_check_versions(kept, allow), *_check_tuning(kept, allow)]
-    notes += [*_budget_notes(kept), *_missing_notes(kept, refused(frame))]
+    notes += [*_timing_notes(kept), *_budget_notes(kept), *_missing_notes(kept, refused(frame))]
     kept.attrs["notes"] = list(dict.fromkeys(notes))
     return kept
 
@@ -100,8 +100,10 @@ def _devices(frame: pd.DataFrame) -> list[str]:
 
 
 def _newest(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Keep the newest of the runs with the same settings and seed."""
-    runs = runs_of(frame).sort_values("finished", kind="stable")
+    """Keep the newest of the runs with the same settings and seed, a finished one if there is."""
+    runs = runs_of(frame)
+    runs = runs.assign(complete=runs["status"].isin(FINISHED))
+    runs = runs.sort_values(["complete", "finished"], kind="stable")
     keys = ["case", "method", "seed", "budget_steps", "budget_seconds"]
     newest = runs.drop_duplicates(keys, keep="last")
     if older := len(runs) - len(newest):
@@ -149,6 +151,26 @@ def _check_tuning(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
     return _waived("tuning", allow, refusal, note)
 
 
+def _timing_notes(frame: pd.DataFrame) -> list[str]:
+    """Return notes on runs whose timings are unreliable, or used different numbers of threads."""
+    runs = runs_of(frame)
+    notes = []
+    disturbed = runs[runs["timing"] != ""]
+    if len(disturbed):
+        texts = (
+            f"{method} on {case} with seed {seed:g} ({timing})"
+            for case, method, seed, timing in zip(
+                *(disturbed[name] for name in ("case", "method", "seed", "timing")), strict=True
+            )
+        )
+        notes.append(f"Timings are not reliable: {_joined(texts)}.")
+    threads = sorted(set(runs["blas_threads"].dropna()))
+    if len(threads) > 1:
+        listed = ", ".join(f"{count:g}" for count in threads)
+        notes.append(f"Runs were timed with different numbers of BLAS threads: {listed}.")
+    return notes
+
+
 def _budget_notes(frame: pd.DataFrame) -> list[str]:
     budgets = frame[["case", "budget_steps", "budget_seconds"]].drop_duplicates()
     uneven = ", ".join(budgets.loc[budgets["case"].duplicated(), "case"].unique())
@@ -172,5 +194,9 @@ def _missing_notes(frame: pd.DataFrame, known: set[tuple[str, str]]) -> list[str
 
 def _listed(pairs: Iterable[tuple[str, str]], most: int = 6) -> str:
     """Format pairs of method and case, at most `most` and the number of others."""
-    texts = [f"{method} on {case}" for method, case in pairs]
+    return _joined((f"{method} on {case}" for method, case in pairs), most)
+
+
+def _joined(words: Iterable[str], most: int = 6) -> str:
+    texts = list(words)
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -16,6 +16,8 @@ lost. Columns, beside those of curve.jsonl:
     target_metric, target_value        metric and value at which the problem counts as solved
     tuning_trials        trials spent on tuning the options, 0 for none
     finished             time of the status in ISO 8601
+    timing               why the timings are not reliable, "" if nothing is known against them
+    blas_threads         threads of linear algebra, missing if not recorded
     problem.*, rule.*    all options
 """
 
@@ -40,7 +42,7 @@ _SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_k
 _RUN_COLUMNS = (
     *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
     *("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials"),
-    *("versions", "source_version", "finished"),
+    *("versions", "source_version", "finished", "timing", "blas_threads"),
 )
 _CURVE_COLUMNS = (
     *("step", "t_train", "t_compile", "t_eval", "train_loss", "validation_loss", "test_loss"),
@@ -63,7 +65,7 @@ def load(*folders: Path | str) -> pd.DataFrame:
             if path in seen:
                 continue
             seen.add(path)
-            run, rows = _read(Record(folder))
+            run, rows = _read(Record(folder.results()), folder.path)
             evaluations += [{**row, "run": len(runs)} for row in rows or [{}]]
             runs.append({**run, "source": str(source)})
     return _table(runs, evaluations)
@@ -74,9 +76,9 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby("folder", sort=False).tail(1).reset_index(drop=True)
 
 
-def _read(record: Record) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
+def _read(record: Record, path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Return the settings and the status of a run, and the numbers of its curve."""
-    config, environment, path = record.config, record.environment, record.folder.path
+    config, environment = record.config, record.environment
     known = {**next(iter(record.curve), {}), **environment, **config}
     run = {name: _plain(known[name]) for name in _SETTINGS if name in known}
     for kind in ("problem", "rule"):
@@ -100,6 +102,8 @@ def _read(record: Record) -> tuple[dict[str, Any], list[dict[str, float | None]]
         "status": record.status,
         "reason": record.reason,
         "finished": record.progress.get("time", ""),
+        "timing": record.progress.get("timing", ""),
+        "blas_threads": environment.get("blas_threads"),
     }
     return run, [_numbers(row) for row in record.curve]
 

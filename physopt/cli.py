@@ -6,17 +6,17 @@ run, 130 interrupted. The commands are in physopt.commands.
 """
 
 import io
-import os
 import shlex
 import sys
 
 from physopt.commands import Command, feasibility, names, runs, scores, sweeps
 from physopt.config.registry import Untrusted
 from physopt.machine.failures import own_words
+from physopt.machine.output import discarding_lost_output
 from physopt.options import OptionError, suggest
 from physopt.records.folder import Locked
 from physopt.records.reading import shown
-from physopt.records.status import LOCKED_EXIT_CODE
+from physopt.records.status import LOCKED_EXIT_CODE, failure_status
 
 COMMANDS: dict[str, Command] = {
     "run": runs.RUN,
@@ -41,6 +41,15 @@ def main(words: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be UTF-8
             stream.reconfigure(errors="backslashreplace")
+    with discarding_lost_output() as streams:
+        code = _exit_code(words)
+    for error in (stream.error for stream in streams):
+        if error is not None and not isinstance(error, BrokenPipeError):
+            return _fail(f"not all that was printed could be written: {error.strerror}", code or 1)
+    return code
+
+
+def _exit_code(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except OptionError as error:
@@ -52,13 +61,13 @@ def main(words: list[str] | None = None) -> int:
         return _fail(f"{error.key}{value}: {error.reason}{more}", code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of a pipe has closed it: `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if "debug=true" in words:
             raise
-        return _fail(f"{own_words(error)[:500]} (debug=true shows the traceback)", 1)
+        text = own_words(error)[:500]
+        if failure_status(text) == "interrupted":
+            return _fail(f"{text}; the same command goes on when there is room again", 1)
+        return _fail(f"{text} (debug=true shows the traceback)", 1)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -38,11 +38,13 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 def _run(words: list[str]) -> int:
     from physopt.commands.show import show_run
     from physopt.config import from_words
+    from physopt.machine.threads import limit_xla
     from physopt.training.display import display_for_terminal
     from physopt.training.run import begin
 
     given = dict(word.split("=", 1) for word in words if "=" in word)
     config = _recorded(words) if "record" in given else from_words(words)
+    limit_xla(config.settings.threads)
     return show_run(begin(config, display_for_terminal()).folder)
 
 
@@ -107,11 +109,14 @@ class Extension(DesignOptions):
 
 def _resume(words: list[str]) -> int:
     from physopt.commands.show import show_run
+    from physopt.machine.threads import limit_xla
+    from physopt.records.folder import RunFolder
     from physopt.training.display import display_for_terminal
     from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
+    limit_xla(RunFolder(folder).read("config.json").get("threads"))
     display = display_for_terminal()
     done = resume(folder, display=display, **more.as_dict())
     return show_run(done.folder)

@@ -24,7 +24,7 @@ from physopt.problem import (
     Problem,
 )
 from physopt.records import Record, RunFolder, find_runs
-from physopt.records.columns import chosen_by
+from physopt.records.columns import CLOCK, chosen_by
 from physopt.records.folder import SOURCE
 from physopt.records.reading import shown
 from physopt.records.status import STATUSES
@@ -48,12 +48,16 @@ def show_run(path: Path) -> int:
     if curve:
         target = record.config.get("target")
         out.print(_run_table(curve, chosen_by(target and target[0])))
-        out.print(_times(curve[-1]))
+        out.print(_times(last_clock(record)))
     for metric, methods in _by_metric(record.baselines).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
         out.print(escape(f"{metric} without training: {listed}"))
     reason = f" ({record.reason})" if record.reason else ""
     out.print(f"status  {record.status}{escape(reason)}")
+    if timing := record.progress.get("timing"):
+        out.print(f"timing  unreliable: {escape(timing)}")
+    if record.folder.results() is not record.folder:
+        out.print("earlier the records of the finished run before count until this one has ended")
     if method := record.progress.get("method"):
         out.print(f"method  {escape(method)}")
     out.print(f"source  {escape(_source(record))}")
@@ -67,8 +71,15 @@ def show_run(path: Path) -> int:
     return STATUSES.get(record.status, STATUSES["error"]).exit_code
 
 
+def last_clock(record: Record) -> dict[str, Any]:
+    """Return the clock where the run ended, which may be after its last evaluation."""
+    last, progress = record.curve[-1] if record.curve else {}, record.progress
+    later = progress.get("step", 0) > last.get("step", -1)
+    return {**last, **{k: progress[k] for k in CLOCK if k in progress}} if later else last
+
+
 def _times(last: dict[str, Any]) -> str:
-    """Return a line on the number of updates and the times of a run, from its last evaluation."""
+    """Return a line on the number of updates and the times of a run, from its clock."""
     train, compilation, evaluation = (
         last.get(f"t_{k}") or 0.0 for k in ("train", "compile", "eval")
     )
@@ -159,8 +170,10 @@ def show_status(root: Path | str) -> int:
 
 
 def _status_row(record: Record) -> list[str]:
-    last = record.curve[-1] if record.curve else {}
+    last = last_clock(record)
     loss, seconds = last.get("test_loss"), last.get("t_train")
+    timing = record.progress.get("timing", "")
+    timing = timing and f" (unreliable timing: {timing})"
     return [
         *(Path(record.name(kind)).name for kind in ("problem", "rule")),
         str(record.config.get("seed", "?")),
@@ -170,7 +183,7 @@ def _status_row(record: Record) -> list[str]:
         "-" if seconds is None else seconds_text(seconds),
         "-" if loss is None else f"{loss:.4g}",
         record.environment.get("source") or "-",
-        record.reason,
+        f"{record.reason}{timing}",
     ]
 
 

@@ -67,6 +67,11 @@ class Settings(Options):
     devices: PositiveInt = 1
     """Devices of this machine over which each batch is spread in equal parts."""
 
+    threads: PositiveInt | None = None
+    """CPU threads of BLAS and LAPACK, and from the command line of XLA. none: one for BLAS and
+    LAPACK, whose spinning threads make small matrices a hundred times slower on a busy machine, and
+    XLA's own choice, one per core or the environment's NPROC."""
+
     out: Path = Path("runs/results")
     """Folder in which the run's folder is made."""
 
@@ -83,5 +88,9 @@ class Settings(Options):
     """Show the traceback of an error."""
 
 
-UNRECORDED = ("out", "force", "profile", "tuning_trials", "debug", "trust")
-"""Settings that do not change a run's numbers."""
+UNRECORDED = ("threads", "out", "force", "profile", "tuning_trials", "debug", "trust")
+"""Settings that do not change a run's numbers.
+
+Threads change the order of sums, thus last digits, as another number of cores does; env.json
+records both.
+"""

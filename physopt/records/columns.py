@@ -36,7 +36,7 @@ RESERVED: frozenset[str] = frozenset(
         *("folder", "source", "run", "train_size", "heldout_size", "log_every", "network", "start"),
         *("stop_at_target", "status", "reason", "finished", "budget_steps", "budget_seconds"),
         *("device", "case", "method", "target_metric", "target_value", "tuning_trials"),
-        *("versions", "source_version"),
+        *("versions", "source_version", "timing", "blas_threads"),
     )
 )
 """Names that neither a metric nor an entry of info may take."""

@@ -39,6 +39,7 @@ def environment(
     device_count: int,
     dtype: str,
     seed: int,
+    blas_threads: int,
     source: str,
     sources: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def environment(
         "driver": device.client.platform_version,
         "cpu_count": os.cpu_count(),
         "cpu_threads": os.environ.get("NPROC"),  # XLA's limit on them, where one is set
+        "blas_threads": blas_threads,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "dtype": dtype,
         "matmul_precision": settings.pop("default_matmul_precision"),
@@ -83,7 +85,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
-    names = (*LIBRARIES, "device_kind", "matmul_precision", "xla_flags", *_JAX_SETTINGS)
+    names = (
+        *LIBRARIES,
+        "device_kind",
+        "blas_threads",
+        "matmul_precision",
+        "xla_flags",
+        *_JAX_SETTINGS,
+    )
     sources = environment.get("sources", {})
     return {
         **{name: environment[name] for name in names if name in environment},

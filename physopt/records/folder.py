@@ -4,6 +4,7 @@
     curve.jsonl   one line per evaluation            status.json  progress and outcome
     test_metrics.npz   errors of each test sample, see physopt.records.samples
     checkpoints/  see physopt.records.checkpoints            figures      what the problem draws
+    earlier/      the records before, until a repeat or an extension has finished
 
 JSON is strict (NaN is null); files are replaced atomically; a curve line truncated by a crash is
 ignored. The lock is held by the running process and is released when it ends.
@@ -25,6 +26,7 @@ import filelock
 
 from physopt.options import OptionError
 from physopt.records.reading import Damage, read_curve, read_table
+from physopt.records.status import FINISHED
 
 FILES = ("config.json", "curve.jsonl", "status.json")
 """Files that mark a folder as that of a run."""
@@ -32,7 +34,12 @@ FILES = ("config.json", "curve.jsonl", "status.json")
 SOURCE = "source"
 """Subfolder of a run with copies of the plug-in files that it ran."""
 
-OWN_FOLDERS = ("checkpoints", "profile", SOURCE)
+EARLIER = "earlier"
+"""Subfolder with the records of a finished run, until its repeat or extension has finished."""
+
+_PARTIAL = ".earlier"
+
+OWN_FOLDERS = ("checkpoints", "profile", SOURCE, EARLIER, _PARTIAL)
 """Subfolders of a run, which contain no runs."""
 
 
@@ -51,10 +58,40 @@ class RunFolder:
         """Return whether a run has been recorded here."""
         return (self.path / "config.json").is_file()
 
+    def set_aside(self) -> None:
+        """Copy the records to EARLIER if the run is finished.
+
+        Raises OSError if the disk is full; the run is then as before.
+        """
+        if self.read("status.json").get("status") not in FINISHED:
+            return
+        partial = self.path / _PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            own = shutil.ignore_patterns(".lock", EARLIER, _PARTIAL)
+            shutil.copytree(self.path, partial, symlinks=True, ignore=own)
+            shutil.rmtree(self.path / EARLIER, ignore_errors=True)
+            partial.rename(self.path / EARLIER)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def results(self) -> "RunFolder":
+        """Return the records that count: those set aside, while a repeat has not finished."""
+        earlier = RunFolder(self.path / EARLIER)
+        if earlier.exists() and self.read("status.json").get("status") not in FINISHED:
+            return earlier
+        return self
+
+    def discard_earlier(self) -> None:
+        """Remove the records that were set aside."""
+        shutil.rmtree(self.path / EARLIER, ignore_errors=True)
+
     def clear(self) -> None:
-        """Remove the files of an earlier run, except the lock."""
-        for path in self.path.iterdir():
-            if path.name != ".lock":
+        """Remove the files of an earlier attempt, except the lock and what was set aside."""
+        # Without a status, the records that were set aside count: it is removed first.
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name != "status.json"):
+            if path.name not in (".lock", EARLIER):
                 real_folder = path.is_dir() and not path.is_symlink()
                 shutil.rmtree(path) if real_folder else path.unlink()
 
@@ -151,7 +188,7 @@ class RunFolder:
         """Return the content of status.json with status interrupted if the run's process ended."""
         if status.get("status") != "running" or self._lock_is_held() is not False:
             return status
-        reason = "the process ended without a word (killed, or the machine stopped)"
+        reason = "the process ended without a record (killed, machine stopped, or disk full)"
         return {**status, "status": "interrupted", "reason": reason}
 
     def is_locked(self) -> bool:

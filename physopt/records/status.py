@@ -3,6 +3,8 @@
 STATUSES is the only table of them: whether a run is finished, failed or retried, and its exit code.
 """
 
+import errno
+import os
 import re
 import signal
 from collections.abc import Mapping
@@ -61,6 +63,23 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+_DISK_ERRORS = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ESTALE")
+_DISK = re.compile(
+    "|".join(re.escape(os.strerror(getattr(errno, n))) for n in _DISK_ERRORS if hasattr(errno, n))
+)
+"""A disk that is full, over its quota, failing or gone."""
+
+
+def failure_status(text: str) -> str:
+    """Return the status of a run that raised an exception, from its type and message.
+
+    A disk that takes no more records says nothing about the rule: the run is interrupted. This is
+    decided first, since TensorStore reports RESOURCE_EXHAUSTED for a full disk too.
+    """
+    if _DISK.search(text):
+        return "interrupted"
+    return "oom" if _OUT_OF_MEMORY.search(text) else "error"
+
 
 class End(NamedTuple):
     """How a process ended, as its supervisor observed it."""
@@ -90,8 +109,8 @@ def verdict(end: End, own: Mapping[str, Any], limit: float | None) -> tuple[str,
         return "timeout", f"wall-clock limit of {limit:g} s"
     if end.stopped_by == "sweep":
         return "interrupted", reason if status == "interrupted" else "the sweep was interrupted"
-    if status == "error" and _OUT_OF_MEMORY.search(reason):
-        return "oom", reason
+    if status == "error":
+        return failure_status(reason), reason
     if status in _OWN:
         return status, reason
     return _unrecorded(end)
@@ -107,6 +126,8 @@ def _unrecorded(end: End) -> tuple[str, str]:
         by = "by the kernel" if end.killed_for_memory else "as the kernel does"
         return "oom", f"killed by SIGKILL, {by} when memory runs out"
     message = last_line(end.errors)
+    if _DISK.search(message):
+        return "interrupted", message
     if _OUT_OF_MEMORY.search(end.errors):
         return "oom", message
     if name in ("SIGINT", "SIGTERM"):

@@ -121,13 +121,12 @@ class _Driver:
         """Submit a run; with `force` it starts again even if it is finished."""
         settings = row.config.settings
         on_cpu = (settings.device or self.machine.default) == "cpu"
-        environment: dict[str, str] = {}
-        if self.options.threads is not None:
-            environment = dict.fromkeys(resources.THREAD_LIMITS, str(self.options.threads))
+        environment = resources.thread_limits(self.options)
         if on_cpu:  # otherwise JAX reserves memory of an accelerator that the run does not use
             environment["JAX_PLATFORMS"] = "cpu"
+        threads = {"threads": self.options.threads} if self.options.threads else {}
         task = Task(
-            record={**row.config.record(), "force": force},
+            record={**row.config.record(), "force": force, **threads},
             folder=str(row.folder),
             directory=os.getcwd(),
             lease=str(self.lease.file),

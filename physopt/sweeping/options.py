@@ -21,7 +21,8 @@ class SweepOptions(Options):
     """Concurrent runs on this machine; none: one per accelerator, or one per four cores."""
 
     threads: PositiveInt | None = None
-    """CPU threads of each run; none divides the cores among the workers."""
+    """CPU threads of each run; none divides the cores among the workers, with one thread of BLAS
+    and LAPACK for each."""
 
     timeout: PositiveFloat | None = None
     """Limit in wall-clock seconds for each run, start and compilation included."""

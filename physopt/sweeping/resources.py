@@ -94,15 +94,25 @@ def probe() -> Machine:
 
 
 def local_options(options: SweepOptions, machine: Machine) -> SweepOptions:
-    """Complete the options for this machine.
+    """Complete the options for this machine: one concurrent run per accelerator or four cores."""
+    default = len(machine.accelerators()) or max(1, _cores() // _CORES_PER_RUN)
+    return options.replace(workers=options.workers or default)
 
-    One concurrent run per accelerator, or per four cores; together they use each core once.
+
+def thread_limits(options: SweepOptions) -> dict[str, str]:
+    """Return the environment of a run that limits its threads.
+
+    Without the option, local runs together use each core once, and a cluster decides.
     """
+    threads = options.threads
+    if threads is None and options.workers and not options.executor:
+        threads = max(1, _cores() // options.workers)
+    return {} if threads is None else dict.fromkeys(THREAD_LIMITS, str(threads))
+
+
+def _cores() -> int:
     affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    default = len(machine.accelerators()) or max(1, cores // _CORES_PER_RUN)
-    workers = options.workers or default
-    return options.replace(workers=workers, threads=options.threads or max(1, cores // workers))
+    return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

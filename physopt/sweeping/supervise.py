@@ -17,7 +17,14 @@ from typing import Any, Literal, NamedTuple
 
 from physopt.machine.parent import PARENT
 from physopt.records.folder import Locked, RunFolder
-from physopt.records.status import FINISHED, LOCKED, End, kills_for_memory, verdict
+from physopt.records.status import (
+    FINISHED,
+    LOCKED,
+    End,
+    failure_status,
+    kills_for_memory,
+    verdict,
+)
 from physopt.sweeping.lease import Watch
 from physopt.sweeping.options import SweepOptions
 from physopt.sweeping.resources import accelerators
@@ -207,6 +214,6 @@ def record_ending(ending: Ending, folder: RunFolder, record: dict[str, Any], end
         return _LOCKED_ENDING
     except OSError as error:  # a full disk: the sweep continues, the next one repeats this run
         reason = f"{ending.reason}; its status could not be written: {error}"
-        status = ending.status if ending.status in FINISHED else "error"
+        status = ending.status if ending.status in FINISHED else failure_status(str(error))
         return Ending(status, reason, ending.seconds)
     return ending

@@ -1,9 +1,11 @@
-"""Interrupt: turn Ctrl-C and SIGTERM into a flag polled between pieces of work."""
+"""Interrupt: turn Ctrl-C, SIGTERM and SIGHUP into a flag polled between pieces of work."""
 
 import signal
 import threading
 from types import FrameType
 from typing import Self
+
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Interrupt:
@@ -22,8 +24,10 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+            for number in _SIGNALS:
+                # nohup ignores the end of the terminal: so do we.
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

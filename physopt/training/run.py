@@ -6,7 +6,7 @@ design  evaluate a trained network on a user's target
 """
 
 import dataclasses
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,19 @@ from physopt.config import RunConfig
 from physopt.config.presets import suited_options
 from physopt.config.registry import Untrusted, find
 from physopt.config.run_config import from_record, make_config
-from physopt.machine import devices
+from physopt.machine import devices, threads
 from physopt.machine.cache import keeping_programs
 from physopt.machine.failures import own_words, without_callback_tracebacks
 from physopt.machine.mesh import mesh_of
+from physopt.machine.output import discarding_lost_output
 from physopt.options import OptionError
 from physopt.problem import Designs, Draws, Problem, Tree
 from physopt.records import RunFolder
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.environment import differences, environment
 from physopt.records.folder import SOURCE
-from physopt.records.status import FINISHED
+from physopt.records.status import FINISHED, failure_status
+from physopt.records.units import seconds_text
 from physopt.rule import Parameters, UpdateRule
 from physopt.training import identity, warm_start
 from physopt.training.display import Display, Quiet
@@ -37,6 +39,7 @@ from physopt.training.interrupt import Interrupt
 from physopt.training.session import Outcome, Session
 from physopt.training.setup import Setup, prepare
 from physopt.training.source import SHORT, Source
+from physopt.training.timing import MachineLoad
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,32 @@ def resume(
 ) -> Run:
     """Continue the run in a folder, with a larger budget if one is given.
 
-    Raises OptionError if there is no run, and as `load` does.
+    Raises OptionError if there is no run, or if it has spent more than the budget, and as `load`
+    does.
     """
     config = load(folder, trust=trust).config
     # A second profile would replace the first.
     changes: dict[str, Any] = {"debug": debug, "profile": False}
-    extended = steps is not None or seconds is not None
+    recorded = config.settings.steps, config.settings.seconds
+    extended = (steps, seconds) not in ((None, None), recorded)
     if extended:
+        _refuse_spent(RunFolder(folder), steps, seconds)
         changes |= {"steps": steps, "seconds": seconds}
     config = dataclasses.replace(config, settings=config.settings.replace(**changes))
     selected = devices.select(config.settings.device, config.settings.devices)
     _execute(config, RunFolder(folder), selected, display or Quiet(), extended=extended)
     return load(folder, trust=trust)
+
+
+def _refuse_spent(folder: RunFolder, steps: int | None, seconds: float | None) -> None:
+    """Raise OptionError if a run has spent more than a budget already."""
+    status = folder.status()
+    made, spent = status.get("step", 0), status.get("t_train", 0.0)
+    if steps is not None and steps < made:
+        raise OptionError(object, "steps", steps, f"{made} updates are made already")
+    if seconds is not None and seconds < spent:
+        reason = f"{seconds_text(spent)} of training are spent already"
+        raise OptionError(object, "seconds", f"{seconds:g}", reason)
 
 
 def _execute(
@@ -141,7 +158,13 @@ def _execute(
     extended: bool = False,
 ) -> None:
     """Run the remaining part of a run, under its lock."""
-    with folder.held():
+    with (
+        folder.held(),
+        discarding_lost_output(),
+        threads.blas_limited(config.settings.threads),
+    ):
+        if fresh or extended:
+            folder.set_aside()
         if fresh:
             folder.clear()
         recorded = folder.read("env.json")
@@ -171,22 +194,26 @@ def _execute(
             folder.write("env.json", current)
             for file, text in source.copies().items():
                 folder.write_text(f"{SOURCE}/{file}", text)
-            folder.write_status("running", "")
+            load = MachineLoad(folder, selected[0], display)
+            folder.write_status("running", "", load_start=load.start)
             try:
                 outcome = Session(config, folder, selected, display, interrupt).run()
             except BaseException as error:
-                folder.write_status(*_failure(error))
+                with suppress(OSError):  # a full disk; the error says more
+                    folder.write_status(*_failure(error))
                 raise
             finally:
                 display.close()
-            folder.write_status(*outcome)
+            folder.write_status(*outcome, **load.at_end())
+        if outcome.status in FINISHED:
+            folder.discard_earlier()
 
 
 def _failure(error: BaseException) -> Outcome:
     if isinstance(error, KeyboardInterrupt):
         return Outcome("interrupted", "Ctrl-C")
-    exhausted = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-    return Outcome("oom" if exhausted else "error", own_words(error))
+    words = own_words(error)
+    return Outcome(failure_status(words), words)
 
 
 def _environment(config: RunConfig, device: devices.Device, source: Source) -> dict[str, Any]:
@@ -196,6 +223,7 @@ def _environment(config: RunConfig, device: devices.Device, source: Source) -> d
         device_count=settings.devices,
         dtype=settings.dtype,
         seed=settings.seed,
+        blas_threads=threads.blas_threads(),
         source=source.digest()[:SHORT],
         sources=source.versions(),
     )

@@ -255,7 +255,7 @@ class Session:
     def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
         clock = self.memory.clock
         checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
-        self.folder.write_status("running", "", step=clock.step, t_train=clock.t_train)
+        self.folder.write_status("running", "", **dataclasses.asdict(clock))
 
     def _test_samples(self, count: int | None = None) -> Batch:
         """Return the first samples of the test set."""

@@ -16,6 +16,7 @@ import pytest
 from physopt.cli import main
 from physopt.records.folder import RunFolder, find_runs
 from physopt.sweeping import supervise
+from physopt.sweeping.display import show_sweep
 from physopt.sweeping.driver import survey, sweep
 from physopt.sweeping.options import SweepOptions
 from physopt.sweeping.plan import planned_runs, read_request
@@ -229,8 +230,9 @@ def test_a_run_stopped_by_a_full_disk_resumes_once_there_is_space(tmp_path):
     full.touch()
     words = [f"rule={FAULTS}:FullDisk", f"rule.full={full}"]
     rows = carry_out(tmp_path / "a", *words, retries=0)
-    assert rows["FullDisk"].status == "error"
+    assert rows["FullDisk"].status == "interrupted"
     assert "File too large" in rows["FullDisk"].reason
+    assert show_sweep(list(rows.values()), tmp_path / "a") == 130
     full.unlink()
     assert carry_out(tmp_path / "a", *words)["FullDisk"].status == "ok"
     begin(plan(tmp_path / "b", *words)[0])  # undisturbed
