@@ -212,9 +212,9 @@ def test_another_limit_needs_no_compilation(mapped):
 
 
 def test_failures_have_different_statuses():
-    def run(rule, file="tiny.py", *words):
+    def run(rule, file="tiny.py", *words, device="cpu"):
         problem = f"problem={HERE / 'tiny.py'}:Tiny"
-        return from_words([problem, f"rule={HERE / file}:{rule}", "device=cpu", *words])
+        return from_words([problem, f"rule={HERE / file}:{rule}", f"device={device}", *words])
 
     with CellProcess({"PYTHONPATH": str(HERE)}) as process:  # faults.py imports tiny.py
         late = process.ask("compile", run("Descent"), 1e-3)
@@ -229,7 +229,7 @@ def test_failures_have_different_statuses():
         assert "SIGKILL" in killed.reason
         assert process.ask("compile", run("Descent"), 300).content["bytes"] > 0
         with pytest.raises(OptionError, match="no tpu is found"):
-            process.ask("compile", run("Descent", "tiny.py", "device=tpu"), 300)
+            process.ask("compile", run("Descent", device="tpu"), 300)
     with pytest.raises(OptionError, match="did you mean batch_size"):
         run("Descent", "tiny.py", "batch_sise=3")
 
@@ -291,7 +291,8 @@ def test_amounts_of_memory(text, value):
         (["sizes=1"], "problem.size=1: must be at least 2"),
         (["modes=implicit,unroled"], "did you mean unrolled?"),
         (["memory_limit=3XB"], "such as 16GiB, 500MB or 2e9B"),
-        (["batches="], "at least one batch size"),
+        (["batches="], "batches: a value is missing"),
+        (["batches=[]"], "at least one batch size"),
         (["batch_size=3"], "is varied by batches="),
         (["problem.gradient=remat"], "is varied by modes="),
         (["devices=2"], "the map is of one device"),

@@ -106,8 +106,8 @@ def test_the_score_is_the_median_of_the_lowest_validation_losses(tmp_path):
     def row(name, status, losses):
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
-        for loss in losses:
-            folder.append({"validation_loss": loss})
+        for step, loss in enumerate(losses):
+            folder.append({"step": step, "validation_loss": loss})
         return Row(run, name, folder.path, status=status)
 
     rows = [row("a", "ok", [3, 1, 2]), row("b", "budget", [5, 4]), row("c", "target", [9])]
