@@ -11,6 +11,7 @@ from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.load import runs_of
 from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column
+from physopt.records import RunFolder
 from physopt.records.samples import Unreadable, read_samples
 
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "worst": 1.0}
@@ -35,7 +36,7 @@ def sample_errors(runs: Runs, metric: str | None = None, **options: Any) -> pd.D
         samples: dict[str, dict[str, np.ndarray]] = {}
         for folder in of_case["folder"].unique():
             try:
-                samples[folder] = read_samples(folder)
+                samples[folder] = read_samples(RunFolder(folder).results().path)
             except Unreadable as reason:
                 missing[folder] = str(reason)
         name = metric or metric_column(of_case)

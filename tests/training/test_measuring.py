@@ -10,6 +10,7 @@ import pytest
 from tiny import Broken, Choosy, Descent, Explosive, Tiny
 
 import physopt
+from physopt import analysis
 from physopt.checking import check
 from physopt.objective import build
 from physopt.options import OptionError
@@ -113,16 +114,19 @@ def test_only_finished_runs_have_samples_and_an_extended_one_has_new_ones(tmp_pa
     run = physopt.run(Tiny(), Descent(), out=tmp_path, steps=10)
     first = read_samples(run.folder)["error"]
     physopt.resume(run.folder, steps=20)
-    assert read_samples(run.folder)["error"].mean() < first.mean()
+    second = read_samples(run.folder)["error"]
+    assert second.mean() < first.mean()
     monkeypatch.setattr("physopt.training.interrupt.Interrupt.requested", lambda self: True)
     physopt.resume(run.folder, steps=40)
     assert run.status["status"] == "interrupted"
     assert not (run.folder / TEST_METRICS).exists(), "those of other parameters are removed"
+    standing = analysis.sample_errors(analysis.load(run.folder))
+    np.testing.assert_array_equal(standing["error"], second)  # the finished run counts
     skipped = physopt.run(Tiny(), Choosy(), out=tmp_path)
     assert not (skipped.folder / TEST_METRICS).exists()
     with pytest.raises(RuntimeError):
-        physopt.run(Tiny(), Broken(), out=tmp_path)
-    assert len(list(tmp_path.rglob(TEST_METRICS))) == 0
+        physopt.run(Tiny(), Broken(), out=tmp_path / "broken")
+    assert not list((tmp_path / "broken").rglob(TEST_METRICS))
 
 
 def changed(**methods):
