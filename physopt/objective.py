@@ -32,8 +32,7 @@ from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
 from physopt.numerics.trials import failing_as_nan, lost_if_nan
-from physopt.options import OptionError
-from physopt.problem import Batch, Inverts, Linearizes, Measurements, MeasuresSet, Problem, Tree
+from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
 from physopt.rule import Parameters, PlanError
 
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
@@ -135,22 +134,6 @@ class Objective:
     def mean_loss(self, x: Tree, batch: Batch) -> Array:
         """Return the mean loss over the batch at given unknowns x."""
         return jnp.mean(self.losses(x, batch))
-
-    def measurements(self, x: Tree, batch: Batch) -> Measurements:
-        """Return the loss, the problem's metrics and the terms of set metrics of each sample.
-
-        Raises OptionError if a metric is called loss, which is the objective's own, or is complex.
-        """
-        y = self.problem.simulate(x, batch)
-        metrics = self.problem.metrics(x, y, batch)
-        if "loss" in metrics:
-            raise OptionError(object, "metric", "loss", "the loss is measured already; rename it")
-        values = {"loss": self.problem.loss(y, batch), **metrics}
-        terms = self.problem.set_terms(x, y, batch) if isinstance(self.problem, MeasuresSet) else {}
-        for name, value in (*values.items(), *terms.items()):
-            if jnp.iscomplexobj(value):
-                raise OptionError(object, "metric", name, "must be real")
-        return Measurements(values, terms)
 
     def output_shapes(self, x: Tree, batch: Batch) -> Tree:
         """Return shapes and types of y at unknowns x, without simulating."""

@@ -16,7 +16,7 @@ from physopt.objective import Objective, build, flatten
 from physopt.problem import Batch, Inverts, Linearizes, MeasuresSet, Problem
 from physopt.records.columns import measured_columns
 from physopt.training.data import held_out_sets
-from physopt.training.measuring import set_columns, set_metrics
+from physopt.training.measuring import measurements, set_columns, set_metrics
 from physopt.training.per_sample import build_unknowns, initial_unknowns
 
 SAMPLES = 3
@@ -174,8 +174,8 @@ def _gradient_right(problem: Problem) -> str:
 
 
 def _loss_per_sample(problem: Problem) -> str:
-    objective, x, batch = _case(problem)
-    measured, terms = jax.jit(objective.measurements)(x, batch)
+    _, x, batch = _case(problem)
+    measured, terms = jax.jit(partial(measurements, problem))(x, batch)
     measured_columns(measured, held_out_sets(problem))
     for name, value in measured.items():
         if value.shape != (SAMPLES,):
@@ -190,8 +190,8 @@ def _loss_per_sample(problem: Problem) -> str:
 def _set_metrics_right(problem: Problem) -> str:
     if not isinstance(problem, MeasuresSet):
         raise Failed("set_terms and set_metrics belong together; one of them is missing")
-    objective, x, batch = _case(problem)
-    measure = jax.jit(objective.measurements)
+    _, x, batch = _case(problem)
+    measure = jax.jit(partial(measurements, problem))
     measured = jax.device_get(measure(x, batch))
     terms, sets = measured.terms, held_out_sets(problem)
     for name, value in terms.items():

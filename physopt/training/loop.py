@@ -24,6 +24,7 @@ from physopt.objective import Objective
 from physopt.problem import Batch, Measurements
 from physopt.rule import Info, Parameters, UpdateRule
 from physopt.training.data import Source, initial_key, rule_key
+from physopt.training.measuring import measurements
 
 PIECE_SECONDS = 0.5
 
@@ -264,7 +265,8 @@ def evaluate(
     size = len(held_out)
     pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, held_out))
     values = jax.lax.map(
-        lambda piece: spread(objective.measurements, objective.mesh, *piece), pieces
+        lambda piece: spread(partial(measurements, objective.problem), objective.mesh, *piece),
+        pieces,
     )
     return jax.tree.map(lambda a: a.reshape(size), values)
 

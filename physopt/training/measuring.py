@@ -6,8 +6,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from physopt.options import OptionError
-from physopt.problem import Measurements, MeasuresSet, Problem
+from physopt.problem import Batch, Measurements, MeasuresSet, Problem, Tree
 from physopt.records.columns import measured_columns
+
+
+def measurements(problem: Problem, x: Tree, batch: Batch) -> Measurements:
+    """Return the loss, the problem's metrics and the terms of set metrics of each sample.
+
+    Raises OptionError if a metric is called loss, which is measured anyway, or is complex.
+    """
+    y = problem.simulate(x, batch)
+    metrics = problem.metrics(x, y, batch)
+    if "loss" in metrics:
+        raise OptionError(object, "metric", "loss", "the loss is measured already; rename it")
+    values = {"loss": problem.loss(y, batch), **metrics}
+    terms = problem.set_terms(x, y, batch) if isinstance(problem, MeasuresSet) else {}
+    for name, value in (*values.items(), *terms.items()):
+        if np.iscomplexobj(value):
+            raise OptionError(object, "metric", name, "must be real")
+    return Measurements(values, terms)
 
 
 def set_columns(
