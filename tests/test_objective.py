@@ -160,5 +160,5 @@ def test_network_names_are_named_by_their_methods():
         def network_other(self, rngs):
             return Tiny(size=self.size).network(rngs)
 
-    assert network_names(Tiny) == ["default"]
-    assert network_names(TwoNetworks) == ["default", "other"]
+    assert network_names(Tiny) == ["default", "none"]
+    assert network_names(TwoNetworks) == ["default", "other", "none"]
