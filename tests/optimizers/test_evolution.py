@@ -54,7 +54,7 @@ def steps(rule, start, count, lanes_count=LANES):
         return jax.lax.fori_loop(0, count, body, (x, state, jnp.float32(0)))
 
     x, state, accepted = run(x)
-    total = jnp.sum(state.accepted) / (count * lanes_count)
+    total = jnp.sum(state.state.accepted) / (count * lanes_count)
     np.testing.assert_allclose(accepted / count, total, rtol=1e-4)
     return np.asarray(objective.predict(x, batch.inputs), np.float64), float(total)
 

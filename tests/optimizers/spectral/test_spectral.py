@@ -211,7 +211,7 @@ def test_adaptive_damping_trusts_a_model_that_is_right():
     rule = PerSample(GaussNewton(adaptive=True, damping=0.2))
     _, state, info = update(rule, objective, x, batch)
     # The physics is linear and the loss quadratic: actual and predicted decrease are the same.
-    np.testing.assert_allclose(state.damping, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(state.state.damping, 0.1, rtol=1e-6)
     assert info["accepted"] == 1.0
 
 
