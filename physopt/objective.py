@@ -77,7 +77,8 @@ class Objective:
 
     def trial(self, params: Parameters, batch: Batch) -> Array:
         """Return L(theta) at parameters that may be rejected; infinite if the physics fails."""
-        return jnp.mean(self.trial_losses(self.predict(params, batch.inputs), batch))
+        with failing_as_nan():
+            return lost_if_nan(self.value(params, batch))
 
     def pullback(self, params: Parameters, batch: Batch, cotangent: Tree) -> Parameters:
         """Pull a cotangent of x back through the network: dL/dx -> dL/dtheta."""
@@ -122,14 +123,6 @@ class Objective:
             lambda x, batch: self.problem.loss(self.problem.simulate(x, batch), batch),
             self.mesh, x, batch,
         )  # fmt: skip
-
-    def trial_losses(self, x: Tree, batch: Batch) -> Array:
-        """Return the loss of each sample at unknowns that may be rejected, [batch].
-
-        A sample at which the physics fails has a loss of infinity.
-        """
-        with failing_as_nan():
-            return lost_if_nan(self.losses(x, batch))
 
     def mean_loss(self, x: Tree, batch: Batch) -> Array:
         """Return the mean loss over the batch at given unknowns x."""
@@ -191,7 +184,7 @@ class Objective:
             flat, slope = self.linearize(x, batch)
             _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
             step = damped_solve(slope, len(batch) * flatten(gradient), damping)
-            losses = partial(self.trial_losses, batch=batch)
+            losses = partial(self.losses, batch=batch)
             return shortened(x, unflatten(-step, x), losses, LENGTHS)
 
     # --- batch normalisation

@@ -1,13 +1,11 @@
 """Commands on many runs: score, report, compare."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from physopt.commands import Command, plain_help
-from physopt.config.help import help_text
 from physopt.config.parse import flat_arguments
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options
@@ -99,55 +97,58 @@ def _read(words: list[str], cls: type, count: int | None = None):
     return comparison, folders, options
 
 
-def _command(
-    usage: str, summary: str, call: Callable[[list[str]], int], cls: type, text: str
-) -> Command:
-    """Return a command whose help shows a text and the options of a class."""
-    about = plain_help(usage, text)
-    name = usage.partition(" ")[0]
-    return Command(usage, summary, call, lambda words: f"{about(words)}\n\n{help_text(cls, name)}")
-
-
-SCORE = _command(
-    "score [FOLDER ...] [key=value ...]",
+_SCORE_USAGE = "score [FOLDER ...] [key=value ...]"
+SCORE = Command(
+    _SCORE_USAGE,
     "print final errors, times to targets and ranks",
     _score,
-    ScoreOptions,
-    """
-    Score all runs below FOLDER (default: runs/results): final error and time to a target shared
-    by all methods of a problem, with intervals over seeds, ranks and paired tests.
+    plain_help(
+        _SCORE_USAGE,
+        """
+        Score all runs below FOLDER (default: runs/results): final error and time to a target shared
+        by all methods of a problem, with intervals over seeds, ranks and paired tests.
 
-    python -m physopt score
-    python -m physopt score runs/results/ldft2d axis=calls
-    python -m physopt score cpu_runs gpu_runs allow=devices
-    """,
+        python -m physopt score
+        python -m physopt score runs/results/ldft2d axis=calls
+        python -m physopt score cpu_runs gpu_runs allow=devices
+        """,
+        ScoreOptions,
+    ),
 )
 
-REPORT = _command(
-    "report [FOLDER ...] [out=FILE] [key=value ...]",
+_REPORT_USAGE = "report [FOLDER ...] [out=FILE] [key=value ...]"
+REPORT = Command(
+    _REPORT_USAGE,
     "write one HTML page: curves, scores, designs, every run",
     _report,
-    ReportOptions,
-    """
-    Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
-    interactive curves, profiles, designs, and a table of every run. It opens without a network.
-    What cannot be compared fairly is left out of it, with the reason.
+    plain_help(
+        _REPORT_USAGE,
+        """
+        Write one HTML file about all runs below FOLDER (default: runs/results): findings, scores,
+        interactive curves, profiles, designs, and a table of every run. It opens without a network.
+        What cannot be compared fairly is left out of it, with the reason.
 
-    python -m physopt report
-    python -m physopt report runs/results out=study.html
-    """,
+        python -m physopt report
+        python -m physopt report runs/results out=study.html
+        """,
+        ReportOptions,
+    ),
 )
 
-COMPARE = _command(
-    "compare A B [key=value ...]",
+_COMPARE_USAGE = "compare A B [key=value ...]"
+COMPARE = Command(
+    _COMPARE_USAGE,
     "compare two runs or two folders of runs",
     _compare,
-    CompareOptions,
-    """
-    Compare two runs, or two folders of runs, problem by problem: final error, time to a common
-    target and speed, the ratio B / A and its interval over seeds. Draws the curves too.
+    plain_help(
+        _COMPARE_USAGE,
+        """
+        Compare two runs, or two folders of runs, problem by problem: final error, time to a common
+        target and speed, the ratio B / A and its interval over seeds. Draws the curves too.
 
-    python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
-    python -m physopt compare before after out=change.png
-    """,
+        python -m physopt compare runs/results/ldft2d/adam runs/results/ldft2d/hig
+        python -m physopt compare before after out=change.png
+        """,
+        CompareOptions,
+    ),
 )

@@ -1,11 +1,8 @@
 """Commands on many runs: sweep, tune."""
 
-from collections.abc import Callable
-from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from physopt.commands import Command
-from physopt.config.help import help_text
+from physopt.commands import Command, plain_help
 from physopt.config.text import from_text
 from physopt.options import annotations
 from physopt.sweeping.options import SweepOptions, TuneOptions
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 _SWEEP_USAGE = "sweep [file.toml] problem=A,B rule=C,D seed=0,1,2 [key=value ...]"
 
-_SWEEP_DESCRIPTION = dedent("""
+_SWEEP_DESCRIPTION = """
     Make every run of a grid: commas outside brackets separate the values of a key.
 
     python -m physopt sweep problem=ldft2d rule=adam,sip batch_size=8,16,32 seed=0,1,2 plan=true
@@ -26,7 +23,7 @@ _SWEEP_DESCRIPTION = dedent("""
     that was interrupted. In a TOML file lists make the grid, a table such as [rule.adam] holds the
     options of one rule (or [problem.ldft2d] of one problem), and each [[grid]] is a grid of its
     own. All settings of `run` are accepted, and these options:
-""").strip()
+"""
 
 
 def _sweep(words: list[str]) -> int:
@@ -52,7 +49,7 @@ def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
 
 _TUNE_USAGE = "tune [file.toml] problem=A,B rule=C,D seconds=S [trials=N] [key=value ...]"
 
-_TUNE_DESCRIPTION = dedent("""
+_TUNE_DESCRIPTION = """
     Select the options of rules on the validation set, with equal effort: the same number of trials
     (a rule's options as they are, then a scrambled Sobol sequence over the ranges that it declares,
     see `info RULE`) and the same budget for every rule of a problem. Options that are given are not
@@ -65,7 +62,7 @@ _TUNE_DESCRIPTION = dedent("""
     folder also gets tuned.toml, trials.csv and a figure for each problem. As in a sweep, finished
     trials are left alone. If the steps of a rule have units, one update on the problem measures
     them and scales the range; plan=true makes these updates too, and prints the ranges.
-""").strip()
+"""
 
 
 def _tune(words: list[str]) -> int:
@@ -96,21 +93,15 @@ def _tune(words: list[str]) -> int:
     return 0
 
 
-def _help(usage: str, description: str, options: type) -> Callable[[list[str]], str]:
-    name = usage.partition(" ")[0]
-    start = f"usage: python -m physopt {usage}\n\n{description}"
-    return lambda words: f"{start}\n\n{help_text(options, name)}"
-
-
 SWEEP = Command(
     _SWEEP_USAGE,
     "make every run of a grid",
     _sweep,
-    _help(_SWEEP_USAGE, _SWEEP_DESCRIPTION, SweepOptions),
+    plain_help(_SWEEP_USAGE, _SWEEP_DESCRIPTION, SweepOptions),
 )
 TUNE = Command(
     _TUNE_USAGE,
     "select the options of rules with equal effort",
     _tune,
-    _help(_TUNE_USAGE, _TUNE_DESCRIPTION, TuneOptions),
+    plain_help(_TUNE_USAGE, _TUNE_DESCRIPTION, TuneOptions),
 )

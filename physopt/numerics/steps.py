@@ -16,7 +16,7 @@ def shortened(
 ) -> Tree:
     """Return x + length * step with each sample's length of least loss, leaves [batch, ...].
 
-    loss returns one number per sample, [batch], infinite for a trial that fails.
+    loss returns one number per sample, [batch]; NaN, of a trial that fails, counts as infinite.
     """
 
     def moved(length: jax.Array) -> Tree:
