@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from rule_steps import trajectory
 from tiny import Tiny
 
 import physopt
@@ -38,19 +39,9 @@ def loss(params):
     return jnp.sum(jnp.cosh(params["a"])) + jnp.sum(jnp.cosh(params["b"])) - 5.0
 
 
-def by_rule(rule, steps=STEPS):
+def by_rule(rule):
     """Parameters after each step of a rule."""
-
-    def step(carry, index):
-        params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params)
-        progress = jnp.full((1,), index / steps)
-        updates, state = rule.step(gradient, state, params, progress, value, loss)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    begin = (PARAMS, rule.init(ANY, PARAMS, ANY))
-    return jax.jit(lambda begin: jax.lax.scan(step, begin, jnp.arange(steps))[1])(begin)
+    return trajectory(rule, loss, PARAMS, STEPS).iterates
 
 
 def by_optax(optimizer, steps=STEPS):

@@ -4,7 +4,6 @@ The names are read from the installed optax, so that a new one appears here.
 """
 
 import inspect
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from rule_steps import trajectory
 
 from physopt.optimizers.first_order import AnyOptax
 from physopt.optimizers.first_order.constructors import NoOptimizer, find, optimizers
@@ -20,7 +20,6 @@ from physopt.records.checkpoints import Checkpoints
 from physopt.training.loop import Carry
 
 STEPS = 100
-ANY: Any = None
 REQUIRED = {"dpsgd": {"l2_norm_clip": 1.0, "noise_multiplier": 1.0, "seed": 0}}
 
 PARAMS = {
@@ -35,25 +34,6 @@ CURVATURE = {
 
 def loss(params):
     return 0.5 * optax.tree.vdot(params, jax.tree.map(jnp.multiply, CURVATURE, params))
-
-
-def descend(rule, steps=STEPS):
-    """Return parameters and state after some steps, their losses and the slopes of the steps."""
-
-    def step(carry, index):
-        params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params)
-        progress = jnp.full((1,), index / steps)
-        updates, state = rule.step(gradient, state, params, progress, value, loss)
-        slope = optax.tree.vdot(updates, gradient)
-        return (optax.apply_updates(params, updates), state), (value, slope)
-
-    def run(params):
-        state = rule.init(ANY, params, ANY)
-        return jax.lax.scan(step, (params, state), jnp.arange(steps))
-
-    (params, state), (losses, slopes) = jax.jit(run)(PARAMS)
-    return params, state, losses, slopes
 
 
 def public():
@@ -72,7 +52,7 @@ def test_an_optimiser_trains_with_its_own_defaults_or_says_why_not(name):
             AnyOptax(optimizer=name, **REQUIRED[name])
         return
     rule = AnyOptax(optimizer=name)
-    params, state, losses, slopes = descend(rule)
+    params, state, _, losses, slopes = trajectory(rule, loss, PARAMS, STEPS)
     before, after = losses[0].item(), jnp.asarray(loss(rule.evaluated(params, state))).item()
     assert np.isfinite(losses).all()
     assert jnp.sum(slopes).item() < 0, "the steps go downhill"
@@ -153,7 +133,7 @@ def first_slope(optimizer):
 @pytest.mark.parametrize("name", ["galore", "noisy_sgd", "lbfgs", "sophia", "schedule_free_adamw"])
 def test_a_state_survives_a_checkpoint(name, tmp_path):
     rule = AnyOptax(optimizer=name, schedule="plateau", clip_norm=1.0)
-    params, state, _, _ = descend(rule, steps=3)
+    params, state, *_ = trajectory(rule, loss, PARAMS, 3)
     carry = Carry(params, state, jnp.int32(3), {"loss": jnp.zeros(())}, jnp.bool_(False))
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, carry, params, {"t": 1.0})
