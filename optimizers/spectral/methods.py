@@ -15,7 +15,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from physopt.numerics.dense_layers import find_dense_products
+from physopt.numerics.shifted import ShiftedPower
 from physopt.objective import Linearised, Objective, flatten
+from physopt.optimizers.spectral.decomposition import (
+    Spectrum,
+    describe,
+    factorisations,
+    operations,
+    shifted_power,
+    unsuitable,
+)
 from physopt.optimizers.spectral.directions import Power, Solution, by_columns, by_layers, by_rows
 from physopt.optimizers.spectral.krylov import by_krylov
 from physopt.problem import Batch, Linearizes
@@ -25,8 +34,9 @@ Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
 Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
 Direction = Callable[[Linearised, Power], Solution]
 
-EXACT_OPERATIONS = 1e13
-"""Most operations of an exact update that is chosen automatically; more take minutes."""
+EXACT_OPERATIONS = {"cpu": 1e13, "gpu": 1e14, "tpu": 1e14}
+"""Most operations of an update that is chosen automatically, if not by Krylov's method: more take
+minutes on a CPU, tens of seconds on an accelerator."""
 
 KRYLOV_ERROR = 1e-4
 """Relative error below which the Krylov method counts as exact."""
@@ -45,7 +55,7 @@ class Size(NamedTuple):
     itemsize: int
     steps: int  # of the Krylov method
     limit: float  # bytes
-    damping: float = 0.0  # lower bound that is known before the update
+    spectrum: Spectrum = Spectrum()
 
     @property
     def n(self) -> int:
@@ -54,7 +64,12 @@ class Size(NamedTuple):
 
 
 def measure(
-    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float, damping: float
+    objective: Objective,
+    params: Parameters,
+    batch: Batch,
+    steps: int,
+    limit: float,
+    spectrum: Spectrum,
 ) -> Size:
     """Read the sizes from shapes, without computing anything."""
     x = jax.eval_shape(objective.predict, params, batch.inputs)
@@ -74,7 +89,7 @@ def measure(
     return Size(
         len(batch), outputs, unknowns, sum(leaf.size for leaf in leaves), tuple(layers),
         sum(leaves[i].size for i in dense.explicit), isinstance(objective.problem, Linearizes),
-        jnp.result_type(*leaves).itemsize, min(steps, len(batch) * outputs), limit, damping,
+        jnp.result_type(*leaves).itemsize, min(steps, len(batch) * outputs), limit, spectrum,
     )  # fmt: skip
 
 
@@ -84,11 +99,6 @@ def _sweeps(size: Size, network: float, physics: float) -> float:
     """
     dense = sum(t * i * o for t, i, o in size.layers)
     return network * 4 * (dense + size.explicit) + physics * 100 * size.unknowns * size.outputs
-
-
-def _decomposition(n: int) -> float:
-    """Operations of a symmetric eigendecomposition [n, n]."""
-    return 10.0 * n**3
 
 
 def _layers(size: Size) -> float:
@@ -130,22 +140,25 @@ class Method(NamedTuple):
     operations: Callable[[Size], float]
     bytes: Callable[[Size], float]
     direction: Callable[[Size], Direction]
+    decomposed: Callable[[Size], int]  # size of the Gram matrix, 0 without one
 
 
 METHODS = (
     Method(
         "layerwise",
         "J J^T from the inputs and derivatives of dense layers, without J",
-        lambda s: _sweeps(s, s.n, s.n) + _layers(s) + _decomposition(s.n),
+        lambda s: _sweeps(s, s.n, s.n) + _layers(s) + operations(s.spectrum, s.n),
         _factor_bytes,
         lambda _: by_layers,
+        lambda s: s.n,
     ),
     Method(
         "physics",
         "J J^T from dense layers, with dy/dx in place of the physics",
-        lambda s: _sweeps(s, s.n, _pulled(s, s.n)) + _layers(s) + _decomposition(s.n),
+        lambda s: _sweeps(s, s.n, _pulled(s, s.n)) + _layers(s) + operations(s.spectrum, s.n),
         lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize,
         lambda _: by_layers,
+        lambda s: s.n,
     ),
     Method(
         "rows",
@@ -153,10 +166,11 @@ METHODS = (
         lambda s: (
             _sweeps(s, _pieces(s) * s.n, _pulled(s, _pieces(s) * s.n))
             + 2.0 * s.n**2 * s.parameters
-            + _decomposition(s.n)
+            + operations(s.spectrum, s.n)
         ),
         lambda s: _row_bytes(s, _pieces(s)),
         lambda s: partial(by_rows, pieces=_pieces(s)),
+        lambda s: s.n,
     ),
     Method(
         "columns",
@@ -164,10 +178,11 @@ METHODS = (
         lambda s: (
             _sweeps(s, s.n, _pulled(s, s.n))
             + 2.0 * s.n * s.parameters**2
-            + _decomposition(s.parameters)
+            + operations(s.spectrum, s.parameters)
         ),
         lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2,
         lambda _: by_columns,
+        lambda s: s.parameters,
     ),
     Method(
         "krylov",
@@ -178,6 +193,7 @@ METHODS = (
         ),
         lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
         lambda _: by_krylov,
+        lambda _: 0,
     ),
 )
 
@@ -188,12 +204,16 @@ class Plan(NamedTuple):
     method: Method
     size: Size
     reason: str
+    shifted: ShiftedPower | None  # in place of an eigendecomposition
 
     def __str__(self) -> str:
         s, m = self.size, self.method
+        n = m.decomposed(s)
+        power = f"; {describe(s.spectrum, n, self.shifted)}" if n else ""
         return (
-            f"{m.name}: {m.summary}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
-            f"P = {s.parameters} parameters, {_estimate(m, s)}, limit {_si(s.limit)}B"
+            f"{m.name}: {m.summary}{power}; {self.reason}. "
+            f"n = {s.n} outputs ({s.batch} x {s.outputs}), P = {s.parameters} parameters, "
+            f"{_estimate(m, s)}, limit {_si(s.limit)}B"
         )
 
     def solve(
@@ -201,13 +221,14 @@ class Plan(NamedTuple):
     ) -> tuple[Linearised, Solution]:
         """Linearise the outputs and compute the direction."""
         system = objective.linearised(params, batch, slope=self._slope)
+        power = power._replace(shifted=self.shifted)
         return system, self.method.direction(self.size)(system, power)
 
     def cost(self) -> Info:
         """Count what a direction costs."""
         s, name = self.size, self.method.name
         products = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(name, s.n)
-        factor = 0 if name == "krylov" else 1
+        factor = factorisations(self.shifted) if self.shifted else int(name != "krylov")
         if self._slope:  # the physics is only linearised
             return cost(simulate=s.batch, vjp=_pulled(s, s.n), factor=factor)
         return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
@@ -230,20 +251,38 @@ def choose(size: Size, method: Choice) -> Plan:
         if requested not in fitting:
             need = f"needs {_si(requested.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
             raise PlanError(f"method={method} {need}; lower batch_size or raise memory_limit")
-        return Plan(requested, size, "as requested")
+        return _plan(requested, size, "as requested")
+    most = EXACT_OPERATIONS.get(size.spectrum.platform, EXACT_OPERATIONS["cpu"])
     exact = [
         m
         for m in fitting
-        if m.operations(size) <= EXACT_OPERATIONS and (m.name != "krylov" or _converges(size))
+        if m.operations(size) <= most and (m.name != "krylov" or _converges(size))
     ]
     if exact:
         best = min(exact, key=lambda m: m.operations(size))
         others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
         alternatives = f" (others: {', '.join(others)})" if others else ""
-        return Plan(best, size, "the cheapest exact method that fits" + alternatives)
+        return _plan(best, size, "the cheapest exact method that fits" + alternatives)
     if METHODS[-1] in fitting:
-        return Plan(METHODS[-1], size, "no exact method fits into memory and time")
+        return _plan(METHODS[-1], size, "no exact method fits into memory and time")
     raise PlanError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+
+
+def _plan(method: Method, size: Size, reason: str) -> Plan:
+    """Add the approximation of the power, if the method needs one.
+
+    Raises PlanError if the one that is requested does not exist.
+    """
+    n, spectrum = method.decomposed(size), size.spectrum
+    if not n:
+        return Plan(method, size, reason, None)
+    if spectrum.decomposition == "rational" and (problem := unsuitable(spectrum)):
+        raise PlanError(f"decomposition=rational: {problem}; use decomposition=eigh")
+    shifted = shifted_power(spectrum, n)
+    if shifted and shifted.together:
+        factors = 8.0 * factorisations(shifted) * n**2
+        shifted = shifted._replace(together=method.bytes(size) + factors <= size.limit)
+    return Plan(method, size, reason, shifted)
 
 
 def _converges(size: Size) -> bool:
@@ -253,9 +292,10 @@ def _converges(size: Size) -> bool:
     error falls by a factor of (sqrt(c) + 1) / (sqrt(c) - 1) or more per step. A physics without its
     own dy/dx would need forward differentiation, which not every physics supports.
     """
-    if not (size.linearizes and size.damping > 0):
+    damping = size.spectrum.damping
+    if not (size.linearizes and damping > 0):
         return False
-    root = math.sqrt(1 + size.damping**-2)
+    root = math.sqrt(1 + damping**-2)
     return 2 * ((root - 1) / (root + 1)) ** size.steps <= KRYLOV_ERROR
 
 
