@@ -10,6 +10,7 @@ uses the eigendecomposition for this update.
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 
 from physopt.numerics.rational import Rational, rational_power
 from physopt.numerics.shifted import MARGIN, ShiftedPower, resolution
@@ -34,21 +35,11 @@ class Spectrum(NamedTuple):
     platform: str = "cpu"
 
 
-class Seconds(NamedTuple):
-    """Time of one factorisation [n, n] in float64: constant + linear n + cubic n^3."""
-
-    constant: float
-    linear: float
-    cubic: float
-
-    def __call__(self, n: int) -> float:
-        """Evaluate the estimate."""
-        return self.constant + self.linear * n + self.cubic * n**3
-
-
-# gpu: NVIDIA H100, n = 512, 1,024 and 4,096. cpu: one core with OpenBLAS, n = 1,024 to 4,096.
-EIGH = {"gpu": Seconds(0, 1.07e-5, 1.2e-12), "cpu": Seconds(0, 0, 3e-10)}
-CHOLESKY = {"gpu": Seconds(2.5e-4, 4.3e-7, 6e-15), "cpu": Seconds(0, 0, 1.3e-11)}
+# Seconds of one factorisation [n, n] in float64, coefficients of 1, n, n^2, n^3. gpu: NVIDIA H100,
+# n = 512, 1,024 and 4,096. cpu: one core with OpenBLAS, n = 1,024, 2,048 and 4,096; a Cholesky
+# factorisation includes the shift and the solve, which are limited by memory.
+EIGH = {"gpu": (0, 1.07e-5, 0, 1.2e-12), "cpu": (0, 0, 0, 4.2e-10)}
+CHOLESKY = {"gpu": (2.5e-4, 4.3e-7, 0, 6e-15), "cpu": (0, 0, 2e-8, 2e-11)}
 
 
 def operations(spectrum: Spectrum, n: int) -> float:
@@ -60,7 +51,8 @@ def operations(spectrum: Spectrum, n: int) -> float:
 def share(spectrum: Spectrum, n: int, shifted: ShiftedPower) -> float:
     """Return the time of the approximation over that of an eigendecomposition."""
     platform = spectrum.platform if spectrum.platform in EIGH else "cpu"
-    return factorisations(shifted) * CHOLESKY[platform](n) / EIGH[platform](n)
+    cholesky, eigh = polyval(n, CHOLESKY[platform]), polyval(n, EIGH[platform])
+    return float(factorisations(shifted) * cholesky / eigh)
 
 
 def factorisations(shifted: ShiftedPower) -> int:
