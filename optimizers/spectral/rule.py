@@ -94,7 +94,7 @@ class SpectralPower(Scheduled):
     shifted Cholesky factorisations, with an error up to tolerance, and by eigenvectors where a
     singular value is below the cutoff; auto: the cheaper one, rational for n above about 1,000."""
 
-    tolerance: Annotated[float, Bounds(1e-4, 1e-1)] = 1e-3
+    tolerance: Annotated[float, Bounds(1e-5, 1e-1)] = 1e-3
     """Relative error of the direction allowed to a rational approximation."""
 
     krylov_steps: PositiveInt = 30

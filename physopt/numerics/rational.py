@@ -4,8 +4,9 @@
 
 so that a fractional power of a symmetric positive definite matrix costs one Cholesky factorisation
 of a shifted matrix per term. The relative error in every eigenvalue, hence in J^T A^-a g for any J
-with A = J J^T and any g, is at most `error`. It falls like exp(-pi^2 N / log(C / least)) with the
-number N of terms: 8 terms reach 1.2e-4 for least = 1e-6 and a = 3/4, 10 terms 1e-3 for 1e-10.
+with A = J J^T and any g, is at most `error`. With N terms it falls like
+exp(-2 pi^2 N / log(16 / least)): 8 terms reach 1.2e-4 for least = 1e-6 and a = 3/4, 10 terms 1e-3
+for 1e-10.
 A quadrature of the Balakrishnan integral x^-a = sin(pi a)/pi int_0^inf t^-a / (t + x) dt has the
 same form and needs about three times as many terms.
 
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.special import ellipj, ellipkm1
 
 MOST_TERMS = 24
 
@@ -53,8 +55,8 @@ def rational_power(exponent: float, least: float, tolerance: float) -> Rational:
     if not (0 < exponent < 1 and 0 < least < 1):
         raise ValueError(f"expected exponent and least in (0, 1), got {exponent} and {least}")
     length = -np.log(least)
-    # The error is not below 0.03 exp(-pi^2 N / (length + 2)): fewer terms need not be tried.
-    first = max(1, int(np.log(0.03 / tolerance) * (length + 2) / np.pi**2))
+    # Fewer terms, with an error of about 0.2 exp(-2 pi^2 N / log(16 / least)), need not be tried.
+    first = max(1, int(np.log(0.2 / tolerance) * (length + np.log(16)) / (2 * np.pi**2)))
     for count in range(first, MOST_TERMS + 1):
         curve = _Curve(exponent, length, count)
         parameters = _equal_extrema(curve, _least_squares(curve))
@@ -93,15 +95,21 @@ class _Curve(NamedTuple):
         return np.linspace(0, self.length, 1000 * (self.terms + 1))
 
     def start(self) -> np.ndarray:
-        """Return the midpoint rule for the Balakrishnan integral, t = exp(u) up to u = length + 1.
+        """Return Zolotarev's shifts, which are the best ones for a = 1/2, and weights for them.
 
-        The constant is the integral's remainder.
+        The shifts are sn^2 / cn^2 at odd multiples of K / (2 terms + 1), with elliptic functions of
+        parameter 1 - least. The weights are those of the Balakrishnan integral's midpoint rule, and
+        the constant is its remainder.
         """
-        a, step = self.exponent, (self.length + 2) / self.terms
-        u = -1 + step * (np.arange(self.terms) + 0.5)
+        least = np.exp(-self.length)
+        points = np.arange(1, 2 * self.terms, 2) / (2 * self.terms + 1) * ellipkm1(least)
+        sn, cn, *_ = ellipj(points, 1 - least)
+        shifts = np.log(sn**2 / cn**2)
+        a, gaps = self.exponent, np.gradient(shifts) if self.terms > 1 else np.full(1, self.length)
         factor = np.log(np.sin(np.pi * a) / np.pi)
-        weights = factor + np.log(step) + (1 - a) * u
-        return np.concatenate([u, weights, [factor - np.log(a) - a * (self.length + 1)]])
+        weights = factor + np.log(gaps) + (1 - a) * shifts
+        remainder = factor - np.log(a) - a * (shifts[-1] + gaps[-1] / 2)
+        return np.concatenate([shifts, weights, [remainder]])
 
     def error(self, parameters: np.ndarray, y: np.ndarray) -> np.ndarray:
         each, constant, _ = self._each(parameters, y)
