@@ -123,7 +123,7 @@ _evaluate_power = evaluated_in(decomposed_power)
 _evaluate_damped_solve = evaluated_in(_apply_damped_solve)
 
 
-def _check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
+def check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
     """Raise for negative options, warn if a Gram matrix is too coarse for the cutoff."""
     numbers = [v for v in (rcond, damping) if isinstance(v, int | float)]
     if any(v < 0 for v in numbers):
@@ -169,7 +169,7 @@ def gram_power(
     if len(shape) != 2 or shape[0] != shape[1] or length != shape[:1]:
         raise ValueError(f"expected a gram [n, n] and a vector [n], got {shape} and {length}")
     gram_dtype = max(real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
-    _check_options(gram_dtype, rcond, damping)
+    check_options(gram_dtype, rcond, damping)
     floor = float(jnp.finfo(real_array(vector).dtype).tiny) ** 0.4
     options = kappa, rcond, damping, noise_level(gram_dtype), floor
     arrays = [real_array(v) for v in (vector, gram, *options)]

@@ -23,7 +23,13 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from physopt.numerics.float64 import evaluated_in, real_array
-from physopt.numerics.linalg import HIGHEST, GramPower, decomposed_power, noise_level
+from physopt.numerics.linalg import (
+    HIGHEST,
+    GramPower,
+    check_options,
+    decomposed_power,
+    noise_level,
+)
 from physopt.numerics.rational import Rational
 
 LANCZOS_STEPS = 24
@@ -67,10 +73,12 @@ def shifted_gram_power(
     With G = J J^T and the exact coefficients c*, |J^T (c - c*)| <= tolerance |J^T c*|, apart from
     rounding. Arguments as for `gram_power`. The second result is 1 if the eigendecomposition was
     used, 0 if not. Without it, `smallest` and `quartiles` are unknown, NaN, and so is `rank` unless
-    it is proved to be n.
+    it is proved to be n. Raises ValueError for negative rcond or damping; warns if G is coarser
+    than float64 and the cutoff is below 1e-2.
     """
     floor = float(jnp.finfo(real_array(vector).dtype).tiny) ** 0.4
     gram_dtype = max(real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
+    check_options(gram_dtype, rcond, damping)
     evaluate = evaluated_in(functools.partial(_power, power, noise_level(gram_dtype), floor))
     arrays = [real_array(v) for v in (vector, gram, rcond, damping)]
     return evaluate(dtype, arrays[0].dtype, *arrays)
