@@ -5,6 +5,7 @@ are compared differ by powers of n. A new method is a function like those in `di
 entry of METHODS.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -223,6 +224,14 @@ class Plan(NamedTuple):
         system = objective.linearised(params, batch, slope=self._slope)
         power = power._replace(shifted=self.shifted)
         return system, self.method.direction(self.size)(system, power)
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """Context of an update: accelerators round the operands of float32 products to 7 or 10 bits
+        by default, which hides all singular values below about 1e-3 of the largest.
+        """
+        if self.method.decomposed(self.size):
+            return jax.default_matmul_precision("highest")
+        return contextlib.nullcontext()  # Krylov's method approximates the largest ones
 
     def cost(self) -> Info:
         """Count what a direction costs."""

@@ -156,6 +156,12 @@ class SpectralPower(Scheduled):
         Raises PlanError if no method fits into memory.
         """
         plan = self._plan(objective, params, batch)
+        with plan.precision():
+            return self._update(plan, objective, params, state, batch)
+
+    def _update(
+        self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
+    ) -> tuple[Parameters, State, Info]:
         power = Power(
             self.kappa, self.tau, self.absolute, self._damping(state), self.gram_dtype,
             self.krylov_steps,

@@ -38,6 +38,9 @@ LANCZOS_STEPS = 24
 MARGIN = 1.05
 """Assumed bound on max eigenvalue / its estimate: the interval of the approximation is wider."""
 
+BATCHED = 1024
+"""Largest n of which all shifted matrices are factored at once."""
+
 BLOCK = 256
 """Rows that a blocked triangular solve takes at a time."""
 
@@ -45,14 +48,14 @@ BLOCK = 256
 class ShiftedPower(NamedTuple):
     """How a power is approximated."""
 
-    levels: tuple[Rational, ...]  # tried in this order; fewer terms hold on shorter intervals
+    rational: Rational
     tolerance: float  # relative error of the direction
     together: bool  # keep all factors and solve with them at once, which suits a GPU
 
     @property
     def kappa(self) -> float:
         """Power of the singular values, (kappa - 1)/2 = -exponent."""
-        return 1 - 2 * self.levels[0].exponent
+        return 1 - 2 * self.rational.exponent
 
 
 def resolution(n: int, dtype: DTypeLike) -> float:
@@ -99,43 +102,37 @@ def _power(
     tiny = damped & (noise * jnp.where(damped, damping, 1) ** (kappa - 1) <= tolerance)
     cutoff = jnp.maximum(rcond**2, smallest) * MARGIN * largest
     bound = jnp.where(damped, jnp.where(tiny, 0.9 * shift, shift + smallest * largest), cutoff)
+    least = jnp.maximum(bound, power.rational.least * scale)
+    proof = jnp.diagonal(_factor(gram, shift - least))
     # The cutoff tolerates an error of the largest eigenvalue; damping is relative to it.
     known = (largest > 0) & (~damped | (residual <= 0.1 * tolerance * largest))
+    holds = known & (least > floor**2) & jnp.all(jnp.isfinite(proof))
+    all_kept = ~damped | (least >= shift + smallest * largest)
+
+    def approximate() -> tuple[GramPower, Array]:
+        coefficients = _approximate(power, gram, vector, shift, scale)
+        rank = jnp.where(all_kept, jnp.asarray(n, gram.dtype), jnp.nan)
+        unknown = jnp.full(4, jnp.nan, gram.dtype)
+        result = GramPower(coefficients, rank, unknown[0], jnp.sqrt(largest), unknown[1:])
+        return result, jnp.zeros((), gram.dtype)
 
     def exact() -> tuple[GramPower, Array]:
         options = (jnp.asarray(v, gram.dtype) for v in (kappa, rcond, damping, noise, floor))
         result = GramPower(*decomposed_power(vector, gram, *options))
         return result, jnp.ones((), gram.dtype)
 
-    def attempt(levels: tuple[Rational, ...]) -> tuple[GramPower, Array]:
-        if not levels:
-            return exact()
-        level, *others = levels
-        least = jnp.maximum(bound, level.least * scale)
-        proof = _factor(gram, shift - least)
-        holds = known & (least > floor**2) & jnp.all(jnp.isfinite(jnp.diagonal(proof)))
-        rank = jnp.where(~damped | (least >= shift + smallest * largest), n, jnp.nan)
-
-        def approximate() -> tuple[GramPower, Array]:
-            coefficients = _approximate(level, power.together, gram, vector, shift, scale)
-            unknown = jnp.full((), jnp.nan, gram.dtype)
-            quartiles = jnp.full(3, jnp.nan, gram.dtype)
-            s = rank.astype(gram.dtype), unknown, jnp.sqrt(largest), quartiles
-            return GramPower(coefficients, *s), jnp.zeros((), gram.dtype)
-
-        return lax.cond(holds, approximate, lambda: attempt(tuple(others)))
-
-    return attempt(power.levels)
+    return lax.cond(holds, approximate, exact)
 
 
 def _approximate(
-    rational: Rational, together: bool, gram: Array, vector: Array, shift: Array, scale: Array
+    power: ShiftedPower, gram: Array, vector: Array, shift: Array, scale: Array
 ) -> Array:
     """Return scale^-a (constant g + sum_j weights_j scale (A + shifts_j scale)^-1 g)."""
+    rational = power.rational
     total = rational.constant * vector
     if rational.shifts:
         shifts, weights = (jnp.asarray(v, gram.dtype) for v in (rational.shifts, rational.weights))
-        solve = _solve_together if together else _solve_in_turn
+        solve = _solve_together if power.together else _solve_in_turn
         total += solve(gram, shift + scale * shifts, scale * weights, vector)
     return scale**-rational.exponent * total
 
@@ -170,7 +167,10 @@ def _solve_together(gram: Array, shifts: Array, weights: Array, vector: Array) -
             jnp.pad(jnp.zeros(n, gram.dtype), (0, missing), constant_values=gram[0, 0])
         )
         vector = jnp.pad(vector, (0, missing))
-    factors = lax.map(functools.partial(_factor, gram), shifts)  # [terms, n, n]
+    # On an H100 ten batched factorisations take half the time of ten single ones for n = 1,024, and
+    # 1.6 times their time for n = 4,096.
+    batch_size = len(shifts) if n <= BATCHED else 1
+    factors = lax.map(functools.partial(_factor, gram), shifts, batch_size=batch_size)
     blocks = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
     diagonal = jnp.stack([factors[:, rows, rows] for rows in blocks], axis=1)
     identity = jnp.broadcast_to(jnp.eye(BLOCK, dtype=gram.dtype), diagonal.shape)

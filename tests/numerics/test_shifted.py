@@ -49,7 +49,7 @@ def error(actual, expected):
 
 def shifted(kappa, least, tolerance=1e-3, together=False):
     rational = rational_power((1 - kappa) / 2, least, tolerance)
-    return ShiftedPower((rational,), tolerance, together)
+    return ShiftedPower(rational, tolerance, together)
 
 
 def damped(kappa, damping, tolerance=1e-3, together=False):
@@ -125,22 +125,6 @@ def test_damping_and_zero_singular_values(kappa, damping, exact):
     assert decomposed == exact
     assert error(j.T @ result.coefficients, direction(j, g, kappa, damping=damping)) < 1e-3
     assert np.isnan(result.rank) or result.rank == N - 25
-
-
-@pytest.mark.usefixtures("x64")
-def test_levels_are_tried_in_turn():
-    """A level that holds on a shorter interval is used where its interval suffices."""
-    coarse, fine = (rational_power(0.75, least, 1e-3) for least in (1e-4, 1e-10))
-    power = ShiftedPower((coarse, fine), 1e-3, together=False)
-    g = vector()
-    for least, used in ((0.02, coarse), (1e-3, fine)):
-        j = jacobian(np.geomspace(1, least, N))
-        result, exact = apply(power, j, g)
-        alone, _ = apply(ShiftedPower((used,), 1e-3, together=False), j, g)
-        assert exact == 0
-        assert error(result.coefficients, np.asarray(alone.coefficients)) < 1e-12
-    j = jacobian(np.geomspace(1, 1e-6, N))
-    assert apply(power, j, g)[1] == 1
 
 
 @pytest.mark.usefixtures("x64")
