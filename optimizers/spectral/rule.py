@@ -24,7 +24,8 @@ from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
 from physopt.optimizers.spectral.directions import Power, Solution
-from physopt.optimizers.spectral.methods import Choice, Plan, choose, measure
+from physopt.optimizers.spectral.methods import Choice, Plan, choose
+from physopt.optimizers.spectral.sizes import measure
 from physopt.options import Bounds, Decay, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State

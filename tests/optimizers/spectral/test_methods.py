@@ -3,7 +3,8 @@
 import pytest
 
 from physopt.optimizers.spectral.decomposition import Spectrum
-from physopt.optimizers.spectral.methods import Size, choose
+from physopt.optimizers.spectral.methods import choose
+from physopt.optimizers.spectral.sizes import Size
 from physopt.rule import PlanError
 
 DENSE = Size(16, 64, 64, 41408, ((1, 64, 64), (1, 64, 256), (1, 256, 64)), 0, False, 4, 30, 16e9)
