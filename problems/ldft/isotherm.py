@@ -203,7 +203,7 @@ def solver_settings(
     lattice = replace(lattice, whole=kernel is not None)
     # On a CPU a block of lanes should fit the cache; an accelerator needs many lanes to be busy.
     on_cpu = current_platform() == "cpu"
-    widest = 48 if on_cpu else 2**14
+    widest = 64 if on_cpu else 2**14
     width = min(widest, max(16, (2**16 if on_cpu else 2**22) // lattice.sites // 16 * 16))
     return Settings(
         lattice=lattice,
@@ -214,7 +214,7 @@ def solver_settings(
             float(tolerance),
             int(maximum_sweeps),
             (width, max(16, width // 4)),
-            runs=8 * width if on_cpu else GPU_RUNS,
+            runs=2 * width if on_cpu else GPU_RUNS,
         ),
         solver=LinearSolver(float(linear_tolerance)),
         response_sites=2**14 if on_cpu else 2**26 if kernel else 2**22,
