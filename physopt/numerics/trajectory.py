@@ -15,6 +15,7 @@ forward and reverse mode compose to any depth.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -165,7 +166,7 @@ def _transpose(
 def _split(items: Sequence[Any], *sizes: int) -> list[Sequence[Any]]:
     """Split into pieces of the given sizes and the rest."""
     bounds = [0, *np.cumsum(sizes).tolist(), len(items)]
-    return [items[i:j] for i, j in zip(bounds, bounds[1:], strict=False)]
+    return [items[i:j] for i, j in itertools.pairwise(bounds)]
 
 
 def _batch(
