@@ -26,7 +26,7 @@ Step = Callable[[Pairs, Array], Pairs]
 
 
 def evolve(
-    control: Array, start: np.ndarray, spacing: float, time_step: float, kernel: Kernel
+    control: Array, start: np.ndarray, spacing: float, time_step: float, kernel: Kernel | None
 ) -> Array:
     """Return the final state [batch, 2 n] under controls [batch, steps] from a real start [n].
 
@@ -40,7 +40,7 @@ def evolve(
 
 
 def linearized(
-    control: Array, start: np.ndarray, spacing: float, time_step: float, kernel: Kernel
+    control: Array, start: np.ndarray, spacing: float, time_step: float, kernel: Kernel | None
 ) -> tuple[Array, Array]:
     """Return `evolve` and its Jacobian [batch, 2 n, steps], all rows in one adjoint kernel."""
     final, vjp = jax.vjp(lambda u: evolve(u, start, spacing, time_step, kernel), control)
