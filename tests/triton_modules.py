@@ -36,7 +36,4 @@ def _device():
         from jax.sharding import AbstractDevice
     except ImportError:  # JAX 0.10
         from jax._src.mesh import AbstractDevice
-    try:
-        return AbstractDevice(GPU, None, "cuda")
-    except TypeError:
-        return AbstractDevice(GPU, None)
+    return AbstractDevice(GPU, None, "cuda")
