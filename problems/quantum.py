@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from physopt.machine.devices import current_platform
+from physopt.machine.devices import current_platform, has_triton
 from physopt.networks import Dense
 from physopt.networks.unet import initialize
 from physopt.numerics.float64 import evaluated_in
-from physopt.numerics.trajectory import Kernel, kernel_on
+from physopt.numerics.trajectory import Kernel
 from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems import crank_nicolson
@@ -132,7 +132,7 @@ class QuantumDipole(Problem):
     def _kernel(self) -> Kernel | None:
         """Return the kernel of a GPU, where JAX solves the systems of a batch one by one."""
         few = self.points <= crank_nicolson.MOST_POINTS
-        return kernel_on(current_platform()) if few else None
+        return Kernel() if few and has_triton() else None
 
     def _scheme(self) -> tuple[np.ndarray, float, float]:
         return self.eigenstate(1), self.spacing, self.time_step

@@ -40,13 +40,12 @@ class Kernel:
     warps: int = 1
     """Warps of 32 threads of a program."""
 
+    ahead: int = 8
+    """Number of inputs up to which those of the next step are loaded during a step, which hides
+    the latency of memory; more take too many registers."""
+
     interpret: bool = False
     """Run the kernel as XLA operations on any platform, for tests."""
-
-
-def kernel_on(platform: str) -> Kernel | None:
-    """Return the kernel layout on a GPU, None on other platforms."""
-    return Kernel() if platform == "gpu" else None
 
 
 def integrate(
@@ -197,21 +196,30 @@ def _batch(
 # --- the kernel
 
 
-def _kernel(*refs: Any, step: Any, states: int, length: int, reverse: bool) -> None:
+def _kernel(*refs: Any, step: Any, states: int, length: int, reverse: bool, kernel: Kernel) -> None:
     """Integrate the lanes of one program."""
     count = len(step.in_avals)
     initial, inputs, final, outputs = _split(refs, states, count - states, states)
     advance = jax.vmap(jex.jaxpr_as_fun(step))
 
-    def body(k: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        row = length - 1 - k if reverse else k
-        results = advance(*state, *(ref[row] for ref in inputs))
-        for ref, value in zip(outputs, results[states:], strict=True):
-            ref[row] = value
-        return tuple(results[:states])
+    def row(k: Array) -> Array:
+        return length - 1 - k if reverse else k
 
-    start = tuple(ref[...] for ref in initial)
-    end = lax.fori_loop(np.int32(0), np.int32(length), body, start)
+    def loaded(k: Array) -> tuple[Array, ...]:
+        return tuple(ref[row(k)] for ref in inputs)
+
+    ahead = len(inputs) <= kernel.ahead
+
+    def body(k: Array, carry: tuple[tuple[Array, ...], tuple[Array, ...]]) -> Any:
+        state, current = carry
+        following = loaded(jnp.minimum(k + 1, length - 1)) if ahead else ()
+        results = advance(*state, *(current if ahead else loaded(k)))
+        for ref, value in zip(outputs, results[states:], strict=True):
+            ref[row(k)] = value
+        return tuple(results[:states]), following
+
+    start = tuple(ref[...] for ref in initial), loaded(np.int32(0)) if ahead else ()
+    end, _ = lax.fori_loop(np.int32(0), np.int32(length), body, start)
     for ref, value in zip(final, end, strict=True):
         ref[...] = value
 
@@ -248,7 +256,7 @@ def _run(
     outputs = [(aval, k >= states) for k, aval in enumerate(step.out_avals)]
     parameters = triton.CompilerParams(num_warps=kernel.warps, num_stages=1)
     results = pl.pallas_call(
-        partial(_kernel, step=step, states=states, length=length, reverse=reverse),
+        partial(_kernel, step=step, states=states, length=length, reverse=reverse, kernel=kernel),
         grid=(programs,),
         in_specs=[spec(*each) for each in inputs],
         out_specs=[spec(*each) for each in outputs],

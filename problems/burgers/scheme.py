@@ -1,14 +1,13 @@
 """Scheme and scenes of Burgers' equation: a step of the velocity field, and random fields."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physopt.machine.devices import current_platform
-from physopt.numerics.trajectory import Kernel, kernel_on
+from physopt.machine.devices import has_triton
+from physopt.numerics.trajectory import Kernel
 
 KERNEL_CELLS = (4, 8, 16, 32, 64, 128)
 """Sizes of fields that a kernel integrates."""
@@ -57,10 +56,9 @@ def kernel_for(cells: int) -> Kernel | None:
 
     A thread holds 32 of the cells^2 terms of the masked sums.
     """
-    kernel = kernel_on(current_platform())
-    if kernel is None or cells not in KERNEL_CELLS:
+    if cells not in KERNEL_CELLS or not has_triton():
         return None
-    return dataclasses.replace(kernel, warps=max(1, cells**2 // 1024))
+    return Kernel(warps=max(1, cells**2 // 1024))
 
 
 def advance_in(kernel: Kernel | None) -> Callable[[jax.Array, float], jax.Array]:

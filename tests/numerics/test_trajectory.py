@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from physopt.numerics.float64 import evaluated_in
-from physopt.numerics.trajectory import Kernel, integrate, kernel_on
+from physopt.numerics.trajectory import Kernel, integrate
 from tests.triton_modules import triton_modules
 
 KERNEL = Kernel(interpret=True)
@@ -135,10 +135,10 @@ def test_kernel_in_float64():
     agree(backward, ring, "float64")
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 8])
-def test_the_result_is_independent_of_the_block(lanes):
-    given = arguments(pendulum, "float32")
-    expected, actual = (f(*given) for f in both(pendulum, Kernel(lanes=lanes, interpret=True)))
+@pytest.mark.parametrize(("lanes", "ahead"), [(1, 8), (2, 0), (8, 0)])
+def test_the_result_is_independent_of_the_layout(lanes, ahead):
+    given, kernel = arguments(pendulum, "float32"), Kernel(lanes, ahead=ahead, interpret=True)
+    expected, actual = (jax.jit(f)(*given) for f in both(pendulum, kernel))
     np.testing.assert_allclose(actual[0][0], expected[0][0], atol=2e-5)
     np.testing.assert_allclose(actual[1]["power"], expected[1]["power"], atol=2e-5)
 
@@ -162,12 +162,6 @@ def test_float64_inside_a_float32_program():
     for a, b in zip(actual, expected, strict=True):
         assert a.dtype == jnp.float32
         np.testing.assert_array_max_ulp(np.asarray(a), np.asarray(b), 1)
-
-
-def test_only_a_gpu_has_a_kernel():
-    assert kernel_on("gpu") == Kernel()
-    assert kernel_on("cpu") is None
-    assert kernel_on("tpu") is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -219,7 +219,7 @@ def test_the_kernel_makes_the_same_motion(small):
 @pytest.mark.parametrize(("cells", "kernels"), [(32, 3), (24, 0)])
 def test_on_a_gpu_scenes_motion_and_gradient_are_one_kernel_each(cells, kernels, monkeypatch):
     """Other sizes than powers of two are left to XLA."""
-    monkeypatch.setattr(scheme, "current_platform", lambda: "gpu")
+    monkeypatch.setattr(scheme, "has_triton", lambda: True)
     problem = Burgers(cells=cells)
 
     def loss(forces, keys):
