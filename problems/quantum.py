@@ -132,7 +132,7 @@ class QuantumDipole(Problem):
     def _kernel(self) -> Kernel | None:
         """Return the kernel of a GPU, where JAX solves the systems of a batch one by one."""
         few = self.points <= crank_nicolson.MOST_POINTS
-        return Kernel() if few and has_triton() else None
+        return Kernel(lanes=1) if few and has_triton() else None
 
     def _scheme(self) -> tuple[np.ndarray, float, float]:
         return self.eigenstate(1), self.spacing, self.time_step

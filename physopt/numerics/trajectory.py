@@ -35,7 +35,7 @@ class Kernel:
     """Layout of the GPU kernel."""
 
     lanes: int = 32
-    """Lanes of a program, a power of two, if a step has scalars only; otherwise each has one."""
+    """Lanes of a program, a power of two; one for steps with arrays, which every thread shares."""
 
     warps: int = 1
     """Warps of 32 threads of a program."""
@@ -196,32 +196,34 @@ def _batch(
 # --- the kernel
 
 
-def _kernel(*refs: Any, step: Any, states: int, length: int, reverse: bool, kernel: Kernel) -> None:
+def _kernel(
+    *refs: Any, step: Any, states: int, length: int, reverse: bool, ahead: bool, lanes: int
+) -> None:
     """Integrate the lanes of one program."""
     count = len(step.in_avals)
     initial, inputs, final, outputs = _split(refs, states, count - states, states)
-    advance = jax.vmap(jex.jaxpr_as_fun(step))
+    advance, lane = jex.jaxpr_as_fun(step), (0,)
+    if lanes > 1:
+        advance, lane = jax.vmap(advance), ()
 
     def row(k: Array) -> Array:
         return length - 1 - k if reverse else k
 
     def loaded(k: Array) -> tuple[Array, ...]:
-        return tuple(ref[row(k)] for ref in inputs)
-
-    ahead = len(inputs) <= kernel.ahead
+        return tuple(ref[row(k), *lane] for ref in inputs)
 
     def body(k: Array, carry: tuple[tuple[Array, ...], tuple[Array, ...]]) -> Any:
         state, current = carry
         following = loaded(jnp.minimum(k + 1, length - 1)) if ahead else ()
         results = advance(*state, *(current if ahead else loaded(k)))
         for ref, value in zip(outputs, results[states:], strict=True):
-            ref[row(k)] = value
+            ref[row(k), *lane] = value
         return tuple(results[:states]), following
 
-    start = tuple(ref[...] for ref in initial), loaded(np.int32(0)) if ahead else ()
+    start = tuple(ref[*lane, ...] for ref in initial), loaded(np.int32(0)) if ahead else ()
     end, _ = lax.fori_loop(np.int32(0), np.int32(length), body, start)
     for ref, value in zip(final, end, strict=True):
-        ref[...] = value
+        ref[*lane, ...] = value
 
 
 def _run(
@@ -232,8 +234,7 @@ def _run(
     from jax.experimental.pallas import triton
 
     lanes = arguments[0].shape[0]
-    scalar = not any(aval.shape for aval in [*step.in_avals, *step.out_avals])
-    block = min(kernel.lanes, 1 << (lanes - 1).bit_length()) if scalar else 1
+    block = min(kernel.lanes, 1 << (lanes - 1).bit_length())
     programs = -(-lanes // block)
 
     def spec(aval: Any, timed: bool) -> Any:
@@ -255,8 +256,12 @@ def _run(
     inputs = [(aval, k >= states) for k, aval in enumerate(step.in_avals)]
     outputs = [(aval, k >= states) for k, aval in enumerate(step.out_avals)]
     parameters = triton.CompilerParams(num_warps=kernel.warps, num_stages=1)
+    ahead = len(step.in_avals) - states <= kernel.ahead
+    program = partial(
+        _kernel, step=step, states=states, length=length, reverse=reverse, ahead=ahead, lanes=block
+    )
     results = pl.pallas_call(
-        partial(_kernel, step=step, states=states, length=length, reverse=reverse, kernel=kernel),
+        program,
         grid=(programs,),
         in_specs=[spec(*each) for each in inputs],
         out_specs=[spec(*each) for each in outputs],

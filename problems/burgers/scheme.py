@@ -58,7 +58,7 @@ def kernel_for(cells: int) -> Kernel | None:
     """
     if cells not in KERNEL_CELLS or not has_triton():
         return None
-    return Kernel(warps=max(1, cells**2 // 1024))
+    return Kernel(lanes=1, warps=max(1, cells**2 // 1024))
 
 
 def advance_in(kernel: Kernel | None) -> Callable[[jax.Array, float], jax.Array]:

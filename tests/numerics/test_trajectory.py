@@ -11,7 +11,6 @@ from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.trajectory import Kernel, integrate
 from tests.triton_modules import triton_modules
 
-KERNEL = Kernel(interpret=True)
 LANES, LENGTH = 3, 5  # three lanes fill a block of four, so that padding is covered
 ROUNDING = {"float32": 2e-5, "float64": 1e-13}  # of a few steps with numbers near 1
 
@@ -151,7 +150,9 @@ def test_float64_inside_a_float32_program():
         inputs = {"torque": torque, "friction": jnp.zeros_like(torque)}
         return integrate(pendulum, (rest, rest), inputs, kernel)[0][0]
 
-    single, double = (evaluated_in(lambda torque, k=k: final(torque, k)) for k in (KERNEL, None))
+    single, double = (
+        evaluated_in(lambda torque, k=k: final(torque, k)) for k in (kernel_of(pendulum), None)
+    )
     torque = jnp.asarray(np.random.default_rng(0).normal(size=(LENGTH, LANES)), jnp.float32)
 
     def rows(evaluate):
@@ -168,7 +169,7 @@ def test_float64_inside_a_float32_program():
 @pytest.mark.parametrize("step", [pendulum, ring])
 def test_modules_are_valid_triton(step, dtype, monkeypatch):
     with jax.enable_x64(dtype == "float64"):
-        f = both(step, Kernel())[1]
+        f = both(step, kernel_of(step, interpret=False))[1]
         given = arguments(step, dtype)
         # One kernel stores the trajectory, one scans the tangent step or its transpose.
         for function, kernels in ((value, 1), (forward, 2), (backward_batched, 2)):
