@@ -42,11 +42,15 @@ def arguments(step, dtype):
     return normal(LANES, 4), (normal(LENGTH, LANES, 4),)
 
 
-def both(step, kernel=KERNEL):
+def kernel_of(step, interpret=True):
+    """Scalars of many lanes together, vectors of one lane at a time."""
+    return Kernel(lanes=1 if step is ring else 32, interpret=interpret)
+
+
+def both(step, kernel=None):
     """The same function by lax.scan and by the kernel."""
-    return [
-        lambda initial, inputs, k=k: integrate(step, initial, inputs, k) for k in (None, kernel)
-    ]
+    kernels = None, kernel or kernel_of(step)
+    return [lambda initial, inputs, k=k: integrate(step, initial, inputs, k) for k in kernels]
 
 
 def agree(function, step, dtype, scale=1.0):
