@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from physopt.numerics.trajectory import Kernel, integrate
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 
-MOST_POINTS = 32
-"""Largest number of points for which to unroll; more do not fit into registers."""
+MOST_POINTS = 64
+"""Largest number of points for which to unroll: the time to compile grows with it."""
 
 Pairs = list[tuple[Array, Array]]
 Step = Callable[[Pairs, Array], Pairs]

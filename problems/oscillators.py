@@ -10,7 +10,8 @@ from flax import nnx
 from physopt.machine.devices import has_triton
 from physopt.networks import Dense
 from physopt.networks.unet import initialize
-from physopt.numerics.trajectory import Kernel, integrate
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 

@@ -12,7 +12,7 @@ from physopt.machine.devices import current_platform, has_triton
 from physopt.networks import Dense
 from physopt.networks.unet import initialize
 from physopt.numerics.float64 import evaluated_in
-from physopt.numerics.trajectory import Kernel
+from physopt.numerics.time_kernel import Kernel
 from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems import crank_nicolson

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from physopt.numerics.steps import shortened
-from physopt.numerics.trajectory import Kernel, integrate
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 from physopt.options import NonNegativeInt, PositiveFloat
 from physopt.problem import Batch
 from physopt.problems.burgers.scenes import Scenes

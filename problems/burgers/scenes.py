@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks.unet import UNetOptions
-from physopt.numerics.trajectory import Kernel, integrate
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 from physopt.options import Bounds, OptionError, PositiveInt
 from physopt.problem import Problem
 from physopt.problems.burgers.chain import ControlForceEstimator

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from physopt.machine.devices import has_triton
-from physopt.numerics.trajectory import Kernel
+from physopt.numerics.time_kernel import Kernel
 
 KERNEL_CELLS = (4, 8, 16, 32, 64, 128)
 """Sizes of fields that a kernel integrates."""

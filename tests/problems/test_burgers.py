@@ -9,14 +9,10 @@ import pytest
 from flax import nnx
 from scipy.integrate import solve_ivp
 
-from physopt.numerics.trajectory import Kernel
 from physopt.options import OptionError
 from physopt.problem import Batch
-from physopt.problems.burgers import Burgers, BurgersSupervised, advance, random_scene, scheme
-from physopt.problems.burgers.control import end_state
+from physopt.problems.burgers import Burgers, BurgersSupervised, advance, random_scene
 from physopt.problems.burgers.refined import schedule
-from physopt.problems.burgers.scenes import driven
-from tests.triton_modules import triton_modules
 
 PROBLEM = Burgers()
 SMALL = Burgers(cells=8, steps=4)
@@ -192,43 +188,6 @@ def test_a_closed_problem_meets_the_end_and_counts_the_closing_force(small):
     assert not np.asarray(metrics["final_error"]).any()
     np.testing.assert_allclose(metrics["force_l1"], np.abs(closed).sum(axis=(1, 2)))
     np.testing.assert_allclose(problem.loss(y, batch), 0.01 * metrics["force_half_l2"])
-
-
-# --- GPU kernels
-
-
-def test_the_kernel_makes_the_same_motion(small):
-    forces, batch = small
-    # Displacements of whole cells, and some that lead out of the grid: derivatives of one side.
-    start = batch.extra.at[0].set(jnp.asarray([1, -2, 0, 9, 0.5, -9, 3, -1.0]))
-
-    def motion(forces, kernel):
-        end = end_state(forces, start, 0.1, kernel)
-        return jnp.sum(end**2), (end, driven(start, forces[:, 0], 3, 0.1, kernel))
-
-    expected, actual = (
-        jax.jit(jax.grad(motion, has_aux=True), static_argnums=1)(forces, kernel)
-        for kernel in (None, Kernel(interpret=True))
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13),  # rounding of numbers near 9
-        actual, expected,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("cells", "kernels"), [(32, 3), (24, 0)])
-def test_on_a_gpu_scenes_motion_and_gradient_are_one_kernel_each(cells, kernels, monkeypatch):
-    """Other sizes than powers of two are left to XLA."""
-    monkeypatch.setattr(scheme, "has_triton", lambda: True)
-    problem = Burgers(cells=cells)
-
-    def loss(forces, keys):
-        batch = problem.sample(keys)
-        return jnp.sum(problem.loss(problem.simulate(forces, batch), batch))
-
-    forces = jax.ShapeDtypeStruct((16, 32, cells), jnp.float32)
-    modules = triton_modules(jax.grad(loss), forces, keys(16), monkeypatch=monkeypatch)
-    assert len(modules) == kernels
 
 
 # --- networks

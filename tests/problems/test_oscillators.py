@@ -7,11 +7,8 @@ import pytest
 from flax import nnx
 from jax.test_util import check_grads
 
-from physopt.numerics.trajectory import Kernel
 from physopt.problem import Batch
-from physopt.problems import oscillators
 from physopt.problems.oscillators import Oscillators
-from tests.triton_modules import triton_modules
 
 PROBLEM = Oscillators()
 
@@ -98,32 +95,3 @@ def test_the_untrained_network_is_the_papers():
     y = jax.jit(PROBLEM.simulate)(x, batch)
     # The authors' program starts between 0.7 and 0.96, depending on the weights.
     assert 0.6 < float(PROBLEM.metrics(x, y, batch)["squared_error"].mean()) < 1.1
-
-
-def test_the_kernel_makes_the_same_motion():
-    """Float32 is not needed: a step has the same operations in either precision."""
-    with jax.enable_x64(True):
-        start, control = jnp.asarray(states(3)), jnp.asarray(0.1 * states(12).reshape(3, 16))
-
-        def motion(control, kernel):
-            y = oscillators.final_state(control, start, 0.125, kernel)
-            return jnp.sum(y**2), y
-
-        expected, actual = (
-            jax.jit(jax.grad(motion, has_aux=True), static_argnums=1)(control, kernel)
-            for kernel in (None, Kernel(interpret=True))
-        )
-        for a, b in zip(actual, expected, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-14)  # the order of sums may differ
-
-
-def test_on_a_gpu_motion_and_gradient_are_one_kernel_each(monkeypatch):
-    monkeypatch.setattr(oscillators, "has_triton", lambda: True)
-    state = jax.ShapeDtypeStruct((32, 4), jnp.float32)
-    control = jax.ShapeDtypeStruct((32, 96), jnp.float32)
-
-    def total(control, state):
-        return jnp.sum(PROBLEM.simulate(control, Batch(state, state, state)))
-
-    assert len(triton_modules(total, control, state, monkeypatch=monkeypatch)) == 1
-    assert len(triton_modules(jax.grad(total), control, state, monkeypatch=monkeypatch)) == 2
