@@ -113,10 +113,10 @@ def _program(
     if lanes > 1:
         advance, lane = jax.vmap(advance), ()
 
-    def row(k: Array) -> Array:
+    def row(k: Any) -> Any:
         return length - 1 - k if reverse else k
 
-    def loaded(k: Array) -> tuple[Array, ...]:
+    def loaded(k: Any) -> tuple[Array, ...]:
         return tuple(ref[row(k), *lane] for ref in inputs)
 
     def body(k: Array, carry: tuple[tuple[Array, ...], tuple[Array, ...]]) -> Any:
