@@ -37,7 +37,7 @@ class QuantumDipole(Problem):
     """
 
     points: Annotated[int, Bounds(3)] = 14
-    """Grid points between the walls."""
+    """Grid points between the walls; a GPU is slow with more than 64."""
 
     steps: PositiveInt = 384
     """Time steps, each with its own control."""
