@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from physopt.machine.devices import current_platform
 from physopt.objective import LENGTHS, Objective, flatten
 from physopt.optimizers.first_order import AnyOptax
 from physopt.options import PositiveFloat, PositiveInt
@@ -45,6 +46,13 @@ class SIP(AnyOptax):
     damping: PositiveFloat = 1e-2
     """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's
     own solver ignores it."""
+
+    def refuses(self, objective: Objective) -> str | None:
+        """Refuse an inverse solver in float64 on a TPU."""
+        if current_platform() == "tpu" and objective.problem.float64_inverse:
+            name = type(objective.problem).__name__
+            return f"the inverse solver of {name} calculates in float64, which a TPU lacks"
+        return super().refuses(objective)
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
         """Return which inverse solver is used."""

@@ -26,6 +26,7 @@ from flax import nnx
 from jax import Array
 from jax.sharding import Mesh
 
+from physopt.machine.devices import widest_float
 from physopt.machine.mesh import spread
 from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.keys import key_of
@@ -183,7 +184,8 @@ class Objective:
                 return spread(self.problem.invert, self.mesh, x, batch)
             flat, slope = self.linearize(x, batch)
             _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
-            step = damped_solve(slope, len(batch) * flatten(gradient), damping)
+            residual = len(batch) * flatten(gradient)
+            step = damped_solve(slope, residual, damping, widest_float())
             losses = partial(self.losses, batch=batch)
             return shortened(x, unflatten(-step, x), losses, LENGTHS)
 

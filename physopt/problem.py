@@ -59,6 +59,8 @@ class Problem(Options, ABC):
 
     `test_sets` name further test sets, drawn by `test_set` and reported separately, as
     test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second.
+    `float64_inverse`: whether `invert` calculates in float64 whatever the run's type, which a TPU
+    cannot.
 
     A further network is a further method: `network=paper` selects `network_paper`.
     """
@@ -68,6 +70,7 @@ class Problem(Options, ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     test_sets: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[Mapping[str, Any]] = {}
+    float64_inverse: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, keys: jax.Array) -> Batch:

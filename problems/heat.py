@@ -43,6 +43,7 @@ class Heat(UNetOptions, Problem):
 
     target: ClassVar = ("x_error", 0.35)
     tiny: ClassVar = {"size": 16, "levels": 2, "filters": 4}
+    float64_inverse: ClassVar = True
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -1,11 +1,11 @@
-"""Exact ways to the direction V S^kappa U^T g of the spectral-power family.
+"""Ways to the direction V S^kappa U^T g of the spectral-power family.
 
 With J = dy/dtheta = U S V^T [n, P] of all outputs of a batch, n = batch |y|, and g = dL/dy [n],
 
     V S^kappa U^T g = J^T (J J^T)^((kappa - 1)/2) g = (J^T J)^((kappa - 1)/2) J^T g.
 
-Each function here decomposes one of the two Gram matrices; they differ in how it is computed.
-`krylov` has an approximate way, and `methods` chooses among them.
+Each function here takes the power of one of the two Gram matrices; they differ in how the matrix
+is computed. `krylov` needs none, and `methods` chooses among them.
 """
 
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.linalg import HIGHEST, GramPower, gram_power
+from physopt.numerics.shifted import ShiftedPower, shifted_gram_power
 from physopt.objective import Linearised
 from physopt.rule import Info, Parameters
 
@@ -31,6 +32,7 @@ class Power(NamedTuple):
     damping: Array | float  # relative, smooth; replaces tau where it is positive
     dtype: str  # of Gram matrices and their decomposition
     steps: int  # of the Krylov method
+    shifted: ShiftedPower | None = None  # a rational approximation of the power
 
 
 class Solution(NamedTuple):
@@ -71,20 +73,20 @@ def by_columns(system: Linearised, power: Power) -> Solution:
     j = system.rows()
     gradient = system.pull(system.gradient)
     flat, unravel = ravel_pytree(gradient)
-    spectrum = decompose(precise_product(power.dtype, j.T, j.T), flat, power)
+    spectrum, extra = powered(precise_product(power.dtype, j.T, j.T), flat, power)
     direction = spectrum.coefficients
     response = jnp.matmul(j, direction, precision=HIGHEST)
-    return solution_of(unravel(direction), response, spectrum, gradient, {})
+    return solution_of(unravel(direction), response, spectrum, gradient, extra)
 
 
 def _from_outputs(gram: Array, system: Linearised, power: Power) -> Solution:
-    """Finish from J J^T: one decomposition and one product with J^T."""
-    spectrum = decompose(gram, system.gradient, power)
+    """Finish from J J^T: one power and one product with J^T."""
+    spectrum, extra = powered(gram, system.gradient, power)
     direction = system.pull(spectrum.coefficients)
     vectors = system.gradient, spectrum.coefficients
     norm, inner, response = _evaluate_angle(power.dtype, system.gradient.dtype, gram, *vectors)
     cosine = quotient(inner, norm * optax.tree.norm(direction))
-    return Solution(direction, response, spectrum, norm, cosine, {})
+    return Solution(direction, response, spectrum, norm, cosine, extra)
 
 
 def solution_of(
@@ -95,6 +97,15 @@ def solution_of(
     inner = jnp.asarray(optax.tree.vdot(direction, gradient))
     cosine = quotient(inner, norm * optax.tree.norm(direction))
     return Solution(direction, response, spectrum, norm, cosine, extra)
+
+
+def powered(gram: Array, vector: Array, power: Power) -> tuple[GramPower, Info]:
+    """Return gram^((kappa - 1)/2) vector, and whether a rational approximation was given up."""
+    if power.shifted is None:
+        return decompose(gram, vector, power), {}
+    options = power.shifted, power.tau, power.damping, power.dtype
+    result, exact = shifted_gram_power(gram, vector, *options)
+    return result, {"eigendecomposed": exact}
 
 
 def decompose(gram: Array, vector: Array, power: Power) -> GramPower:

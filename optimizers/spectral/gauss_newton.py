@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from physopt.objective import Objective
+from physopt.optimizers.spectral.decomposition import Spectrum
 from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
 from physopt.options import OptionError, PositiveFloat
 from physopt.problem import Batch
@@ -51,8 +52,9 @@ class GaussNewton(SpectralPower):
         return state._replace(damping=jnp.asarray(initial, network_dtype(params)))
 
     @property
-    def _least_damping(self) -> float:
-        return 0.0 if self.adaptive else self.damping
+    def _spectrum(self) -> Spectrum:
+        spectrum = super()._spectrum
+        return spectrum._replace(damping=0.0, varies=True) if self.adaptive else spectrum
 
     def _damping(self, state: SpectralState) -> Any:
         return state.damping if self.adaptive else self.damping

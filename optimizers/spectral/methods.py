@@ -5,121 +5,47 @@ are compared differ by powers of n. A new method is a function like those in `di
 entry of METHODS.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax import Array
 
-from physopt.numerics.dense_layers import find_dense_products
-from physopt.objective import Linearised, Objective, flatten
+from physopt.numerics.shifted import ShiftedPower
+from physopt.objective import Linearised, Objective
+from physopt.optimizers.spectral.decomposition import (
+    describe,
+    factorisations,
+    operations,
+    shifted_power,
+    unsuitable,
+)
 from physopt.optimizers.spectral.directions import Power, Solution, by_columns, by_layers, by_rows
 from physopt.optimizers.spectral.krylov import by_krylov
-from physopt.problem import Batch, Linearizes
+from physopt.optimizers.spectral.sizes import (
+    Size,
+    factor_bytes,
+    layer_operations,
+    pulled_samples,
+    row_bytes,
+    row_pieces,
+    sweep_operations,
+)
+from physopt.problem import Batch
 from physopt.rule import Info, Parameters, PlanError, cost
 
 Name = Literal["layerwise", "physics", "rows", "columns", "krylov"]
 Choice = Literal["auto", "layerwise", "physics", "rows", "columns", "krylov"]
 Direction = Callable[[Linearised, Power], Solution]
 
-EXACT_OPERATIONS = 1e13
-"""Most operations of an exact update that is chosen automatically; more take minutes."""
+EXACT_OPERATIONS = {"cpu": 1e13, "gpu": 1e14, "tpu": 1e14}
+"""Most operations of an update that is chosen automatically, if not by Krylov's method: more take
+minutes on a CPU, tens of seconds on an accelerator."""
 
 KRYLOV_ERROR = 1e-4
 """Relative error below which the Krylov method counts as exact."""
-
-
-class Size(NamedTuple):
-    """The sizes that the cost of a method depends on."""
-
-    batch: int
-    outputs: int  # |y|
-    unknowns: int  # |x|
-    parameters: int  # P
-    layers: tuple[tuple[int, int, int], ...]  # positions, inputs, outputs of each dense layer
-    explicit: int  # parameters of all other layers
-    linearizes: bool  # the physics gives dy/dx at the cost of a gradient
-    itemsize: int
-    steps: int  # of the Krylov method
-    limit: float  # bytes
-    damping: float = 0.0  # lower bound that is known before the update
-
-    @property
-    def n(self) -> int:
-        """Number of outputs of the batch."""
-        return self.batch * self.outputs
-
-
-def measure(
-    objective: Objective, params: Parameters, batch: Batch, steps: int, limit: float, damping: float
-) -> Size:
-    """Read the sizes from shapes, without computing anything."""
-    x = jax.eval_shape(objective.predict, params, batch.inputs)
-    unknowns = jax.eval_shape(flatten, x).shape[1]
-    outputs = jax.eval_shape(flatten, objective.output_shapes(x, batch)).shape[1]
-
-    def predict(params: Parameters, sample: Batch) -> Array:
-        alone = jax.tree.map(lambda leaf: leaf[None], sample)
-        return flatten(objective.predict(params, alone.inputs))[0]
-
-    dense = find_dense_products(predict, params, batch)
-    leaves = jax.tree.leaves(params)
-    layers = []
-    for p in dense.products:
-        out = math.prod(p.shape) // max(1, p.positions)
-        layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
-    return Size(
-        len(batch), outputs, unknowns, sum(leaf.size for leaf in leaves), tuple(layers),
-        sum(leaves[i].size for i in dense.explicit), isinstance(objective.problem, Linearizes),
-        jnp.result_type(*leaves).itemsize, min(steps, len(batch) * outputs), limit, damping,
-    )  # fmt: skip
-
-
-def _sweeps(size: Size, network: float, physics: float) -> float:
-    """Operations of pulling `network` and `physics` samples back through either; the physics is
-    assumed to take 100 per unknown and output.
-    """
-    dense = sum(t * i * o for t, i, o in size.layers)
-    return network * 4 * (dense + size.explicit) + physics * 100 * size.unknowns * size.outputs
-
-
-def _decomposition(n: int) -> float:
-    """Operations of a symmetric eigendecomposition [n, n]."""
-    return 10.0 * n**3
-
-
-def _layers(size: Size) -> float:
-    """Operations of the layerwise Gram matrix from its factors."""
-    pairs = sum(min(t * t * (i + o), i * o) for t, i, o in size.layers)
-    return 2.0 * size.n**2 * (pairs + size.explicit)
-
-
-def _factor_bytes(size: Size) -> float:
-    """Bytes of the factors of the layerwise Gram matrix, and of the matrix."""
-    slopes = size.n * sum(t * o for t, _, o in size.layers)
-    return (3 * slopes + size.n * size.explicit) * (size.itemsize + 8) + 40 * size.n**2
-
-
-def _row_bytes(size: Size, pieces: int) -> float:
-    """Bytes of the rows of J, in the run's type and in float64, and of the Gram matrix."""
-    entries = size.n / pieces * size.parameters
-    # In one piece, only blocks of columns are cast at a time.
-    cast = min(entries, 2**25) if pieces == 1 else entries
-    return 2 * (size.itemsize * entries + 8 * cast) + 40 * size.n**2
-
-
-def _pieces(size: Size) -> int:
-    """Return the least number of pieces of the batch whose rows stay within the limit."""
-    divisors = (k for k in range(1, size.batch + 1) if size.batch % k == 0)
-    return next((k for k in divisors if _row_bytes(size, k) <= size.limit), size.batch)
-
-
-def _pulled(size: Size, otherwise: float) -> float:
-    """Samples pulled back through the physics: each once if the physics has its own dy/dx."""
-    return size.batch if size.linearizes else otherwise
 
 
 class Method(NamedTuple):
@@ -130,54 +56,64 @@ class Method(NamedTuple):
     operations: Callable[[Size], float]
     bytes: Callable[[Size], float]
     direction: Callable[[Size], Direction]
+    decomposed: Callable[[Size], int]  # size of the Gram matrix, 0 without one
 
 
 METHODS = (
     Method(
         "layerwise",
         "J J^T from the inputs and derivatives of dense layers, without J",
-        lambda s: _sweeps(s, s.n, s.n) + _layers(s) + _decomposition(s.n),
-        _factor_bytes,
+        lambda s: sweep_operations(s, s.n, s.n) + layer_operations(s) + operations(s.spectrum, s.n),
+        factor_bytes,
         lambda _: by_layers,
+        lambda s: s.n,
     ),
     Method(
         "physics",
         "J J^T from dense layers, with dy/dx in place of the physics",
-        lambda s: _sweeps(s, s.n, _pulled(s, s.n)) + _layers(s) + _decomposition(s.n),
-        lambda s: _factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize,
+        lambda s: (
+            sweep_operations(s, s.n, pulled_samples(s, s.n))
+            + layer_operations(s)
+            + operations(s.spectrum, s.n)
+        ),
+        lambda s: factor_bytes(s) + 2 * s.n * s.unknowns * s.itemsize,
         lambda _: by_layers,
+        lambda s: s.n,
     ),
     Method(
         "rows",
         "J J^T from the rows of J",
         lambda s: (
-            _sweeps(s, _pieces(s) * s.n, _pulled(s, _pieces(s) * s.n))
+            sweep_operations(s, row_pieces(s) * s.n, pulled_samples(s, row_pieces(s) * s.n))
             + 2.0 * s.n**2 * s.parameters
-            + _decomposition(s.n)
+            + operations(s.spectrum, s.n)
         ),
-        lambda s: _row_bytes(s, _pieces(s)),
-        lambda s: partial(by_rows, pieces=_pieces(s)),
+        lambda s: row_bytes(s, row_pieces(s)),
+        lambda s: partial(by_rows, pieces=row_pieces(s)),
+        lambda s: s.n,
     ),
     Method(
         "columns",
         "J^T J from J",
         lambda s: (
-            _sweeps(s, s.n, _pulled(s, s.n))
+            sweep_operations(s, s.n, pulled_samples(s, s.n))
             + 2.0 * s.n * s.parameters**2
-            + _decomposition(s.parameters)
+            + operations(s.spectrum, s.parameters)
         ),
         lambda s: 2 * (s.itemsize + 8) * s.n * s.parameters + 40 * s.parameters**2,
         lambda _: by_columns,
+        lambda s: s.parameters,
     ),
     Method(
         "krylov",
         "an approximation from products with J and its transpose",
         lambda s: (
-            _sweeps(s, 2 * s.steps * s.batch, _pulled(s, 2 * s.steps * s.batch))
+            sweep_operations(s, 2 * s.steps * s.batch, pulled_samples(s, 2 * s.steps * s.batch))
             + 4.0 * s.steps**2 * s.n
         ),
         lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
         lambda _: by_krylov,
+        lambda _: 0,
     ),
 )
 
@@ -188,12 +124,16 @@ class Plan(NamedTuple):
     method: Method
     size: Size
     reason: str
+    shifted: ShiftedPower | None  # in place of an eigendecomposition
 
     def __str__(self) -> str:
         s, m = self.size, self.method
+        n = m.decomposed(s)
+        power = f"; {describe(s.spectrum, n, self.shifted)}" if n else ""
         return (
-            f"{m.name}: {m.summary}; {self.reason}. n = {s.n} outputs ({s.batch} x {s.outputs}), "
-            f"P = {s.parameters} parameters, {_estimate(m, s)}, limit {_si(s.limit)}B"
+            f"{m.name}: {m.summary}{power}; {self.reason}. "
+            f"n = {s.n} outputs ({s.batch} x {s.outputs}), P = {s.parameters} parameters, "
+            f"{_estimate(m, s)}, limit {_si(s.limit)}B"
         )
 
     def solve(
@@ -201,15 +141,24 @@ class Plan(NamedTuple):
     ) -> tuple[Linearised, Solution]:
         """Linearise the outputs and compute the direction."""
         system = objective.linearised(params, batch, slope=self._slope)
+        power = power._replace(shifted=self.shifted)
         return system, self.method.direction(self.size)(system, power)
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """Context of an update: accelerators round the operands of float32 products to 7 or 10 bits
+        by default, which hides all singular values below about 1e-3 of the largest.
+        """
+        if self.method.decomposed(self.size):
+            return jax.default_matmul_precision("highest")
+        return contextlib.nullcontext()  # Krylov's method approximates the largest ones
 
     def cost(self) -> Info:
         """Count what a direction costs."""
         s, name = self.size, self.method.name
-        products = {"krylov": 2 * s.steps * s.batch, "rows": _pieces(s) * s.n}.get(name, s.n)
-        factor = 0 if name == "krylov" else 1
+        products = {"krylov": 2 * s.steps * s.batch, "rows": row_pieces(s) * s.n}.get(name, s.n)
+        factor = factorisations(self.shifted) if self.shifted else int(name != "krylov")
         if self._slope:  # the physics is only linearised
-            return cost(simulate=s.batch, vjp=_pulled(s, s.n), factor=factor)
+            return cost(simulate=s.batch, vjp=pulled_samples(s, s.n), factor=factor)
         return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
 
     @property
@@ -220,7 +169,8 @@ class Plan(NamedTuple):
 
 
 def choose(size: Size, method: Choice) -> Plan:
-    """Choose the cheapest exact method within the limits, or Krylov's if there is none.
+    """Choose the cheapest exact method within the limits, or Krylov's if there is none; a rational
+    power counts as exact.
 
     Raises PlanError if the requested method, or every method, needs more memory than the limit.
     """
@@ -230,20 +180,38 @@ def choose(size: Size, method: Choice) -> Plan:
         if requested not in fitting:
             need = f"needs {_si(requested.bytes(size))}B of {_si(size.limit)}B for n = {size.n}"
             raise PlanError(f"method={method} {need}; lower batch_size or raise memory_limit")
-        return Plan(requested, size, "as requested")
+        return _plan(requested, size, "as requested")
+    most = EXACT_OPERATIONS.get(size.spectrum.platform, EXACT_OPERATIONS["cpu"])
     exact = [
         m
         for m in fitting
-        if m.operations(size) <= EXACT_OPERATIONS and (m.name != "krylov" or _converges(size))
+        if m.operations(size) <= most and (m.name != "krylov" or _converges(size))
     ]
     if exact:
         best = min(exact, key=lambda m: m.operations(size))
         others = [f"{m.name} {_si(m.operations(size))}flop" for m in exact if m is not best]
         alternatives = f" (others: {', '.join(others)})" if others else ""
-        return Plan(best, size, "the cheapest exact method that fits" + alternatives)
+        return _plan(best, size, "the cheapest method that fits" + alternatives)
     if METHODS[-1] in fitting:
-        return Plan(METHODS[-1], size, "no exact method fits into memory and time")
+        return _plan(METHODS[-1], size, "no exact method fits into memory and time")
     raise PlanError(f"no method fits into {_si(size.limit)}B for n = {size.n}; lower batch_size")
+
+
+def _plan(method: Method, size: Size, reason: str) -> Plan:
+    """Add the approximation of the power, if the method needs one.
+
+    Raises PlanError if the one that is requested does not exist.
+    """
+    n, spectrum = method.decomposed(size), size.spectrum
+    if not n:
+        return Plan(method, size, reason, None)
+    if spectrum.decomposition == "rational" and (problem := unsuitable(spectrum)):
+        raise PlanError(f"decomposition=rational: {problem}; use decomposition=eigh")
+    shifted = shifted_power(spectrum, n)
+    if shifted and shifted.together:
+        factors = 8.0 * factorisations(shifted) * n**2
+        shifted = shifted._replace(together=method.bytes(size) + factors <= size.limit)
+    return Plan(method, size, reason, shifted)
 
 
 def _converges(size: Size) -> bool:
@@ -253,9 +221,10 @@ def _converges(size: Size) -> bool:
     error falls by a factor of (sqrt(c) + 1) / (sqrt(c) - 1) or more per step. A physics without its
     own dy/dx would need forward differentiation, which not every physics supports.
     """
-    if not (size.linearizes and size.damping > 0):
+    damping = size.spectrum.damping
+    if not (size.linearizes and damping > 0):
         return False
-    root = math.sqrt(1 + size.damping**-2)
+    root = math.sqrt(1 + damping**-2)
     return 2 * ((root - 1) / (root + 1)) ** size.steps <= KRYLOV_ERROR
 
 

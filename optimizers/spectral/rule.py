@@ -13,7 +13,7 @@ In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times th
 """
 
 import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,11 @@ import optax
 from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
+from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
 from physopt.optimizers.spectral.directions import Power, Solution
-from physopt.optimizers.spectral.methods import Choice, Plan, choose, measure
-from physopt.options import Decay, NonNegativeFloat, PositiveFloat, PositiveInt
+from physopt.optimizers.spectral.methods import Choice, Plan, choose
+from physopt.optimizers.spectral.sizes import measure
+from physopt.options import Bounds, Decay, NonNegativeFloat, PositiveFloat, PositiveInt
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State
 
@@ -88,6 +90,14 @@ class SpectralPower(Scheduled):
     matrix without J; rows and columns: a Gram matrix from J; krylov: iteratively, for many outputs
     or a large damping; it needs forward differentiation of a physics without its own dy/dx."""
 
+    decomposition: Decomposition = "auto"
+    """How the power of a Gram matrix is computed. eigh: exactly, by eigenvectors; rational: by
+    shifted Cholesky factorisations, with an error up to tolerance, and by eigenvectors where a
+    singular value is below the cutoff; auto: the cheaper one, rational for n above about 1,000."""
+
+    tolerance: Annotated[float, Bounds(1e-5, 1e-1)] = 1e-3
+    """Relative error of the direction allowed to a rational approximation."""
+
     krylov_steps: PositiveInt = 30
     """Products with J and with J^T per update with method=krylov."""
 
@@ -147,6 +157,12 @@ class SpectralPower(Scheduled):
         Raises PlanError if no method fits into memory.
         """
         plan = self._plan(objective, params, batch)
+        with plan.precision():
+            return self._update(plan, objective, params, state, batch)
+
+    def _update(
+        self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
+    ) -> tuple[Parameters, State, Info]:
         power = Power(
             self.kappa, self.tau, self.absolute, self._damping(state), self.gram_dtype,
             self.krylov_steps,
@@ -170,12 +186,15 @@ class SpectralPower(Scheduled):
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        steps, damping = self.krylov_steps, self._least_damping
-        return choose(measure(objective, params, batch, steps, limit, damping), self.method)
+        size = measure(objective, params, batch, self.krylov_steps, limit, self._spectrum)
+        return choose(size, self.method)
 
     @property
-    def _least_damping(self) -> float:
-        return self.damping
+    def _spectrum(self) -> Spectrum:
+        return Spectrum(
+            self.decomposition, self.kappa, self.tau, self.absolute, self.damping, False,
+            self.tolerance, self.gram_dtype, current_platform(),
+        )  # fmt: skip
 
     def _damping(self, state: SpectralState) -> Any:
         return self.damping

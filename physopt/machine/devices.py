@@ -12,6 +12,9 @@ from physopt.options import OptionError
 
 Device = Any  # a jax.Device, which type checkers do not accept as a class
 
+_PLATFORM = jax.make_user_context(None)
+"""Part of JAX's cache keys: a function traced for one platform is traced again for another."""
+
 MEMORY_SHARE = 0.7
 """Fraction of a device's memory to use if no limit is given."""
 
@@ -74,7 +77,23 @@ def current_device() -> Device:
 
 def current_platform() -> str:
     """Return the platform of programs traced in this context: "cpu", "gpu" or "tpu"."""
-    return current_device().platform
+    return _PLATFORM.value or current_device().platform
+
+
+@contextlib.contextmanager
+def programs_for(platform: str) -> Iterator[None]:
+    """Context that traces programs for a platform which this machine need not have.
+
+    They are lowered by `jax.jit(f).trace(...).lower(lowering_platforms=(platform,))`, where JAX
+    names an NVIDIA GPU "cuda".
+    """
+    with _PLATFORM(platform):
+        yield
+
+
+def widest_float() -> str:
+    """Return the widest floating type of the current platform: a TPU has no float64."""
+    return "float32" if current_platform() == "tpu" else "float64"
 
 
 def has_triton() -> bool:

@@ -55,7 +55,7 @@ class GramPower(NamedTuple):
     quartiles: Array
 
 
-def _noise(dtype: np.dtype) -> float:
+def noise_level(dtype: np.dtype) -> float:
     """Return noise: singular values below noise * max(s) are rounding of a Gram matrix.
 
     Zero eigenvalues of a computed Gram matrix come out as up to 5 eps of the largest one (measured
@@ -95,7 +95,8 @@ def _spectrum(
     return _Spectrum(weights, jnp.sum(counted, dtype=s.dtype), smallest, largest, quartiles)
 
 
-def _apply_power(vector: Array, gram: Array, *options: Array) -> GramPower:
+def decomposed_power(vector: Array, gram: Array, *options: Array) -> GramPower:
+    """Return `gram_power` for arrays of one type; options: kappa, rcond, damping, noise, floor."""
     eigenvalues, vectors = jnp.linalg.eigh(gram)
     spectrum = _spectrum(eigenvalues, *options)
     projected = jnp.matmul(vectors.T, vector, precision=HIGHEST)
@@ -118,11 +119,11 @@ def _apply_damped_solve(residual: Array, jacobian: Array, damping: Array) -> Arr
     return (jnp.matmul(at, solution, precision=HIGHEST) if m <= k else solution)[..., 0]
 
 
-_evaluate_power = evaluated_in(_apply_power)
+_evaluate_power = evaluated_in(decomposed_power)
 _evaluate_damped_solve = evaluated_in(_apply_damped_solve)
 
 
-def _check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
+def check_options(gram_dtype: np.dtype, rcond: ArrayLike, damping: ArrayLike) -> None:
     """Raise for negative options, warn if a Gram matrix is too coarse for the cutoff."""
     numbers = [v for v in (rcond, damping) if isinstance(v, int | float)]
     if any(v < 0 for v in numbers):
@@ -168,9 +169,9 @@ def gram_power(
     if len(shape) != 2 or shape[0] != shape[1] or length != shape[:1]:
         raise ValueError(f"expected a gram [n, n] and a vector [n], got {shape} and {length}")
     gram_dtype = max(real_array(gram).dtype, np.dtype(dtype), key=lambda d: jnp.finfo(d).eps)
-    _check_options(gram_dtype, rcond, damping)
+    check_options(gram_dtype, rcond, damping)
     floor = float(jnp.finfo(real_array(vector).dtype).tiny) ** 0.4
-    options = kappa, rcond, damping, _noise(gram_dtype), floor
+    options = kappa, rcond, damping, noise_level(gram_dtype), floor
     arrays = [real_array(v) for v in (vector, gram, *options)]
     result = _evaluate_power(dtype, arrays[0].dtype, *arrays)
     return result._replace(rank=lax.convert_element_type(result.rank, np.int32))

@@ -64,9 +64,10 @@ def _spectrum(axes: "Axes", rows: Rows) -> None:
     _line(axes, rows, "smallest", "smallest kept", color="k", linestyle=":")
     rank = _points(rows, "rank")[1]
     axes.set_ylabel("singular values of dy/dθ")
-    axes.set_title(
-        f"kept: {rank[0]:.0f} of them at first, {rank[-1]:.0f} at the end", fontsize="small"
-    )
+    if len(rank):  # unknown if a rational approximation took the place of a decomposition
+        axes.set_title(
+            f"kept: {rank[0]:.0f} of them at first, {rank[-1]:.0f} at the end", fontsize="small"
+        )
     _legend(axes)
 
 

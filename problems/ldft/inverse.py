@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from physopt.machine.devices import widest_float
 from physopt.numerics.linalg import damped_solve
 
 LONGEST_STEP = 1.0
@@ -54,7 +55,7 @@ def inverse_step(
         bound = jnp.where(grew, now.step_bound / 2, jnp.minimum(1.3 * now.step_bound, LONGEST_STEP))
         better = error < now.best_error
         jacobian = (slope * (eta * (1 - eta))[:, None]).reshape(*y.shape, -1)
-        step = damped_solve(jacobian, target - y, damping).reshape(x.shape)
+        step = damped_solve(jacobian, target - y, damping, widest_float()).reshape(x.shape)
         limit = _per_sample(bound, x)
         return _Iterate(
             now.x + jnp.clip(step, -limit, limit),

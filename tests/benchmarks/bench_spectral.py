@@ -162,6 +162,29 @@ def test_poisson_against_svd():
     )
 
 
+@pytest.mark.parametrize("batch", [32, 64])
+def test_rational_powers_against_eigenvectors(batch):
+    """n = 2,048 and 4,096: time of an update, and error of its direction."""
+    arguments = case(Poisson8(), batch, "float64")
+    rules = {"eigh": HalfInverse(method="layerwise", decomposition="eigh")}
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        rational = rules["eigh"].replace(decomposition="rational", tolerance=tolerance)
+        rules[f"rational {tolerance:g}"] = rational
+    with jax.enable_x64(True):
+        expected = None
+        for name, rule in rules.items():
+            update, _ = compiled(rule, *arguments)
+            step, _, info = jax.block_until_ready(update())
+            seconds = interleaved({name: update}, 1)[name]
+            expected = flat(step) if expected is None else expected
+            text = f"{name}: {seconds:.2f} s, {int(info['n_factor'])} factorisations"
+            if name != "eigh":
+                text += f", direction error {error(flat(step), expected):.1e}"
+                assert error(flat(step), expected) < rule.tolerance
+                assert info["eigendecomposed"] == 0
+            print(f"\nn = {64 * batch}, {text}")
+
+
 def test_design_against_adam():
     problem = LDFT3D()
     objective, params, _ = case(problem, 2)

@@ -24,6 +24,11 @@ def rows(**more):
              "quartile_1": 0.0, "quartile_2": 1.0, "quartile_3": 2.0},
             ["loss", "norm", "singular values of dy/dθ"],
         ),
+        (  # a rational power leaves most of the spectrum unknown
+            {"update_norm": 0.1, "grad_norm": 1.0, "largest": 9.0, "smallest": None, "rank": None,
+             "quartile_1": None, "quartile_2": None, "quartile_3": None},
+            ["loss", "norm", "singular values of dy/dθ"],
+        ),
     ],
 )  # fmt: skip
 def test_recorded_quantities_have_panels(more, panels):

@@ -2,7 +2,9 @@
 
 import pytest
 
-from physopt.optimizers.spectral.methods import Size, choose
+from physopt.optimizers.spectral.decomposition import Spectrum
+from physopt.optimizers.spectral.methods import choose
+from physopt.optimizers.spectral.sizes import Size
 from physopt.rule import PlanError
 
 DENSE = Size(16, 64, 64, 41408, ((1, 64, 64), (1, 64, 256), (1, 256, 64)), 0, False, 4, 30, 16e9)
@@ -14,8 +16,8 @@ DENSE = Size(16, 64, 64, 41408, ((1, 64, 64), (1, 64, 256), (1, 256, 64)), 0, Fa
         (DENSE, "layerwise"),
         (DENSE._replace(linearizes=True), "physics"),
         # Damped enough, thirty steps of the Krylov method are exact, and cheaper.
-        (DENSE._replace(linearizes=True, damping=0.2), "krylov"),
-        (DENSE._replace(linearizes=True, damping=0.02), "physics"),
+        (DENSE._replace(linearizes=True, spectrum=Spectrum(damping=0.2)), "krylov"),
+        (DENSE._replace(linearizes=True, spectrum=Spectrum(damping=0.02)), "physics"),
         (DENSE._replace(layers=(), explicit=41408), "layerwise"),
         (DENSE._replace(batch=512, outputs=4, parameters=300, layers=((1, 10, 30),)), "columns"),
         # A convolutional network with 10^6 parameters and 64 x 64 outputs, within 4 GB.
