@@ -1,6 +1,6 @@
 """Isotherms and their derivatives against reference data and against float64 on the CPU."""
 
-from collections.abc import Callable
+import functools
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,15 +57,22 @@ def against_reference(dimensions: int, dtype: str, name: str) -> list[Row]:
     return [*errors(differences, LIMITS[dtype], name), unconverged]
 
 
+@functools.cache
+def reference(dimensions: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return uptakes and Jacobians of near-binary matrices, both branches, in float64 on the CPU."""
+    solve = partial(isotherm_and_jacobian, dimensions=dimensions, desorption=True)
+    pores = np.asarray(near_binary(batch, side, dimensions), np.float64)
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        uptake, jacobian = jax.jit(solve)(jnp.asarray(pores))
+        return np.asarray(uptake), np.asarray(jacobian)
+
+
 def against_cpu(dimensions: int, side: int, batch: int, dtype: str, name: str) -> list[Row]:
     """Compare both branches, a gradient and the Jacobian with float64 on the CPU."""
     pores = near_binary(batch, side, dimensions)
     options: Any = {"dimensions": dimensions, "desorption": True}
     weights = np.random.default_rng(1).normal(size=(batch, 80))
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-        reference = jax.jit(partial(isotherm_and_jacobian, **options))
-        exact = reference(jnp.asarray(np.asarray(pores), "float64"))
-        exact_uptake, exact_jacobian = map(np.asarray, exact)
+    exact_uptake, exact_jacobian = reference(dimensions, side, batch)
 
     def loss(pores: jax.Array) -> tuple[jax.Array, Any]:
         uptake, convergence = isotherm(pores, return_convergence=True, **options)
@@ -93,21 +100,23 @@ LATTICES = ((2, 20, 64), (3, 10, 16), (2, 15, 16), (3, 7, 8), (2, 64, 4))
 """(dimensions, side, batch): the usual ones, odd sides, one of several blocks"""
 
 
+def reference_cases() -> list[Case]:
+    """Return the comparisons with reference data."""
+    return [
+        Case(name, SECTION, partial(against_reference, dimensions, dtype, name))
+        for dimensions in (2, 3)
+        for dtype in ("float32", "float64")
+        for name in [f"{dimensions}D {dtype} against reference data"]
+    ]
+
+
 def cases(small: bool) -> list[Case]:
-    """Return the comparisons; a CPU's small version has smaller batches and two lattices."""
-
-    def case(name: str, measure: Callable, *arguments: Any) -> Case:
-        return Case(name, SECTION, partial(measure, *arguments, name))
-
+    """Return the comparisons with the CPU; the small version has two lattices and float32 only."""
     dtypes = ("float32",) if small else ("float32", "float64")
     lattices = [(d, n, 8) for d, n, _ in LATTICES[:2]] if small else LATTICES
-    data = [
-        case(f"{d}D {dtype} against reference data", against_reference, d, dtype)
-        for d in (2, 3)
-        for dtype in ("float32", "float64")
-    ]
-    return data + [
-        case(f"{d}D N = {n} {dtype} against CPU float64", against_cpu, d, n, batch, dtype)
-        for d, n, batch in lattices
+    return [
+        Case(name, SECTION, partial(against_cpu, *lattice, dtype, name))
+        for lattice in lattices
         for dtype in dtypes
+        for name in ["{}D N = {}, batch {}, {} against CPU float64".format(*lattice, dtype)]
     ]

@@ -61,7 +61,7 @@ def gradient_errors(problem: str, name: str) -> list[Row]:
 
 
 def direction_error(problem: str, batch: int, name: str) -> list[Row]:
-    """Compare an update's direction with J^T (J J^T)^(-3/4) g by a float64 decomposition."""
+    """Compare an update with V S^(-1/2) U^T r by a float64 decomposition; r as in `HalfInverse`."""
     objective, params, samples, rule = training_case(problem, batch)
     state = rule.init(objective, params, jax.random.key(0))
     update = jax.jit(rule.update)(objective, params, state, samples, jax.random.key(0))
@@ -75,7 +75,7 @@ def direction_error(problem: str, batch: int, name: str) -> list[Row]:
 
 
 def exact_direction(objective: Objective, params: Any, batch: Batch, tau: float) -> Any:
-    """Return the direction and the singular values of J, those below tau s_max left out."""
+    """Return the direction and the singular values of J; those below tau s_max are left out."""
     vector, unravel = ravel_pytree(params)
     samples = jax.tree.map(lambda leaf: leaf[:, None], batch)
 
@@ -90,7 +90,8 @@ def exact_direction(objective: Objective, params: Any, batch: Batch, tau: float)
     kept = values >= tau * values[-1]
     weights = jnp.where(kept, jnp.where(kept, squares, 1) ** -0.75, 0)
     direction = jacobian.T @ (basis @ (weights * (basis.T @ flatten(gradient).ravel())))
-    return np.asarray(direction), np.asarray(values)
+    # The residual is sqrt(b) times the gradient, and the Jacobian J / sqrt(b).
+    return len(batch) ** 0.75 * np.asarray(direction), np.asarray(values)
 
 
 def cases(small: bool) -> list[Case]:
