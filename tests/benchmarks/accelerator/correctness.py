@@ -59,7 +59,7 @@ def against_reference(dimensions: int, dtype: str, name: str) -> list[Row]:
 
 @functools.cache
 def reference(dimensions: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return uptakes and Jacobians of near-binary matrices, both branches, in float64 on the CPU."""
+    """Return uptakes and Jacobians of both branches in float64, computed on the CPU."""
     solve = partial(isotherm_and_jacobian, dimensions=dimensions, desorption=True)
     pores = np.asarray(near_binary(batch, side, dimensions), np.float64)
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):

@@ -1,7 +1,10 @@
 """Supervisor: runs workers, collects their rows, and replaces a worker that fails or hangs."""
 
+import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +32,9 @@ class Worker:
     def __init__(self, request: dict[str, Any]) -> None:
         folder = str(Path(__file__).resolve().parent.parent)
         command = [sys.executable, "-c", PROGRAM, folder, json.dumps(request)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -44,8 +49,9 @@ class Worker:
         return self._lines.get(timeout=max(0.0, seconds))
 
     def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
+        """End the process and those that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
