@@ -67,7 +67,8 @@ def direction_error(problem: str, batch: int, name: str) -> list[Row]:
     update = jax.jit(rule.update)(objective, params, state, samples, jax.random.key(0))
     direction = -flat(jax.device_get(update[0])) / rule.learning_rate
     with jax.enable_x64(True), blas_limited(None):
-        exact, values = exact_direction(*cast((objective, params, samples), "float64"), rule.tau)
+        objective, params, samples = cast((objective, params, samples), "float64")
+        exact, values = exact_direction(objective, params, samples, rule.tau)
     return [
         Row(f"{name}: direction", SECTION, ERROR, relative(direction, exact), DIRECTION),
         Row(f"{name}: outputs", SECTION, ERROR, float(len(values))),

@@ -50,8 +50,8 @@ class Row:
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Row":
         """Return the inverse of `to_json`, up to the digits."""
-        numbers = ("value", "goal", "low", "high", "compile_seconds")
-        return Row(**{k: float(v) if k in numbers else v for k, v in content.items()})
+        numbers = {"value", "goal", "low", "high", "compile_seconds"} & content.keys()
+        return Row(**{**content, **{name: float(content[name]) for name in numbers}})
 
 
 @dataclasses.dataclass(frozen=True)
