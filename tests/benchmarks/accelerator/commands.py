@@ -35,8 +35,8 @@ def measure(words: tuple[str, ...], name: str, goal: float | None) -> list[Row]:
     return [
         Row(f"{name}, wall time", SECTION, "s", seconds, goal),
         Row(f"{name}, compilation of the updates", SECTION, "s", last["t_compile"]),
-        Row(f"{name}, {len(curve)} evaluations", SECTION, "s", last["t_eval"]),
-        Row(f"{name}, an update of {last['step']}", SECTION, "ms", update),
+        Row(f"{name}, evaluations", SECTION, "s", last["t_eval"]),
+        Row(f"{name}, an update", SECTION, "ms", update),
     ]
 
 

@@ -55,7 +55,8 @@ def quantity(row: Row) -> str:
     """Return the value of a row with its unit."""
     if row.status in (FAILED, NOT_MEASURED):
         return f"{row.status}: {row.message}" if row.message else row.status
-    return _number(row.value, row.unit)
+    text = _number(row.value, row.unit)
+    return f"{text} ({row.message})" if row.message else text
 
 
 def title(result: Mapping[str, Any]) -> str:
