@@ -77,6 +77,12 @@ def current_platform() -> str:
     return current_device().platform
 
 
+def has_triton() -> bool:
+    """Return whether programs traced in this context may contain Triton kernels: NVIDIA GPUs."""
+    device = current_device()
+    return device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
+
+
 def memory_limit() -> float:
     """Return the default memory limit in bytes: 70 % of the device's memory, or of the host's."""
     limit = (current_device().memory_stats() or {}).get("bytes_limit")

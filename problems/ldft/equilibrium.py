@@ -19,10 +19,10 @@ import numpy as np
 from jax import Array, lax
 from jax.extend import core as jex
 
-from physopt.problems.ldft import fixed_point
+from physopt.problems.ldft import kernels, pool
 from physopt.problems.ldft.lattice import Fluid, log_activity, matrix_field
-from physopt.problems.ldft.response import LinearSolver, density_tangent
-from physopt.problems.ldft.sublattices import Parts, Sublattices, lane_sum
+from physopt.problems.ldft.response import LinearSolver, Solve, density_tangent, solve_by_colour
+from physopt.problems.ldft.sublattices import Parts, Sublattices
 
 T = TypeVar("T")
 
@@ -35,10 +35,12 @@ class Settings:
     fluid: Fluid
     humidities: tuple[float, ...]
     desorption: bool
-    schedule: fixed_point.Schedule
+    schedule: pool.Schedule
     solver: LinearSolver
     response_sites: int
     """Sites, over all lanes, for which the linear response is solved in one batch."""
+    kernel: kernels.Kernel | None = None
+    """Kernel of the GPU; None runs XLA's loops."""
 
     @property
     def coupling(self) -> float:
@@ -78,7 +80,8 @@ def branch(
 
     The density rises from its start (direction 1; None starts from 0) or falls (-1).
     """
-    lanes = fixed_point.solve(
+    solve = partial(kernels.fixed_points, settings.kernel) if settings.kernel else pool.solve
+    lanes = solve(
         pores,
         settings.field(pores),
         activity,
@@ -152,7 +155,7 @@ def _equilibrium_jvp(
         per_lane = jnp.repeat(change, lanes // change.shape[0], axis=0)
         moved = tangent(settings.lattice.parts(per_lane))
         rows = settings.lattice.rows(moved) if with_density else jnp.zeros((lanes, 0), pores.dtype)
-        return lane_sum(moved), rows
+        return settings.lattice.lane_sum(moved), rows
 
     activity = settings.activity(pores.dtype)
     filling, rows = map_response(settings, pores, state.density, activity, respond)
@@ -192,7 +195,7 @@ def map_response(
             lattice,
             settings.coupling,
             fluid.interaction_ratio,
-            settings.solver,
+            _response_solver(settings),
             lattice.parts(rows),
             lattice.parts(jnp.repeat(pores, width, axis=0)),
             lattice.parts((field[:, None] + shift[:, None]).reshape(batch * width, sites)),
@@ -212,12 +215,25 @@ def map_response(
     return jax.tree.map(assemble, blocks)
 
 
+def _response_solver(settings: Settings) -> Solve:
+    """Return the solver of the linear response for blocks of lanes."""
+    lattice, coupling, solver = settings.lattice, settings.coupling, settings.solver
+    if settings.kernel is None:
+        return partial(solve_by_colour, lattice, coupling, solver)
+    run = partial(
+        kernels.linear_response, settings.kernel, lattice=lattice, coupling=coupling, solver=solver
+    )
+    return lambda root, right: lattice.parts(run(lattice.rows(root), lattice.rows(right)))
+
+
 def filling_jacobian(settings: Settings, pores: Array, density: Array, activity: Array) -> Array:
     """Derivative of the filling with respect to the pore fractions, [batch, points, sites]."""
 
     def respond(tangent: Callable[[Parts], Parts], lanes: int) -> Array:
         example = settings.lattice.parts(jnp.zeros((lanes, pores.shape[1]), pores.dtype))
-        transpose = jax.linear_transpose(lambda change: lane_sum(tangent(change)), example)
+        transpose = jax.linear_transpose(
+            lambda change: settings.lattice.lane_sum(tangent(change)), example
+        )
         (rows,) = transpose(jnp.ones(lanes, pores.dtype))
         return settings.lattice.rows(rows)
 

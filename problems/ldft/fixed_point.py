@@ -1,22 +1,20 @@
-"""Fixed points of the mean-field equation for many (matrix, humidity) pairs at once.
+"""One round of the fixed-point iteration: sweeps, an error estimate, an extrapolation.
 
-Each pair is a separate lane: the map is isotone, so the adsorption branch is its least fixed point,
-reached from rho = 0 at each humidity separately, and the desorption branch is reached from the
-density at saturation. Lanes need between 10 and 1000 sweeps. The lanes therefore form a pool, of
-which only the worst, a block that fits the cache, are swept at a time: no lane waits for another.
+The map is isotone, so the adsorption branch is its least fixed point, reached from rho = 0 at each
+humidity separately, and the desorption branch is reached from the density at saturation. Each
+(matrix, humidity) pair is a lane of its own. The functions hold for any division of the lattice,
+inside a kernel too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from physopt.problems.ldft.sublattices import Parts, Sublattices, lane_max, lane_sum
+from physopt.problems.ldft.sublattices import Lattice, Parts
 
 SWEEPS_PER_ROUND = 3
 """A round: one sweep to damp the last step's perturbation, two to measure, one extrapolation."""
@@ -28,28 +26,6 @@ LARGEST_STEP = 1e4
 """Bound on the extrapolation, in units of the last increment, if increments do not shrink."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Stopping criterion and number of lanes swept together (static)."""
-
-    tolerance: float
-    maximum_sweeps: int
-    widths: tuple[int, ...]
-    rounds: int = 2
-    """Rounds between two selections of the worst lanes."""
-
-
-class Lanes(NamedTuple):
-    """State of the pool."""
-
-    density: Array
-    """Densities in storage order [lanes, sites]."""
-    error: Array
-    """Estimated remaining mean error of the density [lanes]; inf before the first round."""
-    sweeps: Array
-    """Sweeps spent [lanes], int32."""
-
-
 class Block(NamedTuple):
     """Inputs of the sweeps of one block of lanes, as sublattices [..., lanes]."""
 
@@ -57,7 +33,7 @@ class Block(NamedTuple):
     field: Parts
 
 
-def red_black_sweep(lattice: Sublattices, coupling: float, density: Parts, block: Block) -> Parts:
+def red_black_sweep(lattice: Lattice, coupling: float, density: Parts, block: Block) -> Parts:
     """Update one colour after the other; a plain sweep if the side is odd."""
     parts = list(density)
     for colour in lattice.colours:
@@ -70,14 +46,14 @@ def red_black_sweep(lattice: Sublattices, coupling: float, density: Parts, block
     return tuple(parts)
 
 
-def _remaining_error(before: Parts, last: Parts, sites: int) -> Array:
+def _remaining_error(lattice: Lattice, before: Parts, last: Parts) -> Array:
     """Mean error left after increments `before` and `last`: delta r / (1 - r), per lane.
 
     The ratio r is bounded below by 1/3, since two increments may nearly cancel by accident. The
     error is inf if increments grow. An increment below the unit roundoff is its own estimate.
     """
-    delta = lane_sum(tuple(map(jnp.abs, last))) / sites
-    previous = lane_sum(tuple(map(jnp.abs, before))) / sites
+    delta = lattice.lane_sum(map(jnp.abs, last)) / lattice.sites
+    previous = lattice.lane_sum(map(jnp.abs, before)) / lattice.sites
     resolution = jnp.finfo(delta.dtype).eps
     ratio = jnp.maximum(delta / jnp.where(previous > 0, previous, 1), 1 / 3)
     # NaN propagates to the estimate, so that its lane ends instead of running to the limit.
@@ -91,7 +67,9 @@ def _aitken_factor(ratio: Array) -> Array:
     return jnp.clip(jnp.where(ratio < 1, series, LARGEST_STEP), 0, LARGEST_STEP)
 
 
-def _extrapolate(density: Parts, pores: Parts, before: Parts, last: Parts, sign: int) -> Parts:
+def _extrapolate(
+    lattice: Lattice, density: Parts, pores: Parts, before: Parts, last: Parts, sign: int
+) -> Parts:
     """Bounded Aitken step along the last increment.
 
     The ratio of increments is the smaller of the lane's, <u, v> / <u, u>, and the site's,
@@ -99,10 +77,10 @@ def _extrapolate(density: Parts, pores: Parts, before: Parts, last: Parts, sign:
     density that changes against the branch's direction are not extrapolated.
     """
     resolution = jnp.finfo(density[0].dtype).eps
-    peak = lane_max(tuple(map(jnp.abs, last)))
-    product = lane_sum(tuple(u * v for u, v in zip(before, last, strict=True)))
-    square = lane_sum(tuple(u * u for u in before))
-    one_signed = lane_max(tuple(-sign * v for v in last)) <= 1e-2 * peak
+    peak = lattice.lane_max(map(jnp.abs, last))
+    product = lattice.lane_sum(u * v for u, v in zip(before, last, strict=True))
+    square = lattice.lane_sum(u * u for u in before)
+    one_signed = lattice.lane_max(-sign * v for v in last) <= 1e-2 * peak
     lane_step = _aitken_factor(product / jnp.where(square > 0, square, 1))
     lane_step = jnp.minimum(lane_step, LARGEST_CHANGE / jnp.where(peak > 0, peak, 1))
     lane_step = jnp.where(one_signed, lane_step, 0)
@@ -115,8 +93,8 @@ def _extrapolate(density: Parts, pores: Parts, before: Parts, last: Parts, sign:
     return tuple(map(move, density, pores, before, last))
 
 
-def _round(
-    lattice: Sublattices,
+def advance(
+    lattice: Lattice,
     coupling: float,
     sign: int,
     tolerance: float,
@@ -131,100 +109,9 @@ def _round(
     third = red_black_sweep(lattice, coupling, second, block)
     before = tuple(b - a for a, b in zip(first, second, strict=True))
     last = tuple(b - a for a, b in zip(second, third, strict=True))
-    estimate = _remaining_error(before, last, lattice.sites)
-    moved = _extrapolate(third, block.pores, before, last, sign)
+    estimate = _remaining_error(lattice, before, last)
+    moved = _extrapolate(lattice, third, block.pores, before, last, sign)
     error = jnp.where(error <= tolerance, error, estimate)
     converged = error <= tolerance
     density = (jnp.where(converged, z, x) for z, x in zip(third, moved, strict=True))
     return tuple(density), error
-
-
-def _advance_worst(
-    lattice: Sublattices,
-    sign: int,
-    coupling: float,
-    schedule: Schedule,
-    width: int,
-    block_of: Callable[[Array], Block],
-    lanes: Lanes,
-) -> Lanes:
-    """Sweep the `width` worst lanes of the pool for a few rounds and store their new state."""
-    unfinished = _unfinished(lanes, schedule)
-    _, worst = lax.top_k(jnp.where(unfinished, lanes.error, -1), width)
-    block, active = block_of(worst), unfinished[worst]
-    rows = lanes.density[worst]
-    # Finished lanes that pad the block count as converged: plain sweeps keep them so.
-    error = jnp.where(active, lanes.error[worst], -1)
-
-    def advance(_: Array, state: tuple[Parts, Array]) -> tuple[Parts, Array]:
-        return _round(lattice, coupling, sign, schedule.tolerance, block, state)
-
-    parts, new_error = lax.fori_loop(0, schedule.rounds, advance, (lattice.parts(rows), error))
-    spent = jnp.where(active, schedule.rounds * SWEEPS_PER_ROUND, 0).astype(jnp.int32)
-    return Lanes(
-        lanes.density.at[worst].set(lattice.rows(parts), unique_indices=True),
-        lanes.error.at[worst].set(
-            jnp.where(active, new_error, lanes.error[worst]), unique_indices=True
-        ),
-        lanes.sweeps.at[worst].add(spent, unique_indices=True),
-    )
-
-
-def _unfinished(lanes: Lanes, schedule: Schedule) -> Array:
-    # NaN compares false with the tolerance: its lane ends without having converged.
-    return (lanes.error > schedule.tolerance) & (lanes.sweeps < schedule.maximum_sweeps)
-
-
-def solve(
-    pores: Array,
-    field: Array,
-    activity: Array,
-    start: Array | None,
-    *,
-    lattice: Sublattices,
-    coupling: float,
-    schedule: Schedule,
-    direction: int,
-) -> Lanes:
-    """Fixed points for every matrix at every humidity.
-
-    Args:
-        pores: pore fractions eta in storage order [batch, sites].
-        field: `matrix_field` in storage order [batch, sites].
-        activity: `log_activity` [points].
-        start: initial densities [batch, points, sites], or [batch, 1, sites] for all humidities;
-            None starts from 0.
-        lattice: the split of the lattice.
-        coupling: w_ff / kT.
-        schedule: stopping criterion and block widths.
-        direction: 1 if the density rises from its start (adsorption), -1 if it falls (desorption).
-
-    Returns:
-        Lanes in matrix-major order, lane = matrix * points + point. A lane has converged if
-        `error <= schedule.tolerance`, which is false for NaN.
-    """
-    batch, points = pores.shape[0], activity.shape[0]
-    count = batch * points
-
-    def block_of(indices: Array) -> Block:
-        matrix, point = indices // points, indices % points
-        shifted = tuple(f + activity[point] for f in lattice.parts(field[matrix]))
-        return Block(lattice.parts(pores[matrix]), shifted)
-
-    rows = jnp.zeros((batch, 1, pores.shape[1]), pores.dtype) if start is None else start
-    lanes = Lanes(
-        jnp.broadcast_to(rows, (batch, points, pores.shape[1])).reshape(count, -1),
-        jnp.full(count, jnp.inf, pores.dtype),
-        jnp.zeros(count, jnp.int32),
-    )
-    widths = sorted({min(width, count) for width in schedule.widths}, reverse=True)
-    for width, narrower in zip(widths, [*widths[1:], 0], strict=True):
-
-        def more_than_narrower(lanes: Lanes, narrower: int = narrower) -> Array:
-            return _unfinished(lanes, schedule).sum() > narrower
-
-        def advance(lanes: Lanes, width: int = width) -> Lanes:
-            return _advance_worst(lattice, direction, coupling, schedule, width, block_of, lanes)
-
-        lanes = lax.while_loop(more_than_narrower, advance, lanes)
-    return lanes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Required, TypedDict, Unpack, get_args
 
@@ -12,19 +13,22 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
-from physopt.machine.devices import current_platform
+from physopt.machine.devices import current_platform, has_triton
+from physopt.problems.ldft import kernels
 from physopt.problems.ldft.equilibrium import (
     Equilibrium,
     Settings,
     equilibrium,
     filling_jacobian,
 )
-from physopt.problems.ldft.fixed_point import Schedule
 from physopt.problems.ldft.lattice import WATER, Fluid, matrix_field, sweep
+from physopt.problems.ldft.pool import Schedule
 from physopt.problems.ldft.response import LinearSolver
 from physopt.problems.ldft.sublattices import Sublattices
 
 Gradient = Literal["implicit", "unrolled", "remat"]
+
+Method = Literal["auto", "loops", "kernels"]
 
 
 class Convergence(NamedTuple):
@@ -49,6 +53,7 @@ class IsothermOptions(TypedDict, total=False):
     linear_tolerance: float | None
     maximum_sweeps: int
     fluid: Fluid
+    method: Method
 
 
 def isotherm(
@@ -92,6 +97,10 @@ def isotherm(
             float64 and 1e-5 in float32.
         maximum_sweeps: sweeps after which a point counts as not converged; default 20 000.
         fluid: temperatures and attraction; default water at 298 K.
+        method: "loops" runs XLA's loops, "kernels" one Triton program a (matrix, humidity) pair, on
+            anything but an NVIDIA GPU in Pallas' interpreter, slowly. "auto", the default, takes
+            the kernels on NVIDIA GPUs for lattices that fit a program: up to 8,192 sites in float32
+            and 4,096 in float64. Both do the same calculation.
 
     Returns:
         y [batch, points], with desorption [batch, 2 points]; with return_density or
@@ -171,6 +180,7 @@ def solver_settings(
     linear_tolerance: float | None = None,
     maximum_sweeps: int = 20_000,
     fluid: Fluid = WATER,
+    method: Method = "auto",
 ) -> Settings:
     """Check the options of `isotherm` and set defaults by precision, block sizes by backend."""
     pores = _checked_pores(pores, dimensions)
@@ -182,7 +192,11 @@ def solver_settings(
         linear_tolerance = 1e-10 if double else 1e-5
     if not (tolerance > 0 and linear_tolerance > 0 and maximum_sweeps > 0):
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
+    if method not in get_args(Method):
+        raise ValueError(f"method is 'auto', 'loops' or 'kernels', not {method!r}")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
+    kernel = _kernel(lattice, pores.dtype, method)
+    lattice = replace(lattice, whole=kernel is not None)
     # On a CPU a block of lanes should fit the cache; an accelerator needs many lanes to be busy.
     on_cpu = current_platform() == "cpu"
     widest = 48 if on_cpu else 2**14
@@ -194,8 +208,18 @@ def solver_settings(
         desorption=desorption,
         schedule=Schedule(float(tolerance), int(maximum_sweeps), (width, max(16, width // 4))),
         solver=LinearSolver(float(linear_tolerance)),
-        response_sites=2**14 if on_cpu else 2**22,
+        response_sites=2**14 if on_cpu else 2**26 if kernel else 2**22,
+        kernel=kernel,
     )
+
+
+def _kernel(lattice: Sublattices, dtype: Any, method: Method) -> kernels.Kernel | None:
+    if method == "loops" or (method == "auto" and not has_triton()):
+        return None
+    kernel = kernels.choose(lattice, dtype)
+    if kernel is None and method == "kernels":
+        raise ValueError(f"a lattice of {lattice.sites} sites does not fit a kernel; use 'loops'")
+    return kernel if kernel is None else replace(kernel, interpret=not has_triton())
 
 
 def _checked_pores(pores: Array, dimensions: int) -> Array:

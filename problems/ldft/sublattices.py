@@ -4,6 +4,8 @@ With an even side the sites fall into 2^d sublattices; neighbours along an axis 
 sublattice whose parity differs on that axis, one in the same cell and one in the next or previous
 cell. A half sweep then touches half the memory and shifts d arrays instead of 2 d. An odd periodic
 side has no such colouring and is not split.
+
+`Lattice` is what sweeps and the linear response need of any split.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -21,12 +24,44 @@ Parts = tuple[Array, ...]
 """One array [n/2, n/2, lanes] per sublattice; a single [n, n, lanes] if the side is odd."""
 
 
+class Lattice(Protocol):
+    """A periodic lattice whose sites are divided into parts."""
+
+    @property
+    def sites(self) -> int:
+        """Number of sites."""
+        ...
+
+    @property
+    def colours(self) -> list[list[int]]:
+        """Parts that are updated together: their sites are not neighbours."""
+        ...
+
+    def neighbour_sum(self, parts: Sequence[Array] | Mapping[int, Array], index: int) -> Array:
+        """Sum over the neighbours of the sites of part `index`; reads only their parts."""
+        ...
+
+    def lane_sum(self, parts: Iterable[Array]) -> Array:
+        """Sum over the sites of each lane."""
+        ...
+
+    def lane_max(self, parts: Iterable[Array]) -> Array:
+        """Maximum over the sites of each lane."""
+        ...
+
+    def any_lane(self, flags: Array) -> Array:
+        """Whether the flag of any lane is set."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sublattices:
     """The split of a lattice with `side` sites along each of its `dimensions` axes."""
 
     side: int
     dimensions: int
+    whole: bool = False
+    """Whether the lattice is one part with the lanes first, [lanes, n, n], as kernels read it."""
 
     @property
     def sites(self) -> int:
@@ -35,8 +70,8 @@ class Sublattices:
 
     @property
     def period(self) -> int:
-        """Sublattices along an axis: 2, or 1 if the side is odd."""
-        return 2 if self.side % 2 == 0 else 1
+        """Sublattices along an axis: 2, or 1 if the side is odd or the lattice is not split."""
+        return 2 if self.side % 2 == 0 and not self.whole else 1
 
     @property
     def parities(self) -> list[tuple[int, ...]]:
@@ -77,17 +112,21 @@ class Sublattices:
     def parts(self, rows: Array) -> Parts:
         """Rows [lanes, sites] to sublattices; the lanes come last, where code vectorises."""
         lanes = rows.shape[0]
+        if self.whole:
+            return (rows.reshape(lanes, *self._cells),)
         stacked = rows.T.reshape(len(self.parities), *self._cells, lanes)
         return tuple(stacked[index] for index in range(len(self.parities)))
 
     def rows(self, parts: Parts) -> Array:
         """Inverse of `parts`."""
+        if self.whole:
+            return parts[0].reshape(-1, self.sites)
         return jnp.stack(parts).reshape(self.sites, -1).T
 
     def neighbour_sum(self, parts: Sequence[Array] | Mapping[int, Array], index: int) -> Array:
         """Sum over the neighbours of the sites of sublattice `index`; reads only their parts."""
         if self.period == 1:
-            whole, axes = parts[0], range(self.dimensions)
+            whole, axes = parts[0], self._site_axes(parts[0])
             return sum_arrays(jnp.roll(whole, shift, axis) for axis in axes for shift in (1, -1))
         parity = self.parities[index]
         terms: list[Array] = []
@@ -97,17 +136,22 @@ class Sublattices:
             terms += [other, jnp.roll(other, -1 if parity[axis] else 1, axis)]
         return sum_arrays(terms)
 
+    def lane_sum(self, parts: Iterable[Array]) -> Array:
+        """Sum over the lattice for each lane: [..., lanes] -> [lanes]."""
+        return sum_arrays(x.sum(self._site_axes(x)) for x in parts)
+
+    def lane_max(self, parts: Iterable[Array]) -> Array:
+        """Maximum over the lattice for each lane: [..., lanes] -> [lanes]."""
+        return reduce(jnp.maximum, (x.max(self._site_axes(x)) for x in parts))
+
+    def any_lane(self, flags: Array) -> Array:
+        """Whether the flag of any lane is set: [lanes] -> []."""
+        return flags.any()
+
+    def _site_axes(self, part: Array) -> tuple[int, ...]:
+        return tuple(range(1, part.ndim)) if self.whole else tuple(range(part.ndim - 1))
+
 
 def sum_arrays(terms: Iterable[Array]) -> Array:
     """Sum of at least one array."""
     return reduce(operator.add, terms)
-
-
-def lane_sum(parts: Iterable[Array]) -> Array:
-    """Sum over the lattice for each lane: [..., lanes] -> [lanes]."""
-    return sum_arrays(x.sum(tuple(range(x.ndim - 1))) for x in parts)
-
-
-def lane_max(parts: Iterable[Array]) -> Array:
-    """Maximum over the lattice for each lane: [..., lanes] -> [lanes]."""
-    return reduce(jnp.maximum, (x.max(tuple(range(x.ndim - 1))) for x in parts))

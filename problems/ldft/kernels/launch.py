@@ -1,0 +1,146 @@
+"""Choice and launch of the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from physopt.problems.ldft.kernels.programs import fixed_point_program, response_program
+from physopt.problems.ldft.kernels.slots import tables
+from physopt.problems.ldft.pool import Lanes, Schedule
+from physopt.problems.ldft.response import LinearSolver
+from physopt.problems.ldft.sublattices import Sublattices
+
+WARP = 32
+"""Threads of a warp."""
+
+SLOTS_PER_THREAD = 8
+"""Slots of a colour that a thread holds in float32, half of it in float64: a program keeps about
+twelve values a slot, and a thread has 255 registers."""
+
+MOST_WARPS = 16
+"""Warps of a program; more leave too few registers a thread."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the programs of a lattice are launched (static)."""
+
+    warps: int = 1
+    interpret: bool = False
+    """Whether to run them in Pallas' interpreter, on any device: slow, for tests."""
+
+
+def choose(lattice: Sublattices, dtype: Any) -> Kernel | None:
+    """Return the kernel for a lattice, None if its sites do not fit into a program's registers."""
+    slots = tables(lattice).sites.shape[1]
+    held = SLOTS_PER_THREAD * 4 // np.dtype(dtype).itemsize
+    warps = max(1, slots // (held * WARP))
+    return Kernel(warps) if warps <= MOST_WARPS else None
+
+
+def fixed_points(
+    kernel: Kernel,
+    pores: Array,
+    field: Array,
+    activity: Array,
+    start: Array | None,
+    *,
+    lattice: Sublattices,
+    coupling: float,
+    schedule: Schedule,
+    direction: int,
+) -> Lanes:
+    """Fixed points for every matrix at every humidity; arguments and result as in `pool.solve`."""
+    batch, points, sites = pores.shape[0], activity.shape[0], lattice.sites
+    table = tables(lattice)
+    elements, dtype = table.sites.size, pores.dtype
+    rows = jnp.zeros((1, 1, sites), dtype) if start is None else start
+    per_matrix, per_point = (int(size > 1) for size in rows.shape[:2])
+    program = partial(
+        fixed_point_program,
+        lattice=lattice,
+        coupling=coupling,
+        tolerance=schedule.tolerance,
+        maximum_sweeps=schedule.maximum_sweeps,
+        direction=direction,
+        interpret=kernel.interpret,
+    )
+    density, error, sweeps = pl.pallas_call(
+        program,
+        grid=(batch, points),
+        in_specs=[
+            pl.BlockSpec((None, sites), lambda m, k: (m, 0)),
+            pl.BlockSpec((None, sites), lambda m, k: (m, 0)),
+            pl.BlockSpec((1,), lambda m, k: (k,)),
+            pl.BlockSpec((None, None, sites), lambda m, k: (m * per_matrix, k * per_point, 0)),
+            *_whole(table),
+        ],
+        out_specs=[
+            pl.BlockSpec((None, None, elements), lambda m, k: (m, k, 0)),
+            pl.BlockSpec((None, None, 1), lambda m, k: (m, k, 0)),
+            pl.BlockSpec((None, None, 1), lambda m, k: (m, k, 0)),
+        ],
+        out_shape=[
+            jax.ShapeDtypeStruct((batch, points, elements), dtype),
+            jax.ShapeDtypeStruct((batch, points, 1), dtype),
+            jax.ShapeDtypeStruct((batch, points, 1), jnp.int32),
+        ],
+        **_compiler(kernel),
+    )(pores, field, activity, rows, *table)
+    lanes = batch * points
+    return Lanes(
+        density.reshape(lanes, elements)[:, :sites],
+        error.reshape(lanes),
+        sweeps.reshape(lanes),
+    )
+
+
+def linear_response(
+    kernel: Kernel,
+    root: Array,
+    right_side: Array,
+    *,
+    lattice: Sublattices,
+    coupling: float,
+    solver: LinearSolver,
+) -> Array:
+    """Solve (I - b D^1/2 A D^1/2) z = r for every lane: D^1/2 and r [lanes, sites] -> z."""
+    table = tables(lattice)
+    lanes, elements = root.shape[0], table.sites.size
+    program = partial(
+        response_program,
+        lattice=lattice,
+        coupling=coupling,
+        solver=solver,
+        interpret=kernel.interpret,
+    )
+    row = pl.BlockSpec((None, lattice.sites), lambda lane: (lane, 0))
+    solution = pl.pallas_call(
+        program,
+        grid=(lanes,),
+        in_specs=[row, row, *_whole(table)],
+        out_specs=pl.BlockSpec((None, elements), lambda lane: (lane, 0)),
+        out_shape=jax.ShapeDtypeStruct((lanes, elements), root.dtype),
+        **_compiler(kernel),
+    )(root, right_side, *table)
+    return solution[:, : lattice.sites]
+
+
+def _whole(table: Any) -> list[pl.BlockSpec]:
+    """Blocks that give every program the whole of the tables."""
+    return [pl.BlockSpec(a.shape, lambda *_, rank=a.ndim: (0,) * rank) for a in table]
+
+
+def _compiler(kernel: Kernel) -> dict[str, Any]:
+    if kernel.interpret:
+        return {"interpret": True}
+    return {"compiler_params": triton.CompilerParams(num_warps=kernel.warps, num_stages=1)}
