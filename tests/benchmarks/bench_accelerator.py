@@ -1,6 +1,6 @@
 """Speed and correctness on an accelerator, or in a small version on a CPU.
 
-    python tests/benchmarks/bench_accelerator.py [--out FILE.json] [--only isotherms,updates]
+    python tests/benchmarks/bench_accelerator.py [--out FILE.json] [--only "isotherms; updates"]
 
 Compares isotherms, gradients and update directions with references, and times isotherms, updates,
 whole commands and linear algebra, each beside its goal for one H100. The result is written after
@@ -73,7 +73,7 @@ def main() -> None:
                 shown.add(row.name)
                 print(f"{row.name:75s} {quantity(row)}", flush=True)
 
-    only = [pattern.strip() for pattern in options.only.split(";" if ";" in options.only else ",")]
+    only = [pattern.strip() for pattern in options.only.split(";")]
     supervisor = Supervisor(options.seconds, options.limit, report)
     supervisor.run(options.scale, list(filter(None, only)))
     print(f"wrote {options.out} and {options.out.with_suffix('.md')}")
