@@ -2,34 +2,32 @@
 
 import datetime
 import os
-import platform
 import shutil
 import subprocess
-from importlib import metadata
 from typing import Any
 
 from physopt.machine.threads import load_average
-from physopt.records.environment import _git_state
+from physopt.records.environment import environment
 
 
 def machine(device: Any, scale: str) -> dict[str, Any]:
     """Return the description of a device, of the code and of the process."""
-    commit, dirty = _git_state()
+    recorded = environment(
+        device, device_count=1, dtype="float32", seed=0, blas_threads=1, source="", sources={}
+    )
+    commit = recorded["git_commit"]
     content = {
         "device_kind": device.device_kind,
         "platform": device.platform,
         "scale": scale,
-        "jax": metadata.version("jax"),
-        "python": platform.python_version(),
+        **{name: recorded[name] for name in ("jax", "jaxlib", "python", "cpu_count", "xla_flags")},
         "driver": nvidia_driver(),
-        "cpu_count": os.cpu_count(),
         "load": load_average(),
         "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE"),
-        "xla_flags": os.environ.get("XLA_FLAGS"),
-        "commit": commit and commit[:7] + (" with changes" if dirty else ""),
+        "commit": commit and commit[:7] + (" with changes" if recorded["git_dirty"] else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    return {name: value for name, value in content.items() if value is not None}
+    return {name: value for name, value in content.items() if value not in (None, "")}
 
 
 def nvidia_driver() -> str | None:
