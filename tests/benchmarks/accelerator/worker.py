@@ -45,7 +45,6 @@ def main(request: dict[str, Any]) -> int:
         write({"rows": [row.to_json() for row in rows]})
         if rows[-1].status == FAILED and not computes(device):
             return 1
-        jax.clear_caches()
     return 0
 
 
