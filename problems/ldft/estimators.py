@@ -120,9 +120,9 @@ def randomized_gradient(
 
 
 def _draw(key: Array, count: int, fraction: float) -> Array:
-    """Draw distinct indices below `count`, at least one."""
+    """Draw distinct indices below `count`, at least one, in the order in which a branch runs."""
     size = max(1, round(fraction * count))
-    return jax.random.choice(key, count, (size,), replace=False)
+    return jnp.sort(jax.random.choice(key, count, (size,), replace=False))
 
 
 def _safe_total(pores: Array) -> Array:

@@ -1,9 +1,9 @@
 """One round of the fixed-point iteration: sweeps, an error estimate, an extrapolation.
 
-The map is isotone, so the adsorption branch is its least fixed point, reached from rho = 0 at each
-humidity separately, and the desorption branch is reached from the density at saturation. Each
-(matrix, humidity) pair is a lane of its own. The functions hold for any division of the lattice,
-inside a kernel too.
+The map is isotone: the adsorption branch is its least fixed point, reached from rho = 0 or from the
+density at a lower humidity, and the desorption branch is reached from the density at saturation or
+at a higher humidity. Each (matrix, humidity) pair is a lane. The functions hold for any division of
+the lattice, inside a kernel too.
 """
 
 from __future__ import annotations
@@ -46,16 +46,35 @@ def red_black_sweep(lattice: Lattice, coupling: float, density: Parts, block: Bl
     return tuple(parts)
 
 
-def _remaining_error(lattice: Lattice, before: Parts, last: Parts) -> Array:
-    """Mean error left after increments `before` and `last`: delta r / (1 - r), per lane.
+class Increments(NamedTuple):
+    """The last two increments of a round, and their sizes per lane."""
+
+    before: Parts
+    last: Parts
+    mean: Array
+    """Mean |last| over the sites."""
+    ratio: Array
+    """Sum |last| / sum |before|: the factor by which increments shrink."""
+
+
+def _increments(lattice: Lattice, first: Parts, second: Parts, third: Parts) -> Increments:
+    before = tuple(b - a for a, b in zip(first, second, strict=True))
+    last = tuple(b - a for a, b in zip(second, third, strict=True))
+    size = lattice.lane_sum(map(jnp.abs, last))
+    previous = lattice.lane_sum(map(jnp.abs, before))
+    ratio = size / jnp.where(previous > 0, previous, 1)
+    return Increments(before, last, size / lattice.sites, ratio)
+
+
+def _remaining_error(increments: Increments) -> Array:
+    """Mean error left after the last increment: delta r / (1 - r), per lane.
 
     The ratio r is bounded below by 1/3, since two increments may nearly cancel by accident. The
     error is inf if increments grow. An increment below the unit roundoff is its own estimate.
     """
-    delta = lattice.lane_sum(map(jnp.abs, last)) / lattice.sites
-    previous = lattice.lane_sum(map(jnp.abs, before)) / lattice.sites
+    delta = increments.mean
     resolution = jnp.finfo(delta.dtype).eps
-    ratio = jnp.maximum(delta / jnp.where(previous > 0, previous, 1), 1 / 3)
+    ratio = jnp.maximum(increments.ratio, 1 / 3)
     # NaN propagates to the estimate, so that its lane ends instead of running to the limit.
     estimate = jnp.where(ratio >= 1, jnp.inf, delta * ratio / jnp.where(ratio < 1, 1 - ratio, 1))
     return jnp.where(delta <= resolution, delta, estimate)
@@ -68,29 +87,27 @@ def _aitken_factor(ratio: Array) -> Array:
 
 
 def _extrapolate(
-    lattice: Lattice, density: Parts, pores: Parts, before: Parts, last: Parts, sign: int
+    lattice: Lattice, density: Parts, pores: Parts, increments: Increments, sign: int
 ) -> Parts:
     """Bounded Aitken step along the last increment.
 
-    The ratio of increments is the smaller of the lane's, <u, v> / <u, u>, and the site's,
-    v_i / u_i, so that the fastest pore does not drive pores that fill independently. Lanes with a
-    density that changes against the branch's direction are not extrapolated.
+    The ratio of increments is the smaller of the lane's and the site's, v_i / u_i, so that the
+    fastest pore does not drive pores that fill independently, and a site that moves against the
+    branch's direction stays. The largest change bounds the step of the whole lane: bounding each
+    site by itself has been seen to leave the metastable branch.
     """
     resolution = jnp.finfo(density[0].dtype).eps
-    peak = lattice.lane_max(map(jnp.abs, last))
-    product = lattice.lane_sum(u * v for u, v in zip(before, last, strict=True))
-    square = lattice.lane_sum(u * u for u in before)
-    one_signed = lattice.lane_max(-sign * v for v in last) <= 1e-2 * peak
-    lane_step = _aitken_factor(product / jnp.where(square > 0, square, 1))
-    lane_step = jnp.minimum(lane_step, LARGEST_CHANGE / jnp.where(peak > 0, peak, 1))
-    lane_step = jnp.where(one_signed, lane_step, 0)
+    peak = lattice.lane_max(map(jnp.abs, increments.last))
+    lane_step = jnp.minimum(
+        _aitken_factor(increments.ratio), LARGEST_CHANGE / jnp.where(peak > 0, peak, 1)
+    )
 
     def move(z: Array, eta: Array, u: Array, v: Array) -> Array:
         resolved = sign * u > resolution
         site_step = _aitken_factor(jnp.where(resolved, v / jnp.where(resolved, u, 1), 0))
         return jnp.clip(z + jnp.minimum(lane_step, site_step) * v, 0, eta)
 
-    return tuple(map(move, density, pores, before, last))
+    return tuple(map(move, density, pores, increments.before, increments.last))
 
 
 def advance(
@@ -107,11 +124,9 @@ def advance(
         first = red_black_sweep(lattice, coupling, first, block)
     second = red_black_sweep(lattice, coupling, first, block)
     third = red_black_sweep(lattice, coupling, second, block)
-    before = tuple(b - a for a, b in zip(first, second, strict=True))
-    last = tuple(b - a for a, b in zip(second, third, strict=True))
-    estimate = _remaining_error(lattice, before, last)
-    moved = _extrapolate(lattice, third, block.pores, before, last, sign)
-    error = jnp.where(error <= tolerance, error, estimate)
+    increments = _increments(lattice, first, second, third)
+    moved = _extrapolate(lattice, third, block.pores, increments, sign)
+    error = jnp.where(error <= tolerance, error, _remaining_error(increments))
     converged = error <= tolerance
     density = (jnp.where(converged, z, x) for z, x in zip(third, moved, strict=True))
     return tuple(density), error

@@ -30,6 +30,10 @@ Gradient = Literal["implicit", "unrolled", "remat"]
 
 Method = Literal["auto", "loops", "kernels"]
 
+GPU_RUNS = 8192
+"""Runs of humidities that keep a GPU busy: 132 multiprocessors of an H100 hold about 2,000 programs
+of four warps at a time, and runs differ in length by a factor of ten."""
+
 
 class Convergence(NamedTuple):
     """Convergence of the fixed points of an isotherm."""
@@ -206,7 +210,12 @@ def solver_settings(
         fluid=fluid,
         humidities=points,
         desorption=desorption,
-        schedule=Schedule(float(tolerance), int(maximum_sweeps), (width, max(16, width // 4))),
+        schedule=Schedule(
+            float(tolerance),
+            int(maximum_sweeps),
+            (width, max(16, width // 4)),
+            runs=8 * width if on_cpu else GPU_RUNS,
+        ),
         solver=LinearSolver(float(linear_tolerance)),
         response_sites=2**14 if on_cpu else 2**26 if kernel else 2**22,
         kernel=kernel,

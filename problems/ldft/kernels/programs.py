@@ -1,15 +1,17 @@
-"""The two programs of a lane: its fixed point, and the linear system of its response.
+"""The two programs: the fixed points of a run of lanes, and the linear system of a lane's response.
 
-Both run the formulas of `fixed_point` and `response` on the slots of one lane. A lane waits for no
+Both run the formulas of `fixed_point` and `response` on the slots of one lane. A run waits for no
 other, and the host for none: the loop ends inside the program.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.experimental import pallas as pl
 
 from physopt.problems.ldft.fixed_point import SWEEPS_PER_ROUND, Block, advance
 from physopt.problems.ldft.kernels.slots import LaneInMemory, read
@@ -17,10 +19,12 @@ from physopt.problems.ldft.response import LinearSolver, solve_by_colour
 from physopt.problems.ldft.sublattices import Parts, Sublattices
 
 
-def _lane(lattice: Sublattices, neighbours: Any, row: Any, interpret: bool) -> LaneInMemory:
+def _lane(
+    lattice: Sublattices, neighbours: Any, rows: Any, offset: Any, interpret: bool
+) -> LaneInMemory:
     colours, directions, _ = neighbours.shape
     elements = [[neighbours[c, d, :] for d in range(directions)] for c in range(colours)]
-    return LaneInMemory(lattice, row, elements, interpret)
+    return LaneInMemory(lattice, rows, offset, elements, interpret)
 
 
 def fixed_point_program(
@@ -39,35 +43,42 @@ def fixed_point_program(
     tolerance: float,
     maximum_sweeps: int,
     direction: int,
+    run: int,
     interpret: bool,
 ) -> None:
-    """Rounds of sweeps from `start` until the estimated error reaches the tolerance.
+    """The fixed points of a run of humidities, each from the density of the one before.
 
-    References: pores, field, start [sites], activity [1], the tables; results: density [colours *
-    slots], which also serves the exchange with neighbours, error [1] and sweeps [1].
+    References: pores, field, start [sites], activity [points], the tables; results of the matrix:
+    density [points * colours * slots], of which a row also serves the exchange with neighbours,
+    error [points] and sweeps [points]. Rounds of sweeps go on until the estimated error reaches the
+    tolerance.
     """
-    lane = _lane(lattice, neighbours, density, interpret)
+    points, elements = activity.shape[0], sites.size
+    first = pl.program_id(1) * run
+    lane = _lane(lattice, neighbours, density, first * elements, interpret)
     count = len(lane.colours)
-    shift = activity[0]
-    block = Block(
-        read(pores, sites, count), tuple(part + shift for part in read(field, sites, count))
-    )
+    eta, attraction = read(pores, sites, count), read(field, sites, count)
 
-    def unfinished(state: tuple[Parts, Array, Array]) -> Array:
-        return (state[1] > tolerance) & (state[2] < maximum_sweeps)
+    def fixed_point(point: Array, parts: Parts) -> Parts:
+        here = replace(lane, offset=point * elements)
+        shift = activity[point]
+        block = Block(eta, tuple(part + shift for part in attraction))
 
-    def one_round(state: tuple[Parts, Array, Array]) -> tuple[Parts, Array, Array]:
-        parts, last_error, spent = state
-        moved, estimate = advance(lane, coupling, direction, tolerance, block, (parts, last_error))
-        return moved, estimate, spent + SWEEPS_PER_ROUND
+        def unfinished(state: tuple[Parts, Array, Array]) -> Array:
+            return (state[1] > tolerance) & (state[2] < maximum_sweeps)
 
-    initial = read(start, sites, count)
-    infinite = jnp.full((), jnp.inf, shift.dtype)
-    parts, last_error, spent = lax.while_loop(
-        unfinished, one_round, (initial, infinite, jnp.int32(0))
-    )
-    error[0], sweeps[0] = last_error, spent
-    _store(lane, sites, parts, last_error)
+        def one_round(state: tuple[Parts, Array, Array]) -> tuple[Parts, Array, Array]:
+            moved, estimate = advance(here, coupling, direction, tolerance, block, state[:2])
+            return moved, estimate, state[2] + SWEEPS_PER_ROUND
+
+        initial = parts, jnp.full((), jnp.inf, shift.dtype), jnp.int32(0)
+        parts, last_error, spent = lax.while_loop(unfinished, one_round, initial)
+        error[point], sweeps[point] = last_error, spent
+        _store(here, sites, parts, last_error)
+        return parts
+
+    end = jnp.minimum(first + run, points)
+    lax.fori_loop(first, end, fixed_point, read(start, sites, count))
 
 
 def response_program(
@@ -83,7 +94,7 @@ def response_program(
     interpret: bool,
 ) -> None:
     """Conjugate gradients for (I - b D^1/2 A D^1/2) z = r; root, right_side [sites]."""
-    lane = _lane(lattice, neighbours, solution, interpret)
+    lane = _lane(lattice, neighbours, solution, 0, interpret)
     count = len(lane.colours)
     right = read(right_side, sites, count)
     parts = solve_by_colour(lane, coupling, solver, read(root, sites, count), right)
@@ -98,4 +109,4 @@ def _store(lane: LaneInMemory, sites: Any, parts: Parts, error: Array) -> None:
     lane.barrier()
     for index, part in enumerate(parts):
         element = jnp.where(sites[index, :] >= 0, sites[index, :], sites.size - 1)
-        lane.row[element] = jnp.where(error != error, error, part)
+        lane.rows[lane.offset + element] = jnp.where(error != error, error, part)

@@ -58,12 +58,16 @@ def tables(lattice: Sublattices) -> Tables:
 class LaneInMemory:
     """The lattice of one lane: parts [slots], one for each colour, and scalars as sums.
 
-    Neighbours belong to other threads, which see them through the row. A colour is read between two
-    writes of it only after a barrier; with two colours the barrier of the other one is that.
+    Neighbours belong to other threads, which see them through a row of memory. A colour is written
+    again only after a barrier that follows its reading; with two colours the barrier of the other
+    one is that.
     """
 
     lattice: Sublattices
-    row: Any
+    rows: Any
+    """Memory of one row or several, behind each other."""
+    offset: Any
+    """Element of `rows` at which the lane's row begins."""
     neighbours: Sequence[Sequence[Array]]
     interpret: bool
 
@@ -81,14 +85,16 @@ class LaneInMemory:
         """Write the part that holds the neighbours, then sum what each slot reads of it."""
         other = len(self.neighbours) - 1 - index
         self.write(parts[other], other)
-        total = sum_arrays(self.row[element] for element in self.neighbours[index])
+        elements = self.neighbours[index]
+        total = sum_arrays(self.rows[self.offset + element] for element in elements)
         if other == index:
             self.barrier()
         return total
 
     def write(self, part: Array, index: int) -> None:
         """Write a part into the row, for all threads to see."""
-        self.row[pl.ds(index * part.shape[0], part.shape[0])] = part
+        slots = part.shape[0]
+        self.rows[pl.ds(self.offset + index * slots, slots)] = part
         self.barrier()
 
     def barrier(self) -> None:
