@@ -15,6 +15,7 @@ from physopt.problems.ldft import isotherm, isotherm_and_jacobian
 from physopt.problems.ldft.equilibrium import equilibrium, filling_jacobian
 from physopt.problems.ldft.isotherm import solver_settings
 from physopt.problems.ldft.kernels.slots import tables
+from physopt.problems.ldft.named import LDFT2D
 from physopt.problems.ldft.sublattices import Sublattices
 
 HUMIDITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -143,6 +144,10 @@ def test_lattices_that_do_not_fit_take_the_loops():
     assert [warps(side, jnp.float32) for side in (20, 90, 92)] == [4, 16, None]
     with jax.enable_x64(True):
         assert [warps(side, jnp.float64) for side in (20, 64, 66)] == [4, 16, None]
+    assert LDFT2D().plan() is None  # on a CPU
+    with programs_for("gpu"):
+        assert "4 warps" in str(LDFT2D().plan())
+        assert "8464 sites in float32 do not fit a kernel" in str(LDFT2D(size=92).plan())
     with pytest.raises(ValueError, match="does not fit a kernel; use 'loops'"):
         isotherm(jnp.ones((1, 92, 92)), dimensions=2, method="kernels")
     with pytest.raises(ValueError, match="method is"):
