@@ -169,6 +169,15 @@ class Linearizes(Protocol):
 
 
 @runtime_checkable
+class Plans(Protocol):
+    """A problem that computes its physics in one of several ways."""
+
+    def plan(self) -> str | None:
+        """Return how it is computed on the current platform, None where that is the usual way."""
+        ...
+
+
+@runtime_checkable
 class Inverts(Protocol):
     """A problem with its own inverse solver."""
 

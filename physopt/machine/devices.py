@@ -98,6 +98,8 @@ def widest_float() -> str:
 
 def has_triton() -> bool:
     """Return whether programs traced in this context may contain Triton kernels: NVIDIA GPUs."""
+    if _PLATFORM.value:
+        return _PLATFORM.value == "gpu"
     device = current_device()
     return device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
 

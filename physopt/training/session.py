@@ -40,6 +40,7 @@ from physopt.training.loop import (
 )
 from physopt.training.measuring import samples_of_test_sets, set_columns
 from physopt.training.setup import Refused, plan, prepare, started
+from physopt.training.timing import announcing_duration
 
 CHECKPOINT_SECONDS = 10.0
 """Wall-clock seconds between two checkpoints: the most that a killed run loses."""
@@ -149,9 +150,10 @@ class Session:
             text = program.compiled.as_text() or ""
             profile_run(updates, text, self.folder, self.display.note)
         saved, outcome = time.monotonic(), None
-        for piece in train(
+        pieces = train(
             program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
-        ):
+        )
+        for piece in announcing_duration(pieces, memory.clock, self.budget, self.display.note):
             carry = piece.carry
             memory.clock = dataclasses.replace(
                 memory.clock, step=piece.clock.step, t_train=piece.clock.t_train

@@ -11,7 +11,7 @@ from physopt.config import RunConfig
 from physopt.machine import devices
 from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
-from physopt.problem import Batch, Tree
+from physopt.problem import Batch, Plans, Tree
 from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
 from physopt.training.data import SameSamples, Source, held_out_samples, training_source
@@ -63,7 +63,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
 
 
 def plan(setup: Setup) -> str | None:
-    """Return how the rule computes its updates, None if it has one way; nothing is compiled.
+    """Return how physics and rule compute an update, None if in one way; nothing is compiled.
 
     Raises Refused if no way is within the limits.
     """
@@ -77,7 +77,9 @@ def plan(setup: Setup) -> str | None:
         jax.eval_shape(trace, setup.params, jnp.int32(0))
     except PlanError as error:
         raise Refused(str(error)) from None
-    return methods[0]
+    problem = setup.objective.problem
+    of_physics = problem.plan() if isinstance(problem, Plans) else None
+    return ". ".join(part for part in (of_physics, *methods) if part) or None
 
 
 def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from physopt.numerics.steps import shortened
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 from physopt.options import NonNegativeInt, PositiveFloat
 from physopt.problem import Batch
 from physopt.problems.burgers.scenes import Scenes
-from physopt.problems.burgers.scheme import advance
+from physopt.problems.burgers.scheme import advance_in, kernel_for
 from physopt.problems.fields import relative_l2, squared_norms
 
 
@@ -115,11 +117,7 @@ class Burgers(Scenes):
     def _end(self, forces: jax.Array, start: jax.Array) -> jax.Array:
         """Return the end state: [batch, steps, n], [batch, n] -> [batch, n]."""
 
-        def step(u: jax.Array, force: jax.Array) -> tuple[jax.Array, None]:
-            return advance(u, self.viscosity) + force, None
-
-        end, _ = jax.lax.scan(step, start, jnp.swapaxes(forces, 0, 1))
-        return end
+        return end_state(forces, start, self.viscosity, kernel_for(self.cells))
 
     def _linearize_end(self, forces: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the end state and its Jacobian in the forces, [batch, n, steps, n]."""
@@ -129,3 +127,15 @@ class Burgers(Scenes):
             return vjp(jnp.broadcast_to(cotangent, end.shape))[0]
 
         return end, jax.vmap(row, out_axes=1)(jnp.eye(self.cells, dtype=end.dtype))
+
+
+def end_state(
+    forces: jax.Array, start: jax.Array, viscosity: float, kernel: Kernel | None
+) -> jax.Array:
+    """Return the end state [batch, n] under forces [batch, steps, n] from a state [batch, n]."""
+    advanced = advance_in(kernel)
+
+    def step(u: jax.Array, force: jax.Array) -> tuple[jax.Array, None]:
+        return advanced(u, viscosity) + force, None
+
+    return integrate(step, start, jnp.swapaxes(forces, 0, 1), kernel)[0]

@@ -1,19 +1,21 @@
 """Scenes and networks shared by control of and supervised training on Burgers' equation."""
 
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks.unet import UNetOptions
+from physopt.numerics.time_kernel import Kernel
+from physopt.numerics.trajectory import integrate
 from physopt.options import Bounds, OptionError, PositiveInt
 from physopt.problem import Problem
 from physopt.problems.burgers.chain import ControlForceEstimator
 from physopt.problems.burgers.direct import DirectForce
 from physopt.problems.burgers.refined import RefinedPrediction
-from physopt.problems.burgers.scheme import advance, random_scene
+from physopt.problems.burgers.scheme import advance_in, kernel_for, random_scene
 from physopt.problems.burgers.staggered import StaggeredPrediction
 
 
@@ -22,7 +24,7 @@ class Scenes(UNetOptions, Problem):
     """Velocity fields on a line, driven by a force constant in time, and networks for forces."""
 
     cells: Annotated[int, Bounds(4)] = 32
-    """Cells of the velocity field."""
+    """Cells of the velocity field; a GPU is fast with powers of two up to 128."""
 
     steps: Annotated[int, Bounds(2)] = 32
     """Time steps, each with its own force; a power of two for network=staggered or refined."""
@@ -44,12 +46,7 @@ class Scenes(UNetOptions, Problem):
     def trajectories(self, keys: jax.Array) -> jax.Array:
         """Draw scenes and integrate them under the driving force: [batch, steps + 1, n]."""
         start, drive, mirrored = jax.vmap(lambda key: random_scene(key, self.cells))(keys)
-
-        def step(u: jax.Array, _) -> tuple[jax.Array, jax.Array]:
-            u = advance(u + drive, self.viscosity)
-            return u, u
-
-        _, later = jax.lax.scan(step, start, length=self.steps)
+        later = driven(start, drive, self.steps, self.viscosity, kernel_for(self.cells))
         frames = jnp.concatenate([start[:, None], jnp.swapaxes(later, 0, 1)], axis=1)
         return jnp.where(mirrored[:, None, None], -frames[:, :, ::-1], frames)
 
@@ -75,3 +72,17 @@ class Scenes(UNetOptions, Problem):
         if self.steps & (self.steps - 1):
             reason = f"network={network} halves intervals: must be a power of two"
             raise OptionError(type(self), "steps", self.steps, reason)
+
+
+def driven(
+    start: jax.Array, drive: jax.Array, steps: int, viscosity: float, kernel: Kernel | None
+) -> jax.Array:
+    """Return the states [steps, batch, n] after each step under a constant force [batch, n]."""
+    advanced = advance_in(kernel)
+
+    def step(fields: tuple[jax.Array, jax.Array], _: None) -> tuple[Any, jax.Array]:
+        u, drive = fields
+        u = advanced(u + drive, viscosity)
+        return (u, drive), u
+
+    return integrate(step, (start, drive), None, kernel, steps)[1]

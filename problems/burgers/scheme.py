@@ -1,8 +1,16 @@
 """Scheme and scenes of Burgers' equation: a step of the velocity field, and random fields."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from physopt.machine.devices import has_triton
+from physopt.numerics.time_kernel import Kernel
+
+KERNEL_CELLS = (4, 8, 16, 32, 64, 128)
+"""Sizes of fields that a kernel integrates."""
 
 
 def advance(u: jax.Array, viscosity: float) -> jax.Array:
@@ -11,13 +19,51 @@ def advance(u: jax.Array, viscosity: float) -> jax.Array:
     Advection interpolates linearly at s - u, clipped to the grid; diffusion has no flux through
     the ends.
     """
-    last = u.shape[-1] - 1
-    place = jnp.clip(jnp.arange(last + 1) - u, 0, last)
-    left = jnp.clip(jnp.floor(place).astype(int), 0, last - 1)
-    below, above = (jnp.take_along_axis(u, index, axis=-1) for index in (left, left + 1))
-    advected = below + (above - below) * (place - left)
+    left, fraction = _departure(u)
+    index = left.astype(int)
+    below, above = (jnp.take_along_axis(u, cell, axis=-1) for cell in (index, index + 1))
+    advected = below + (above - below) * fraction
     padded = jnp.pad(advected, [(0, 0)] * (u.ndim - 1) + [(1, 1)], mode="edge")
     return advected + viscosity * (padded[..., 2:] + padded[..., :-2] - 2 * advected)
+
+
+def advance_densely(u: jax.Array, viscosity: float) -> jax.Array:
+    """Return `advance` of one field [n] from masked sums over all cells: kernels cannot gather."""
+    cell = jnp.arange(u.shape[0], dtype=np.int32)
+
+    def gathered(field: jax.Array, index: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(index[:, None] == cell[None], field[None], 0), axis=1)
+
+    left, fraction = _departure(u)
+    index = left.astype(np.int32)
+    below, above = gathered(u, index), gathered(u, index + 1)
+    advected = below + (above - below) * fraction
+    before = gathered(advected, jnp.maximum(cell - 1, 0))
+    after = gathered(advected, jnp.minimum(cell + 1, u.shape[0] - 1))
+    return advected + viscosity * (after + before - 2 * advected)
+
+
+def _departure(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return where advection comes from: the cell to the left of s - u, and the distance to it."""
+    last = u.shape[-1] - 1
+    place = jnp.clip(jnp.arange(last + 1, dtype=np.int32) - u, 0, last)
+    left = jnp.clip(jnp.floor(place), 0, last - 1)
+    return left, place - left
+
+
+def kernel_for(cells: int) -> Kernel | None:
+    """Return the kernel that integrates fields on a GPU, None elsewhere.
+
+    A thread holds 32 of the cells^2 terms of the masked sums.
+    """
+    if cells not in KERNEL_CELLS or not has_triton():
+        return None
+    return Kernel(lanes=1, warps=max(1, cells**2 // 1024))
+
+
+def advance_in(kernel: Kernel | None) -> Callable[[jax.Array, float], jax.Array]:
+    """Return the form of `advance` for one field in a kernel, or outside of one."""
+    return advance_densely if kernel else advance
 
 
 def random_scene(key: jax.Array, cells: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -33,6 +33,7 @@ from physopt.problems.ldft.isotherm import (
 )
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
+from physopt.problems.ldft.method import described
 from physopt.problems.ldft.options import InverseDesignOptions
 from physopt.problems.ldft.relaxation import binary, relax
 from physopt.problems.ldft.targets import (
@@ -154,6 +155,10 @@ class InverseDesign(InverseDesignOptions):
         # The relaxation acts site by site: the vjp of ones is its diagonal Jacobian.
         (diagonal,) = vjp(jnp.ones_like(eta))
         return self._with_penalties(y, eta, batch.progress), slope * diagonal[:, None]
+
+    def plan(self) -> str | None:
+        """Return on a GPU whether kernels solve the isotherms; elsewhere loops do."""
+        return described(self.size, self.dimensions)
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return x after damped Gauss-Newton steps of the relaxed matrix sigmoid(x)."""

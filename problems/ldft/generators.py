@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.networks import Activation, Dense, Normalization, normalization_layer
+from physopt.numerics.linalg import HIGHEST
 
 
 class DenseGenerator(nnx.Module):
@@ -109,6 +110,31 @@ class PaperGenerator(nnx.Module):
         return self.last(jnp.concatenate(maps, axis=-1))[..., 0]
 
 
+class LatticeWideConvolution(nnx.ConvTranspose):
+    """A periodic transposed convolution whose kernel is as wide as the lattice.
+
+    Fourier transforms replace flax's sum over all pairs of sites, N^(2d) products a pair of
+    channels; parameters and values are the same, up to rounding.
+    """
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Evaluate: [batch, *shape, channels] -> [batch, *shape, channels]."""
+        shape = inputs.shape[1:-1]
+        axes = range(len(shape))
+        of_inputs = [axis + 1 for axis in axes]
+        # y_s = sum_t kernel_t x_(s-t), with flax's order and centre of the kernel.
+        kernel = jnp.flip(self.kernel[...], axes)
+        kernel = jnp.roll(kernel, [n // 2 + 1 for n in shape], axes)
+        product = jnp.einsum(
+            "b...i,...io->b...o",
+            jnp.fft.rfftn(inputs, axes=of_inputs),
+            jnp.fft.rfftn(kernel, axes=axes),
+            precision=HIGHEST,
+        )
+        outputs = jnp.fft.irfftn(product, s=shape, axes=of_inputs)
+        return outputs if self.bias is None else outputs + self.bias[...]
+
+
 class _Branch(nnx.Module):
     def __init__(
         self,
@@ -120,7 +146,9 @@ class _Branch(nnx.Module):
     ):
         self.shape, self.channels = shape, channels
         self.dense = nnx.Linear(inputs, math.prod(shape) * channels, rngs=rngs)
-        self.spread = nnx.ConvTranspose(channels, channels, shape, padding="CIRCULAR", rngs=rngs)
+        self.spread = LatticeWideConvolution(
+            channels, channels, shape, padding="CIRCULAR", rngs=rngs
+        )
         self.gather = nnx.Conv(channels, 1, (3,) * len(shape), padding="CIRCULAR", rngs=rngs)
         self.norms = nnx.List([normalization_layer(normalization, n, rngs) for n in (channels, 1)])
         self.first_norm = normalization_layer(normalization, channels, rngs)

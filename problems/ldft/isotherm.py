@@ -13,8 +13,6 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
-from physopt.machine.devices import current_platform, has_triton
-from physopt.problems.ldft import kernels
 from physopt.problems.ldft.equilibrium import (
     Equilibrium,
     Settings,
@@ -22,17 +20,12 @@ from physopt.problems.ldft.equilibrium import (
     filling_jacobian,
 )
 from physopt.problems.ldft.lattice import WATER, Fluid, matrix_field, sweep
+from physopt.problems.ldft.method import Method, choose_method
 from physopt.problems.ldft.pool import Schedule
 from physopt.problems.ldft.response import LinearSolver
 from physopt.problems.ldft.sublattices import Sublattices
 
 Gradient = Literal["implicit", "unrolled", "remat"]
-
-Method = Literal["auto", "loops", "kernels"]
-
-GPU_RUNS = 8192
-"""Runs of humidities that keep a GPU busy: 132 multiprocessors of an H100 hold about 2,000 programs
-of four warps at a time, and runs differ in length by a factor of ten."""
 
 
 class Convergence(NamedTuple):
@@ -196,39 +189,18 @@ def solver_settings(
         linear_tolerance = 1e-10 if double else 1e-5
     if not (tolerance > 0 and linear_tolerance > 0 and maximum_sweeps > 0):
         raise ValueError("tolerance, linear_tolerance and maximum_sweeps must be positive")
-    if method not in get_args(Method):
-        raise ValueError(f"method is 'auto', 'loops' or 'kernels', not {method!r}")
     lattice = Sublattices(pores.shape[-1], pores.ndim - 1)
-    kernel = _kernel(lattice, pores.dtype, method)
-    lattice = replace(lattice, whole=kernel is not None)
-    # On a CPU a block of lanes should fit the cache; an accelerator needs many lanes to be busy.
-    on_cpu = current_platform() == "cpu"
-    widest = 48 if on_cpu else 2**14
-    width = min(widest, max(16, (2**16 if on_cpu else 2**22) // lattice.sites // 16 * 16))
+    ways = choose_method(lattice, pores.dtype, method)
     return Settings(
-        lattice=lattice,
+        lattice=replace(lattice, whole=ways.kernel is not None),
         fluid=fluid,
         humidities=points,
         desorption=desorption,
-        schedule=Schedule(
-            float(tolerance),
-            int(maximum_sweeps),
-            (width, max(16, width // 4)),
-            runs=8 * width if on_cpu else GPU_RUNS,
-        ),
+        schedule=Schedule(float(tolerance), int(maximum_sweeps), ways.widths, ways.runs),
         solver=LinearSolver(float(linear_tolerance)),
-        response_sites=2**14 if on_cpu else 2**26 if kernel else 2**22,
-        kernel=kernel,
+        response_sites=ways.response_sites,
+        kernel=ways.kernel,
     )
-
-
-def _kernel(lattice: Sublattices, dtype: Any, method: Method) -> kernels.Kernel | None:
-    if method == "loops" or (method == "auto" and not has_triton()):
-        return None
-    kernel = kernels.choose(lattice, dtype)
-    if kernel is None and method == "kernels":
-        raise ValueError(f"a lattice of {lattice.sites} sites does not fit a kernel; use 'loops'")
-    return kernel if kernel is None else replace(kernel, interpret=not has_triton())
 
 
 def _checked_pores(pores: Array, dimensions: int) -> Array:

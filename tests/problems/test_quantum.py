@@ -8,6 +8,7 @@ from flax import nnx
 from jax.test_util import check_grads
 
 from physopt.problem import Batch
+from physopt.problems import crank_nicolson
 from physopt.problems.quantum import QuantumDipole, as_complex, as_real
 
 PROBLEM = QuantumDipole()
@@ -70,6 +71,15 @@ def test_gradient_agrees_with_central_differences():
         small = QuantumDipole(points=5, steps=6)
         control = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
         check_grads(lambda x: small.simulate(x, Batch((), ())), (control,), order=1, modes=["rev"])
+
+
+def test_elimination_keeps_single_precision():
+    """384 steps of elimination without row exchanges."""
+    small, control = QuantumDipole(points=6), np.random.default_rng(1).normal(size=(4, 384))
+    single = crank_nicolson.evolve(
+        jnp.asarray(control, jnp.float32), small.eigenstate(1), small.spacing, small.time_step, None
+    )
+    np.testing.assert_allclose(as_complex(single), final_state(small, control), atol=3e-5)
 
 
 def test_loss_is_the_infidelity_for_any_phase():

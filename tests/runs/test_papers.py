@@ -17,7 +17,8 @@ def test_every_published_experiment_has_a_file():
     hig = {"hig_oscillators", "hig_quantum", "hig_poisson", "hig_toy"}
     sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp"}
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
-    assert names == hig | sip | {f"burgers_{name}" for name in burgers}
+    ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
+    assert names == hig | sip | ldft | {f"burgers_{name}" for name in burgers}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -28,7 +29,7 @@ def test_a_file_is_a_run(path):
     # Another rule than the file's takes none of its options.
     assert other.rule.as_dict()["learning_rate"] == 0.5
     comment = path.read_text(encoding="utf-8").partition("\n\n")[0].replace("\n# ", " ")
-    assert "arXiv" in comment, "says its source"
+    assert "arXiv" in comment or "doi" in comment, "says its source"
     assert "CPU core" in comment, "says how long it takes"
 
 
@@ -60,3 +61,22 @@ def test_the_files_say_what_the_papers_do():
         assert sum(leaf.size for leaf in leaves) == count
     assert config("sip_poisson").problem.as_dict()["normalization"] == "batch"
     assert config("sip_heat").problem.as_dict()["normalization"] == "batch"
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("ldft2d", 64), ("ldft3d", 8), ("ldft_hysteresis", 64)]
+)
+def test_the_ldft_files_have_the_sources_protocol_and_budget(name, channels):
+    config = from_words([str(PAPERS / f"{name}.toml")])
+    settings, problem, rule = config.settings, config.problem.as_dict(), config.rule.as_dict()
+    assert settings.network == "paper"
+    assert (problem["channels"], problem["normalization"]) == (channels, "batch")
+    assert (problem["gradient"], problem["sweeps"]) == ("unrolled", 100)
+    assert (problem["misfit"], problem["relaxation"]) == ("area", "straight_through")
+    assert (rule["learning_rate"], rule["momentum"], rule["schedule"]) == (1e-2, 0.9, "plateau")
+    assert (settings.batch_size, settings.steps) == (64, 100 * 1000)
+    assert rule["patience"] == 10 * 1000
+    own = from_words([str(PAPERS.parent / f"{name}_paper_scale.toml")])
+    assert own.settings.steps is not None
+    assert own.settings.steps * own.settings.batch_size == 6_400_000
+    assert own.problem.as_dict()["gradient"] == "implicit"

@@ -53,7 +53,7 @@ SHOWS_ONLY = {
     "physopt.training.display": "prints",
     "physopt.training.figure": "draws",
     "physopt.training.interrupt": "handles signals",
-    "physopt.training.timing": "records the load of the machine",
+    "physopt.training.timing": "announces durations and records the load of the machine",
     "physopt.problems": "names the problems",
     "physopt.optimizers": "names the rules",
     "physopt.problems.ldft.picture": "draws designs",
