@@ -23,7 +23,10 @@ from physopt.training.loop import evaluate
 
 BATCH = 4
 
-NATIVE = {"Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition"}
+NATIVE = {
+    *("Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition"),
+    "AllocateBuffer",  # an array without values, of JAX 0.11
+}
 """Custom calls of XLA:TPU by JAX's lowering rules for that platform. Cholesky factorisations and
 triangular solves are operations of StableHLO itself."""
 
