@@ -1,10 +1,10 @@
 """How the power of a Gram matrix is computed: exactly by its eigenvectors, or approximately.
 
-`eigh` is exact. `rational` replaces the eigendecomposition by a few Cholesky factorisations of
-shifted matrices (`physopt.numerics.shifted`): a relative error of the direction up to `tolerance`,
-for a fraction of the time if n is large. A hard cutoff is no smooth function, which no rational
-function approximates: where a singular value does lie below the cutoff, `rational` detects it and
-uses the eigendecomposition for this update.
+`eigh` is exact. `rational` replaces the eigendecomposition by Cholesky factorisations of shifted
+matrices (`physopt.numerics.shifted`): the relative error of the direction is at most `tolerance`,
+and the time a fraction if n is large. A hard cutoff is a jump, which no rational function
+approximates: if a singular value lies below the cutoff, `rational` detects it and uses the
+eigendecomposition in this update.
 """
 
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ from physopt.numerics.shifted import MARGIN, ShiftedPower, resolution
 Decomposition = Literal["auto", "eigh", "rational"]
 
 LEAST_OUTPUTS = 512
-"""Below this n an eigendecomposition takes milliseconds."""
+"""Smallest n for which `auto` considers the approximation; below, either takes milliseconds."""
 
 
 class Spectrum(NamedTuple):
@@ -102,9 +102,11 @@ def describe(spectrum: Spectrum, n: int, shifted: ShiftedPower | None) -> str:
     if shifted is None:
         return "powers by an eigendecomposition"
     cause = "rounding noise" if spectrum.damping or spectrum.varies else "the cutoff"
-    percent = 100 * share(spectrum, n, shifted)
+    error = f"direction error below {spectrum.tolerance:g}"
+    if spectrum.platform in EIGH:
+        percent = 100 * share(spectrum, n, shifted)
+        error += f", about {percent:.0f} % of the time of an eigendecomposition"
     return (
-        f"powers by {factorisations(shifted)} shifted Cholesky factorisations, with a direction "
-        f"error below {spectrum.tolerance:g} and in {percent:.0f} % of the time of an "
-        f"eigendecomposition, which replaces them if a singular value is below {cause}"
+        f"powers by {factorisations(shifted)} shifted Cholesky factorisations ({error}), or by an "
+        f"eigendecomposition if a singular value is below {cause}"
     )

@@ -92,8 +92,10 @@ class SpectralPower(Scheduled):
 
     decomposition: Decomposition = "auto"
     """How the power of a Gram matrix is computed. eigh: exactly, by eigenvectors; rational: by
-    shifted Cholesky factorisations, with an error up to tolerance, and by eigenvectors where a
-    singular value is below the cutoff; auto: the cheaper one, rational for n above about 1,000."""
+    shifted Cholesky factorisations with an error up to tolerance, or by eigenvectors if a singular
+    value is below the cutoff; auto: the faster one, rational for n above 500 on a GPU and 1,500 on
+    a CPU, or less with damping. The column eigendecomposed is the share of updates by eigenvectors.
+    """
 
     tolerance: Annotated[float, Bounds(1e-5, 1e-1)] = 1e-3
     """Relative error of the direction allowed to a rational approximation."""

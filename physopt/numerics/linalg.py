@@ -11,7 +11,8 @@ Gauss-Newton for kappa = -1. V is never formed: with the Gram matrices,
 
     V S^kappa U^T vector = J^T (J J^T)^((kappa - 1)/2) vector = (J^T J)^((kappa - 1)/2) J^T vector,
 
-so one symmetric eigendecomposition of the smaller Gram matrix is enough.
+so one symmetric eigendecomposition of the smaller Gram matrix is enough. For large matrices
+`physopt.numerics.shifted` takes the power by Cholesky factorisations instead.
 
 Precision of each step. A Gram matrix has the squared singular values of J: rounding it at relative
 precision eps hides every singular value below about sqrt(eps) max(s), which is 3e-4 in float32, far

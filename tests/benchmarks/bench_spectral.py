@@ -165,13 +165,12 @@ def test_poisson_against_svd():
 @pytest.mark.parametrize("batch", [32, 64])
 def test_rational_powers_against_eigenvectors(batch):
     """n = 2,048 and 4,096: time of an update, and error of its direction."""
-    arguments = case(Poisson8(), batch, "float64")
     rules = {"eigh": HalfInverse(method="layerwise", decomposition="eigh")}
     for tolerance in (1e-2, 1e-3, 1e-4):
         rational = rules["eigh"].replace(decomposition="rational", tolerance=tolerance)
         rules[f"rational {tolerance:g}"] = rational
     with jax.enable_x64(True):
-        expected = None
+        arguments, expected = case(Poisson8(), batch, "float64"), None
         for name, rule in rules.items():
             update, _ = compiled(rule, *arguments)
             step, _, info = jax.block_until_ready(update())
