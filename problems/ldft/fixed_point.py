@@ -27,7 +27,7 @@ LARGEST_STEP = 1e4
 
 
 class Block(NamedTuple):
-    """Inputs of the sweeps of one block of lanes, as sublattices [..., lanes]."""
+    """Inputs of the sweeps of one block of lanes, as parts [..., lanes]."""
 
     pores: Parts
     field: Parts
