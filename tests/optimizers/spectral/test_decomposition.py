@@ -100,7 +100,7 @@ def test_adaptive_damping_takes_the_same_course():
             step, state, info = make_step(objective, theta, state, batch, key)
             theta = jax.tree.map(jnp.add, theta, step)
             damping.append(float(info["damping"]))
-        assert ("eigendecomposed" in info) == (each is rule)
+            assert ("eigendecomposed" in info) == (each is rule)
     assert damping[:6] == damping[6:]
     assert len(set(damping)) > 1
 
