@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from physopt.numerics.linalg import HIGHEST
 from physopt.problems.ldft.equilibrium import (
     Equilibrium,
     Settings,
@@ -77,7 +78,7 @@ def _weighted_energy_slope(
     sums = tuple(lattice.neighbour_sum(parts, index) for index in range(len(parts)))
     attraction = settings.coupling * lattice.rows(sums).reshape(batch, points, sites)
     field = settings.field(pores)[:, None] + activity[:, None] + attraction
-    return jnp.einsum("bk,bki->bi", weights, ratio * attraction - jax.nn.softplus(field))
+    return _weighted_sum(weights, ratio * attraction - jax.nn.softplus(field))
 
 
 def randomized_gradient(
@@ -116,13 +117,18 @@ def randomized_gradient(
     everywhere = jnp.full((len(pores), count), jnp.nan, y.dtype).at[:, drawn].set(y)
     weights = cotangent(everywhere)[:, drawn] / (probability * total)
     response = filling_jacobian(settings, pores, density, activity[drawn])
-    return _where_pores(pores, jnp.einsum("bk,bki->bi", weights, response - y[..., None]))
+    return _where_pores(pores, _weighted_sum(weights, response - y[..., None]))
 
 
 def _draw(key: Array, count: int, fraction: float) -> Array:
     """Draw distinct indices below `count`, at least one, in the order in which a branch runs."""
     size = max(1, round(fraction * count))
     return jnp.sort(jax.random.choice(key, count, (size,), replace=False))
+
+
+def _weighted_sum(weights: Array, rows: Array) -> Array:
+    """Return sum_k w_k r_k, [batch, sites]: differences of large terms, so in full precision."""
+    return jnp.einsum("bk,bki->bi", weights, rows, precision=HIGHEST)
 
 
 def _safe_total(pores: Array) -> Array:
