@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from physopt.numerics.keys import normal
 from physopt.objective import Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.options import PositiveFloat
@@ -54,8 +55,8 @@ class Metropolis(Scheduled):
         factor = self.factor(batch.progress).astype(_one(params).dtype)
         factor, plateau = self.plateau().update(factor, state.plateau, value=before)
         # theta' = theta + eps, eps ~ N(0, sigma(t)^2 I)
-        normal = optax.tree.random_like(draw, params, sampler=jax.random.normal)
-        proposal = optax.tree.scale(self.sigma * factor, normal)
+        noise = optax.tree.random_like(draw, params, sampler=normal)
+        proposal = optax.tree.scale(self.sigma * factor, noise)
         after = objective.trial(optax.apply_updates(params, proposal), batch)
         accepted = self._accepts(after - before, decide)
         updates = jax.tree.map(lambda e: jnp.where(accepted, e, jnp.zeros_like(e)), proposal)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physopt.numerics.keys import normal
+
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -21,7 +23,7 @@ def random_field(
     squared = np.sum(np.square(waves), axis=0)
     kept = squared > 0.1
     amplitude = np.where(kept, np.where(kept, squared, 1.0) ** -smoothness, 0.0)
-    real, imaginary = jax.random.normal(key, (2, *shape))
+    real, imaginary = normal(key, (2, *shape))
     field = jnp.fft.ifftn(jnp.asarray(amplitude, real.dtype) * jax.lax.complex(real, imaginary))
     field = field.real / jnp.std(field.real)
     return field - jnp.mean(field)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from physopt.machine.devices import current_platform
+from physopt.numerics.keys import normal
 from physopt.problem import Batch
 from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines
@@ -104,7 +105,7 @@ class InverseDesign(InverseDesignOptions):
             return random
         share = self.optimised_fraction
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
-        noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(split[:, 2])
+        noise = jax.vmap(lambda key: normal(key, self.shape))(split[:, 2])
         target = self._procedural(split[:, 3])
         return optimised_matrices(random, optimised, noise, target, self._slope)
 
@@ -238,7 +239,8 @@ class InverseDesign(InverseDesignOptions):
 
         rounded = binary(jnp.asarray(x))
         options = self._options(rounded.dtype, reported=True)
-        achieved, density = isotherm(rounded, return_density=True, **options)
+        # Outside jit every loop of the solver would be compiled by itself.
+        achieved, density = jax.jit(partial(isotherm, return_density=True, **options))(rounded)
         return draw_designs(rounded, density, achieved, batch.target, self.points)
 
     def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physopt.numerics.keys import normal
 from physopt.problems.ldft.inverse import IsothermAndJacobian, inverse_step
 from physopt.problems.ldft.relaxation import binary
 
@@ -78,7 +79,7 @@ def random_matrix(
 
 
 def _white(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.random.normal(key, shape)
+    return normal(key, shape)
 
 
 def _correlated(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
