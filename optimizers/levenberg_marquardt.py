@@ -1,0 +1,298 @@
+"""Levenberg-Marquardt: damped least-squares steps on scaled columns of the Jacobian."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from physopt.machine.devices import memory_limit, widest_float
+from physopt.numerics.float64 import evaluated_in
+from physopt.objective import Linearised, Objective
+from physopt.options import PositiveFloat, PositiveInt
+from physopt.problem import Batch, Linearizes
+from physopt.rule import Info, Parameters, PlanError, State, UpdateRule, cost
+
+QR_SIZE = 256
+"""Largest min(n, P) for which solver=auto factorises J itself."""
+
+FAILURES = 5
+"""Updates in a row without an accepted step after which a run has converged."""
+
+
+class MarquardtState(NamedTuple):
+    """State between updates; all floating entries have the type of the parameters."""
+
+    damping: jax.Array  # mu
+    growth: jax.Array  # nu, factor on mu after the next failure
+    scale: jax.Array  # [P], largest norm of each column of A = dr/dtheta
+    failures: jax.Array  # int32, updates since the last accepted step
+
+
+class Trials(NamedTuple):
+    """State of the loop over trial steps."""
+
+    step: jax.Array  # [P], the last one tried
+    damping: jax.Array
+    growth: jax.Array
+    gain: jax.Array  # rho of the last trial, 0 after a failure
+    accepted: jax.Array  # bool
+    negligible: jax.Array  # bool: the step is below the rounding of theta
+    count: jax.Array  # int32
+
+
+@dataclasses.dataclass(frozen=True)
+class LevenbergMarquardt(UpdateRule):
+    """Levenberg-Marquardt with scaled columns, gain-ratio damping and trials that reuse A.
+
+    The mean loss of b samples is L = 1/2 |r|^2 with r = sqrt(b) dL/dy, which is
+    (y - y*) / sqrt(b) for the squared loss, and A = dr/dtheta = J / sqrt(b). An update is
+
+        step = -D^-1 argmin_s |A D^-1 s - r|^2 + mu |s|^2,
+
+    where D is the running maximum of the column norms of A, so that the units of the parameters
+    do not matter. With rho the decrease of the loss over that of its quadratic model, a step with
+    rho > 0 is accepted and mu <- mu max(1/3, 1 - (2 rho - 1)^3), nu <- 2; otherwise
+    mu <- mu nu, nu <- 2 nu, and the next step is tried with the same Jacobian.
+
+    A run has converged after 5 updates in a row without an accepted step. info holds damping,
+    accepted, trials and gain, the rho of the last trial.
+    Source: J. More, Lecture Notes in Mathematics 630, 105 (1978), doi 10.1007/BFb0067700; H. B.
+    Nielsen, Damping parameter in Marquardt's method, IMM-REP-1999-05, Technical University of
+    Denmark.
+    """
+
+    damping: PositiveFloat = 1e-3
+    """Initial mu, relative to the squared norm of the scaled columns, which is 1."""
+
+    trials: PositiveInt = 10
+    """Largest number of trial steps per update."""
+
+    solver: Literal["auto", "qr", "gram"] = "auto"
+    """qr: factorises J itself and resolves singular values to rounding; gram: Cholesky
+    factorisations of the smaller Gram matrix in float64, which resolve their squares, faster for
+    large matrices; auto: qr if outputs of a batch or parameters are at most 256."""
+
+    tunable: ClassVar = {"damping": (1e-6, 1e1)}
+
+    def refuses(self, objective: Objective) -> str | None:
+        """Refuse batch normalisation."""
+        if objective.has_batch_statistics():
+            return (
+                "batch normalisation couples the samples of a batch, so that none has a Jacobian "
+                "of its own; use normalization=group"
+            )
+        return None
+
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
+        """Return solver and direction of differentiation.
+
+        Raises PlanError if J does not fit into memory, or if y is complex.
+        """
+        outputs, size, itemsize, forward = _sizes(objective, params, batch)
+        solver = self._solver(outputs, size)
+        small = min(outputs, size)
+        needed = 3 * outputs * size * itemsize + 3 * small**2 * (8 if solver == "gram" else itemsize)
+        if needed > (limit := memory_limit()):
+            raise PlanError(
+                f"the Jacobian of {outputs} outputs in {size} parameters needs "
+                f"{needed / 1e9:.3g} GB of memory, more than {limit / 1e9:.3g}; use a smaller "
+                "batch_size, or rule=gauss_newton with rule.method=krylov"
+            )
+        way = "columns, in forward mode" if forward else "rows, in reverse mode"
+        return f"{solver} of J [{outputs}, {size}], which is computed by {way}"
+
+    def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
+        """Return the initial damping and no column norms."""
+        flat = ravel_pytree(params)[0]
+        return MarquardtState(
+            jnp.asarray(self.damping, flat.dtype), jnp.asarray(2, flat.dtype),
+            jnp.zeros_like(flat), jnp.int32(0),
+        )  # fmt: skip
+
+    def update(
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[Parameters, State, Info]:
+        """Return the first trial step that lowers the loss, or zero."""
+        # Accelerators round the operands of float32 products to 7 or 10 bits by default.
+        with jax.default_matmul_precision("highest"):
+            return self._update(objective, params, state, batch)
+
+    def _update(
+        self, objective: Objective, params: Parameters, state: MarquardtState, batch: Batch
+    ) -> tuple[Parameters, State, Info]:
+        flat, unravel = ravel_pytree(params)
+        system = objective.linearised(params, batch)
+        root = len(batch) ** 0.5
+        r, a = root * system.gradient, _jacobian(system, len(batch)) / root
+        norms = jnp.linalg.norm(a, axis=0)
+        scale = jnp.maximum(state.scale, jnp.where(jnp.isfinite(norms), norms, 0))
+        d = jnp.where(scale > 0, scale, 1)
+        a = a / d
+        solver = self._solver(*a.shape)
+        solve, lowest = factorised(a, r, solver)
+        epsilon = float(jnp.finfo(flat.dtype).eps)
+
+        def trial(trials: Trials) -> Trials:
+            scaled = solve(trials.damping)
+            step = -scaled / d
+            after = objective.trial(unravel(flat + step), batch)
+            # L(theta + step) ~ L + g . v + v . (d^2 L/dy^2) v / 2 with v = J step
+            v = -root * (a @ scaled)
+            curvature = objective.output_curvature(system.y, batch, v)
+            predicted = -(system.gradient @ v + 0.5 * curvature)
+            actual = system.loss - after
+            lower = (actual > 0) & (predicted > 0)
+            gain = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0).astype(flat.dtype)
+            factor = jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
+            damping = trials.damping * jnp.where(lower, factor, trials.growth)
+            growth = jnp.where(lower, 2, 2 * trials.growth)
+            negligible = ~lower & jnp.all(flat + step == flat)
+            damping = jnp.clip(damping, lowest, epsilon**-2)
+            return Trials(step, damping, growth, gain, lower, negligible, trials.count + 1)
+
+        def open_(trials: Trials) -> jax.Array:
+            return ~trials.accepted & ~trials.negligible & (trials.count < self.trials)
+
+        no = jnp.asarray(False)
+        begin = Trials(
+            jnp.zeros_like(flat), jnp.maximum(state.damping, lowest), state.growth,
+            jnp.zeros((), flat.dtype), no, no, jnp.int32(0),
+        )  # fmt: skip
+        end = jax.lax.while_loop(open_, trial, begin)
+        # No damping lowers the loss of this batch: the next one starts with that of before.
+        damping, growth = (
+            jnp.where(end.negligible, old, new)
+            for old, new in ((state.damping, end.damping), (state.growth, end.growth))
+        )
+        failures = jnp.where(end.accepted, 0, state.failures + 1)
+        accepted = end.accepted.astype(flat.dtype)
+        info = {
+            "loss": system.loss,
+            "grad_norm": jnp.linalg.norm(d * (a.T @ r)),
+            "damping": damping,
+            "accepted": accepted,
+            # Not an integer: those are counts, which are summed over updates.
+            "trials": end.count.astype(flat.dtype),
+            "gain": end.gain,
+            **_cost(objective, a.shape, len(batch), end.count, solver),
+        }
+        step = jnp.where(end.accepted, end.step, 0)
+        return unravel(step), MarquardtState(damping, growth, scale, failures), info
+
+    def converged(self, state: State) -> jax.Array:
+        """Return whether several updates in a row found no step that lowers the loss."""
+        return state.failures >= FAILURES
+
+    def _solver(self, outputs: int, size: int) -> Literal["qr", "gram"]:
+        if self.solver == "auto":
+            return "qr" if min(outputs, size) <= QR_SIZE else "gram"
+        return self.solver
+
+
+# --- the Jacobian
+
+
+def _forward(system: Linearised, batch: int) -> Callable[[Parameters], jax.Array] | None:
+    """Return v -> J v if J has fewer columns than a sample has outputs, None if not.
+
+    None, too, for a physics without forward differentiation (a custom_vjp).
+    """
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(system.params))
+    if parameters >= system.gradient.size // batch:
+        return None
+    try:
+        return system.forward()
+    except TypeError:
+        return None
+
+
+def _jacobian(system: Linearised, batch: int) -> jax.Array:
+    """Return J [n, P], by columns or by rows, whichever are fewer per sample."""
+    forward = _forward(system, batch)
+    if forward is None:
+        return system.rows()
+    flat, unravel = ravel_pytree(system.params)
+    return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype))
+
+
+def _sizes(
+    objective: Objective, params: Parameters, batch: Batch
+) -> tuple[int, int, int, bool]:
+    """Return n, P, bytes of a number and whether J is computed in forward mode."""
+    modes = []
+
+    def trace(params: Parameters, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        system = objective.linearised(params, batch)
+        modes.append(_forward(system, len(batch)) is not None)
+        return system.gradient, ravel_pytree(params)[0]
+
+    gradient, flat = jax.eval_shape(trace, params, batch)
+    return gradient.size, flat.size, flat.dtype.itemsize, modes[0]
+
+
+def _cost(
+    objective: Objective, shape: tuple[int, ...], batch: int, trials: jax.Array, solver: str
+) -> Info:
+    """Count one linearised sweep of a sample per row or column of its Jacobian as a pullback."""
+    outputs, parameters = shape
+    sweeps = batch * min(outputs // batch, parameters)
+    pulled = batch if isinstance(objective.problem, Linearizes) else sweeps
+    factor = trials + int(solver == "qr")
+    return cost(simulate=batch * (1 + trials), vjp=pulled, factor=factor)
+
+
+# --- the damped least-squares problem
+
+
+def factorised(
+    a: jax.Array, r: jax.Array, solver: Literal["qr", "gram"]
+) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+    """Return the function mu -> argmin_s |a s - r|^2 + mu |s|^2 [P], and the least mu it resolves.
+
+    a: [n, P]; r: [n]. a is factorised or multiplied once; each mu costs min(n, P)^3 operations.
+    If n < P, s = a^T z has n unknowns.
+    """
+    outputs, parameters = a.shape
+    return (_by_gram if solver == "gram" else _by_qr)(a, r, outputs < parameters)
+
+
+def _by_qr(a: jax.Array, r: jax.Array, wide: bool) -> tuple[Callable, jax.Array]:
+    # a = Q R, or a^T = Q R; the problem in R or R^T has min(n, P) rows.
+    q, upper = jnp.linalg.qr(a.T if wide else a)
+    matrix, right = (upper.T, r) if wide else (upper, q.T @ r)
+    identity = jnp.eye(len(right), dtype=a.dtype)
+
+    def solve(damping: jax.Array) -> jax.Array:
+        rows, factor = jnp.linalg.qr(jnp.concatenate([matrix, jnp.sqrt(damping) * identity]))
+        projected = rows[: len(right)].T @ right
+        z = jax.scipy.linalg.solve_triangular(factor, projected)
+        return q @ z if wide else z
+
+    return solve, jnp.finfo(a.dtype).eps ** 2 * jnp.ones((), a.dtype)
+
+
+def _by_gram(a: jax.Array, r: jax.Array, wide: bool) -> tuple[Callable, jax.Array]:
+    dtype = widest_float()
+    gram, right = (_gram_of_rows if wide else _gram_of_columns)(dtype, dtype, a, r)
+    lowest = 8 * float(jnp.finfo(dtype).eps) * jnp.sum(a**2)
+
+    def solve(damping: jax.Array) -> jax.Array:
+        z = _shifted_solve(dtype, a.dtype, gram, right, damping)
+        return a.T @ z if wide else z
+
+    # Rounding of the Gram matrix perturbs its eigenvalues by eps of its trace.
+    return solve, jnp.maximum(lowest, jnp.finfo(a.dtype).eps ** 2)
+
+
+_gram_of_rows = evaluated_in(lambda a, r: (a @ a.T, r))
+_gram_of_columns = evaluated_in(lambda a, r: (a.T @ a, a.T @ r))
+
+
+@evaluated_in
+def _shifted_solve(gram: jax.Array, right: jax.Array, shift: jax.Array) -> jax.Array:
+    """Return (gram + shift I)^-1 right; NaN if rounding makes the sum indefinite."""
+    factor = jnp.linalg.cholesky(gram + shift * jnp.eye(len(gram), dtype=gram.dtype))
+    return jax.scipy.linalg.cho_solve((factor, True), right)
