@@ -1,5 +1,6 @@
 """Levenberg-Marquardt: damped least-squares steps on scaled columns of the Jacobian."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
@@ -55,7 +56,8 @@ class LevenbergMarquardt(UpdateRule):
     where D is the running maximum of the column norms of A, so that the units of the parameters
     do not matter. With rho the decrease of the loss over that of its quadratic model, a step with
     rho > 0 is accepted and mu <- mu max(1/3, 1 - (2 rho - 1)^3), nu <- 2; otherwise
-    mu <- mu nu, nu <- 2 nu, and the next step is tried with the same Jacobian.
+    mu <- mu nu, nu <- 2 nu, and the next step is tried with the same Jacobian. A step beyond the
+    radius, or at which the physics fails, is not accepted.
 
     A run has converged after 5 updates in a row without an accepted step. info holds damping,
     accepted, trials and gain, the rho of the last trial.
@@ -69,6 +71,10 @@ class LevenbergMarquardt(UpdateRule):
 
     trials: PositiveInt = 10
     """Largest number of trial steps per update."""
+
+    radius: PositiveFloat | None = 10.0
+    """Largest |D step| / |D theta|, which keeps a first step from leaving the range of the model;
+    none sets no bound, and there is none at theta = 0."""
 
     solver: Literal["auto", "qr", "gram"] = "auto"
     """qr: factorises J itself and resolves singular values to rounding; gram: Cholesky
@@ -94,7 +100,9 @@ class LevenbergMarquardt(UpdateRule):
         outputs, size, itemsize, forward = _sizes(objective, params, batch)
         solver = self._solver(outputs, size)
         small = min(outputs, size)
-        needed = 3 * outputs * size * itemsize + 3 * small**2 * (8 if solver == "gram" else itemsize)
+        needed = 3 * outputs * size * itemsize + 3 * small**2 * (
+            8 if solver == "gram" else itemsize
+        )
         if needed > (limit := memory_limit()):
             raise PlanError(
                 f"the Jacobian of {outputs} outputs in {size} parameters needs "
@@ -126,7 +134,8 @@ class LevenbergMarquardt(UpdateRule):
         flat, unravel = ravel_pytree(params)
         system = objective.linearised(params, batch)
         root = len(batch) ** 0.5
-        r, a = root * system.gradient, _jacobian(system, len(batch)) / root
+        j, forward = _jacobian(system, len(batch))
+        r, a = root * system.gradient, j / root
         norms = jnp.linalg.norm(a, axis=0)
         scale = jnp.maximum(state.scale, jnp.where(jnp.isfinite(norms), norms, 0))
         d = jnp.where(scale > 0, scale, 1)
@@ -134,6 +143,8 @@ class LevenbergMarquardt(UpdateRule):
         solver = self._solver(*a.shape)
         solve, lowest = factorised(a, r, solver)
         epsilon = float(jnp.finfo(flat.dtype).eps)
+        size = jnp.linalg.norm(d * flat)
+        longest = jnp.where(size > 0, size, jnp.inf) * (self.radius or jnp.inf)
 
         def trial(trials: Trials) -> Trials:
             scaled = solve(trials.damping)
@@ -144,7 +155,7 @@ class LevenbergMarquardt(UpdateRule):
             curvature = objective.output_curvature(system.y, batch, v)
             predicted = -(system.gradient @ v + 0.5 * curvature)
             actual = system.loss - after
-            lower = (actual > 0) & (predicted > 0)
+            lower = (actual > 0) & (predicted > 0) & (jnp.linalg.norm(scaled) <= longest)
             gain = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0).astype(flat.dtype)
             factor = jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
             damping = trials.damping * jnp.where(lower, factor, trials.growth)
@@ -169,6 +180,7 @@ class LevenbergMarquardt(UpdateRule):
         )
         failures = jnp.where(end.accepted, 0, state.failures + 1)
         accepted = end.accepted.astype(flat.dtype)
+        sweeps = flat.size if forward else len(r) // len(batch)
         info = {
             "loss": system.loss,
             "grad_norm": jnp.linalg.norm(d * (a.T @ r)),
@@ -177,7 +189,7 @@ class LevenbergMarquardt(UpdateRule):
             # Not an integer: those are counts, which are summed over updates.
             "trials": end.count.astype(flat.dtype),
             "gain": end.gain,
-            **_cost(objective, a.shape, len(batch), end.count, solver),
+            **_cost(objective, len(batch), sweeps, end.count, solver),
         }
         step = jnp.where(end.accepted, end.step, 0)
         return unravel(step), MarquardtState(damping, growth, scale, failures), info
@@ -195,51 +207,40 @@ class LevenbergMarquardt(UpdateRule):
 # --- the Jacobian
 
 
-def _forward(system: Linearised, batch: int) -> Callable[[Parameters], jax.Array] | None:
-    """Return v -> J v if J has fewer columns than a sample has outputs, None if not.
+def _jacobian(system: Linearised, batch: int) -> tuple[jax.Array, bool]:
+    """Return J [n, P], and whether it was computed by columns, in forward mode.
 
-    None, too, for a physics without forward differentiation (a custom_vjp).
+    By columns if there are fewer of them than outputs of a sample, and the physics has forward
+    differentiation (no custom_vjp).
     """
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(system.params))
-    if parameters >= system.gradient.size // batch:
-        return None
-    try:
-        return system.forward()
-    except TypeError:
-        return None
-
-
-def _jacobian(system: Linearised, batch: int) -> jax.Array:
-    """Return J [n, P], by columns or by rows, whichever are fewer per sample."""
-    forward = _forward(system, batch)
-    if forward is None:
-        return system.rows()
     flat, unravel = ravel_pytree(system.params)
-    return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype))
+    if flat.size < system.gradient.size // batch:
+        basis = jnp.eye(flat.size, dtype=flat.dtype)
+        with contextlib.suppress(TypeError):
+            forward = system.forward()
+            return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(basis), True
+    return system.rows(), False
 
 
-def _sizes(
-    objective: Objective, params: Parameters, batch: Batch
-) -> tuple[int, int, int, bool]:
+def _sizes(objective: Objective, params: Parameters, batch: Batch) -> tuple[int, int, int, bool]:
     """Return n, P, bytes of a number and whether J is computed in forward mode."""
     modes = []
 
-    def trace(params: Parameters, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        system = objective.linearised(params, batch)
-        modes.append(_forward(system, len(batch)) is not None)
-        return system.gradient, ravel_pytree(params)[0]
+    def trace(params: Parameters, batch: Batch) -> jax.Array:
+        j, forward = _jacobian(objective.linearised(params, batch), len(batch))
+        modes.append(forward)
+        return j
 
-    gradient, flat = jax.eval_shape(trace, params, batch)
-    return gradient.size, flat.size, flat.dtype.itemsize, modes[0]
+    j = jax.eval_shape(trace, params, batch)
+    return *j.shape, j.dtype.itemsize, modes[0]
 
 
-def _cost(
-    objective: Objective, shape: tuple[int, ...], batch: int, trials: jax.Array, solver: str
-) -> Info:
-    """Count one linearised sweep of a sample per row or column of its Jacobian as a pullback."""
-    outputs, parameters = shape
-    sweeps = batch * min(outputs // batch, parameters)
-    pulled = batch if isinstance(objective.problem, Linearizes) else sweeps
+def _cost(objective: Objective, batch: int, sweeps: int, trials: jax.Array, solver: str) -> Info:
+    """Count a sweep of a sample per row or column of its Jacobian as a pullback.
+
+    A problem with its own dy/dx is linearised once.
+    """
+    pulled = batch * (1 if isinstance(objective.problem, Linearizes) else sweeps)
     factor = trials + int(solver == "qr")
     return cost(simulate=batch * (1 + trials), vjp=pulled, factor=factor)
 
