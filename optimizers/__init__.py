@@ -14,11 +14,11 @@ RULES = {
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
     "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
-    "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
+    "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from physopt.machine.devices import memory_limit, widest_float
-from physopt.numerics.float64 import evaluated_in
+from physopt.numerics.damped_least_squares import Solver, factorised
 from physopt.objective import Linearised, Objective
 from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch, Linearizes
@@ -41,7 +41,7 @@ class Trials(NamedTuple):
     gain: jax.Array  # rho of the last trial, 0 after a failure
     accepted: jax.Array  # bool
     negligible: jax.Array  # bool: the step is below the rounding of theta
-    count: jax.Array  # int32
+    tried: jax.Array  # int32, number of trials
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,78 +133,85 @@ class LevenbergMarquardt(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         flat, unravel = ravel_pytree(params)
         system = objective.linearised(params, batch)
-        root = len(batch) ** 0.5
         j, forward = _jacobian(system, len(batch))
+        # r and A D^-1; a column that overflows leaves D as it was
+        root = len(batch) ** 0.5
         r, a = root * system.gradient, j / root
         norms = jnp.linalg.norm(a, axis=0)
         scale = jnp.maximum(state.scale, jnp.where(jnp.isfinite(norms), norms, 0))
         d = jnp.where(scale > 0, scale, 1)
         a = a / d
         solver = self._solver(*a.shape)
-        solve, lowest = factorised(a, r, solver)
-        epsilon = float(jnp.finfo(flat.dtype).eps)
+        solve, lowest = factorised(a, r, solver, widest_float())
         size = jnp.linalg.norm(d * flat)
         longest = jnp.where(size > 0, size, jnp.inf) * (self.radius or jnp.inf)
 
-        def trial(trials: Trials) -> Trials:
-            scaled = solve(trials.damping)
+        def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array]:
+            scaled = solve(damping)
             step = -scaled / d
-            after = objective.trial(unravel(flat + step), batch)
-            # L(theta + step) ~ L + g . v + v . (d^2 L/dy^2) v / 2 with v = J step
-            v = -root * (a @ scaled)
-            curvature = objective.output_curvature(system.y, batch, v)
-            predicted = -(system.gradient @ v + 0.5 * curvature)
-            actual = system.loss - after
-            lower = (actual > 0) & (predicted > 0) & (jnp.linalg.norm(scaled) <= longest)
-            gain = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0).astype(flat.dtype)
-            factor = jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
-            damping = trials.damping * jnp.where(lower, factor, trials.growth)
-            growth = jnp.where(lower, 2, 2 * trials.growth)
-            negligible = ~lower & jnp.all(flat + step == flat)
-            damping = jnp.clip(damping, lowest, epsilon**-2)
-            return Trials(step, damping, growth, gain, lower, negligible, trials.count + 1)
+            gain = _gain(objective, system, batch, unravel(flat + step), -root * (a @ scaled))
+            gain = jnp.where(jnp.linalg.norm(scaled) <= longest, gain, 0)
+            return step, gain.astype(flat.dtype)
 
-        def open_(trials: Trials) -> jax.Array:
-            return ~trials.accepted & ~trials.negligible & (trials.count < self.trials)
-
-        no = jnp.asarray(False)
-        begin = Trials(
-            jnp.zeros_like(flat), jnp.maximum(state.damping, lowest), state.growth,
-            jnp.zeros((), flat.dtype), no, no, jnp.int32(0),
-        )  # fmt: skip
-        end = jax.lax.while_loop(open_, trial, begin)
-        # No damping lowers the loss of this batch: the next one starts with that of before.
-        damping, growth = (
-            jnp.where(end.negligible, old, new)
-            for old, new in ((state.damping, end.damping), (state.growth, end.growth))
-        )
+        end = self._search(attempt, flat, state, lowest)
+        # If no damping lowers this batch's loss, the next batch starts from the present damping.
+        damping = jnp.where(end.negligible, state.damping, end.damping)
+        growth = jnp.where(end.negligible, state.growth, end.growth)
         failures = jnp.where(end.accepted, 0, state.failures + 1)
-        accepted = end.accepted.astype(flat.dtype)
+        step = jnp.where(end.accepted, end.step, 0)
         sweeps = flat.size if forward else len(r) // len(batch)
         info = {
             "loss": system.loss,
             "grad_norm": jnp.linalg.norm(d * (a.T @ r)),
             "damping": damping,
-            "accepted": accepted,
+            "accepted": end.accepted.astype(flat.dtype),
             # Not an integer: those are counts, which are summed over updates.
-            "trials": end.count.astype(flat.dtype),
+            "trials": end.tried.astype(flat.dtype),
             "gain": end.gain,
-            **_cost(objective, len(batch), sweeps, end.count, solver),
+            **_cost(objective, len(batch), sweeps, end.tried, solver),
         }
-        step = jnp.where(end.accepted, end.step, 0)
         return unravel(step), MarquardtState(damping, growth, scale, failures), info
+
+    def _search(
+        self,
+        attempt: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+        flat: jax.Array,
+        state: MarquardtState,
+        lowest: jax.Array,
+    ) -> Trials:
+        """Try steps until one is accepted or below the rounding of theta; adapt the damping.
+
+        attempt: mu -> (step [P], rho), with rho = 0 for a step that is not accepted.
+        """
+        highest = float(jnp.finfo(flat.dtype).eps) ** -2
+
+        def trial(trials: Trials) -> Trials:
+            step, gain = attempt(trials.damping)
+            accepted = gain > 0
+            factor = jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
+            damping = trials.damping * jnp.where(accepted, factor, trials.growth)
+            return Trials(
+                step, jnp.clip(damping, lowest, highest),
+                jnp.where(accepted, 2, 2 * trials.growth), gain, accepted,
+                ~accepted & jnp.all(flat + step == flat), trials.tried + 1,
+            )  # fmt: skip
+
+        def unfinished(trials: Trials) -> jax.Array:
+            return ~trials.accepted & ~trials.negligible & (trials.tried < self.trials)
+
+        zero, no = jnp.zeros((), flat.dtype), jnp.asarray(False)
+        damping = jnp.maximum(state.damping, lowest)
+        begin = Trials(jnp.zeros_like(flat), damping, state.growth, zero, no, no, jnp.int32(0))
+        return jax.lax.while_loop(unfinished, trial, begin)
 
     def converged(self, state: State) -> jax.Array:
         """Return whether several updates in a row found no step that lowers the loss."""
         return state.failures >= FAILURES
 
-    def _solver(self, outputs: int, size: int) -> Literal["qr", "gram"]:
+    def _solver(self, outputs: int, size: int) -> Solver:
         if self.solver == "auto":
             return "qr" if min(outputs, size) <= QR_SIZE else "gram"
         return self.solver
-
-
-# --- the Jacobian
 
 
 def _jacobian(system: Linearised, batch: int) -> tuple[jax.Array, bool]:
@@ -220,6 +227,21 @@ def _jacobian(system: Linearised, batch: int) -> tuple[jax.Array, bool]:
             forward = system.forward()
             return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(basis), True
     return system.rows(), False
+
+
+def _gain(
+    objective: Objective, system: Linearised, batch: Batch, params: Parameters, change: jax.Array
+) -> jax.Array:
+    """Return rho, the decrease of the loss at trial parameters over that of its quadratic model.
+
+    The model is L + g . v + v . (d^2 L/dy^2) v / 2 for the linearised change v = J step [n] of the
+    outputs. 0 if either decrease is not positive.
+    """
+    curvature = objective.output_curvature(system.y, batch, change)
+    predicted = -(system.gradient @ change + 0.5 * curvature)
+    actual = system.loss - objective.trial(params, batch)
+    lower = (actual > 0) & (predicted > 0)
+    return jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
 
 
 def _sizes(objective: Objective, params: Parameters, batch: Batch) -> tuple[int, int, int, bool]:
@@ -243,57 +265,3 @@ def _cost(objective: Objective, batch: int, sweeps: int, trials: jax.Array, solv
     pulled = batch * (1 if isinstance(objective.problem, Linearizes) else sweeps)
     factor = trials + int(solver == "qr")
     return cost(simulate=batch * (1 + trials), vjp=pulled, factor=factor)
-
-
-# --- the damped least-squares problem
-
-
-def factorised(
-    a: jax.Array, r: jax.Array, solver: Literal["qr", "gram"]
-) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
-    """Return the function mu -> argmin_s |a s - r|^2 + mu |s|^2 [P], and the least mu it resolves.
-
-    a: [n, P]; r: [n]. a is factorised or multiplied once; each mu costs min(n, P)^3 operations.
-    If n < P, s = a^T z has n unknowns.
-    """
-    outputs, parameters = a.shape
-    return (_by_gram if solver == "gram" else _by_qr)(a, r, outputs < parameters)
-
-
-def _by_qr(a: jax.Array, r: jax.Array, wide: bool) -> tuple[Callable, jax.Array]:
-    # a = Q R, or a^T = Q R; the problem in R or R^T has min(n, P) rows.
-    q, upper = jnp.linalg.qr(a.T if wide else a)
-    matrix, right = (upper.T, r) if wide else (upper, q.T @ r)
-    identity = jnp.eye(len(right), dtype=a.dtype)
-
-    def solve(damping: jax.Array) -> jax.Array:
-        rows, factor = jnp.linalg.qr(jnp.concatenate([matrix, jnp.sqrt(damping) * identity]))
-        projected = rows[: len(right)].T @ right
-        z = jax.scipy.linalg.solve_triangular(factor, projected)
-        return q @ z if wide else z
-
-    return solve, jnp.finfo(a.dtype).eps ** 2 * jnp.ones((), a.dtype)
-
-
-def _by_gram(a: jax.Array, r: jax.Array, wide: bool) -> tuple[Callable, jax.Array]:
-    dtype = widest_float()
-    gram, right = (_gram_of_rows if wide else _gram_of_columns)(dtype, dtype, a, r)
-    lowest = 8 * float(jnp.finfo(dtype).eps) * jnp.sum(a**2)
-
-    def solve(damping: jax.Array) -> jax.Array:
-        z = _shifted_solve(dtype, a.dtype, gram, right, damping)
-        return a.T @ z if wide else z
-
-    # Rounding of the Gram matrix perturbs its eigenvalues by eps of its trace.
-    return solve, jnp.maximum(lowest, jnp.finfo(a.dtype).eps ** 2)
-
-
-_gram_of_rows = evaluated_in(lambda a, r: (a @ a.T, r))
-_gram_of_columns = evaluated_in(lambda a, r: (a.T @ a, a.T @ r))
-
-
-@evaluated_in
-def _shifted_solve(gram: jax.Array, right: jax.Array, shift: jax.Array) -> jax.Array:
-    """Return (gram + shift I)^-1 right; NaN if rounding makes the sum indefinite."""
-    factor = jnp.linalg.cholesky(gram + shift * jnp.eye(len(gram), dtype=gram.dtype))
-    return jax.scipy.linalg.cho_solve((factor, True), right)

@@ -14,9 +14,10 @@ from tiny import Tiny
 import physopt
 from physopt import Batch, Problem
 from physopt.checking import check
+from physopt.numerics.damped_least_squares import factorised
 from physopt.objective import build
 from physopt.optimizers import levenberg_marquardt
-from physopt.optimizers.levenberg_marquardt import FAILURES, LevenbergMarquardt, factorised
+from physopt.optimizers.levenberg_marquardt import FAILURES, LevenbergMarquardt
 from physopt.rule import PlanError
 from physopt.training.per_sample import build_unknowns
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -166,11 +167,11 @@ def reference(name):
         columns = np.stack([MODELS[name](step, x, np).imag / 1e-100 for step in steps], axis=1)
         return np.where(np.isfinite(columns), columns, 0)
 
-    options = {"method": "lm", "x_scale": "jac", "max_nfev": 20_000}
+    options: dict[str, Any] = {"jac": derivative, "method": "lm", "x_scale": "jac"}
     tolerances = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-14)
     with np.errstate(all="ignore"):
         return np.array([
-            least_squares(residual, start, derivative, **options, **tolerances).x
+            least_squares(residual, start, max_nfev=20_000, **options, **tolerances).x
             for start in starts
         ])  # fmt: skip
 
