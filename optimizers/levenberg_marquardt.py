@@ -28,7 +28,7 @@ class MarquardtState(NamedTuple):
 
     damping: jax.Array  # mu
     growth: jax.Array  # nu, factor on mu after the next failure
-    scale: jax.Array  # [P], largest norm of each column of A = dr/dtheta
+    scale: jax.Array  # [P], D
     failures: jax.Array  # int32, updates since the last accepted step
 
 
@@ -54,10 +54,11 @@ class LevenbergMarquardt(UpdateRule):
         step = -D^-1 argmin_s |A D^-1 s - r|^2 + mu |s|^2,
 
     where D is the running maximum of the column norms of A, so that the units of the parameters
-    do not matter. With rho the decrease of the loss over that of its quadratic model, a step with
-    rho > 0 is accepted and mu <- mu max(1/3, 1 - (2 rho - 1)^3), nu <- 2; otherwise
-    mu <- mu nu, nu <- 2 nu, and the next step is tried with the same Jacobian. A step beyond the
-    radius, or at which the physics fails, is not accepted.
+    do not matter, or one number for all (see `scaling`). With rho the decrease of the loss over
+    that of its quadratic model, a step with rho > 0 is accepted and
+    mu <- mu max(1/3, 1 - (2 rho - 1)^3), nu <- 2; otherwise mu <- mu nu, nu <- 2 nu, and the next
+    step is tried with the same Jacobian. A step beyond the radius, or at which the physics fails,
+    is not accepted.
 
     A run has converged after 5 updates in a row without an accepted step. info holds damping,
     accepted, trials and gain, the rho of the last trial.
@@ -67,7 +68,12 @@ class LevenbergMarquardt(UpdateRule):
     """
 
     damping: PositiveFloat = 1e-3
-    """Initial mu, relative to the squared norm of the scaled columns, which is 1."""
+    """Initial mu, relative to D^2."""
+
+    scaling: Literal["auto", "columns", "uniform"] = "auto"
+    """D. columns: the norm of each column; uniform: the Frobenius norm of A for all; auto: uniform
+    if a batch has fewer outputs than there are parameters, since column norms would then favour
+    large changes of parameters with little effect on this batch."""
 
     trials: PositiveInt = 10
     """Largest number of trial steps per update."""
@@ -137,7 +143,7 @@ class LevenbergMarquardt(UpdateRule):
         # r and A D^-1; a column that overflows leaves D as it was
         root = len(batch) ** 0.5
         r, a = root * system.gradient, j / root
-        norms = jnp.linalg.norm(a, axis=0)
+        norms = self._norms(a)
         scale = jnp.maximum(state.scale, jnp.where(jnp.isfinite(norms), norms, 0))
         d = jnp.where(scale > 0, scale, 1)
         a = a / d
@@ -171,6 +177,13 @@ class LevenbergMarquardt(UpdateRule):
             **_cost(objective, len(batch), sweeps, end.tried, solver),
         }
         return unravel(step), MarquardtState(damping, growth, scale, failures), info
+
+    def _norms(self, a: jax.Array) -> jax.Array:
+        """Return D [P] of A alone."""
+        uniform = a.shape[0] < a.shape[1] if self.scaling == "auto" else self.scaling == "uniform"
+        if uniform:
+            return jnp.full(a.shape[1], jnp.linalg.norm(a))
+        return jnp.linalg.norm(a, axis=0)
 
     def _search(
         self,

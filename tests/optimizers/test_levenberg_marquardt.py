@@ -120,7 +120,7 @@ def test_units_of_the_parameters_do_not_matter(solver, shape):
     """Powers of 2 change no rounding: the iterates are equal to the last bit."""
     matrix, target, start = random(*shape), random(shape[0]) / 2, random(shape[1])
     unit = 2.0 ** np.resize([-20, 3, 40], shape[1])
-    rule = LevenbergMarquardt(solver=solver)
+    rule = LevenbergMarquardt(solver=solver, scaling="columns")
     one, _, _ = iterate(rule, *case(matrix, target, start, "sine"), 6)
     other, _, _ = iterate(rule, *case(matrix * unit, target, start / unit, "sine"), 6)
     assert np.any(one[5] != one[0])
