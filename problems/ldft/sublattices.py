@@ -1,15 +1,16 @@
-"""Periodic lattices split into two colours, for red-black sweeps.
+"""Periodic lattices split by the parity of each coordinate, for red-black sweeps.
 
-With an even side the sites fall into red ones, whose coordinates have an even sum, and black ones,
-and all neighbours of a site have the other colour. Two sites that follow each other in a row form a
-cell, with one of either colour; a part holds the sites of a colour by cell. An odd periodic side
-has no such colouring and is not split.
+With an even side the sites fall into 2^d sublattices; neighbours along an axis lie on the
+sublattice whose parity differs on that axis, one in the same cell and one in the next or previous
+cell. A half sweep then touches half the memory and shifts d arrays instead of 2 d. An odd periodic
+side has no such colouring and is not split.
 
 `Lattice` is what sweeps and the linear response need of any split.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from functools import reduce
 from typing import Protocol
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 Parts = tuple[Array, ...]
-"""One array [n, n/2, lanes] per colour; a single [n, n, lanes] if the side is odd."""
+"""One array [n/2, n/2, lanes] per sublattice; a single [n, n, lanes] if the side is odd."""
 
 
 class Lattice(Protocol):
@@ -69,51 +69,53 @@ class Sublattices:
         return self.side**self.dimensions
 
     @property
-    def _split(self) -> bool:
-        return self.side % 2 == 0 and not self.whole
+    def period(self) -> int:
+        """Sublattices along an axis: 2, or 1 if the side is odd or the lattice is not split."""
+        return 2 if self.side % 2 == 0 and not self.whole else 1
+
+    @property
+    def parities(self) -> list[tuple[int, ...]]:
+        """Parity of each sublattice along every axis, in storage order."""
+        return list(itertools.product(range(self.period), repeat=self.dimensions))
 
     @property
     def colours(self) -> list[list[int]]:
-        """Parts that are updated together: their sites are not neighbours."""
-        return [[0], [1]] if self._split else [[0]]
+        """Sublattices that are updated together: their sites are not neighbours."""
+        numbered = list(enumerate(self.parities))
+        return [
+            [index for index, parity in numbered if sum(parity) % 2 == colour]
+            for colour in range(self.period)
+        ]
 
     @property
     def _cells(self) -> tuple[int, ...]:
-        """Shape of a part, without lanes."""
-        last = self.side // 2 if self._split else self.side
-        return (*(self.side,) * (self.dimensions - 1), last)
-
-    def _odd_rows(self) -> np.ndarray:
-        """Whether the coordinates of a row, all but the last, have an odd sum: [n, ..., 1]."""
-        return (np.indices((self.side,) * (self.dimensions - 1)).sum(0) % 2 == 1)[..., None]
+        return (self.side // self.period,) * self.dimensions
 
     def flatten(self, x: Array) -> Array:
-        """Lattice to storage order, colour by colour: [..., n, n] -> [..., sites]."""
-        lead = x.shape[: x.ndim - self.dimensions]
-        if self._split:
-            pairs = x.reshape(*lead, *self._cells, 2)
-            first, second, odd = pairs[..., 0], pairs[..., 1], self._odd_rows()
-            red, black = jnp.where(odd, second, first), jnp.where(odd, first, second)
-            x = jnp.stack([red, black], axis=len(lead))
+        """Lattice to storage order: [..., n, n] -> [..., sites]."""
+        d, lead = self.dimensions, x.shape[: x.ndim - self.dimensions]
+        split = [size for cell in self._cells for size in (cell, self.period)]
+        start = len(lead)
+        parity_axes = [start + 2 * axis + 1 for axis in range(d)]
+        cell_axes = [start + 2 * axis for axis in range(d)]
+        x = x.reshape(*lead, *split).transpose(*range(start), *parity_axes, *cell_axes)
         return x.reshape(*lead, self.sites)
 
     def unflatten(self, x: Array) -> Array:
         """Storage order to lattice: [..., sites] -> [..., n, n]."""
-        lead = x.shape[:-1]
-        if self._split:
-            colours = x.reshape(*lead, 2, *self._cells)
-            red, black = (jnp.take(colours, colour, axis=len(lead)) for colour in (0, 1))
-            odd = self._odd_rows()
-            x = jnp.stack([jnp.where(odd, black, red), jnp.where(odd, red, black)], axis=-1)
-        return x.reshape(*lead, *(self.side,) * self.dimensions)
+        d, lead = self.dimensions, x.shape[:-1]
+        start = len(lead)
+        interleaved = [start + axis + shift for axis in range(d) for shift in (d, 0)]
+        x = x.reshape(*lead, *(self.period,) * d, *self._cells)
+        return x.transpose(*range(start), *interleaved).reshape(*lead, *(self.side,) * d)
 
     def parts(self, rows: Array) -> Parts:
-        """Rows [lanes, sites] to parts; the lanes come last, where code vectorises."""
-        lanes, colours = rows.shape[0], len(self.colours)
+        """Rows [lanes, sites] to sublattices; the lanes come last, where code vectorises."""
+        lanes = rows.shape[0]
         if self.whole:
             return (rows.reshape(lanes, *self._cells),)
-        stacked = rows.T.reshape(colours, *self._cells, lanes)
-        return tuple(stacked[index] for index in range(colours))
+        stacked = rows.T.reshape(len(self.parities), *self._cells, lanes)
+        return tuple(stacked[index] for index in range(len(self.parities)))
 
     def rows(self, parts: Parts) -> Array:
         """Inverse of `parts`."""
@@ -122,16 +124,17 @@ class Sublattices:
         return jnp.stack(parts).reshape(self.sites, -1).T
 
     def neighbour_sum(self, parts: Sequence[Array] | Mapping[int, Array], index: int) -> Array:
-        """Sum over the neighbours of the sites of part `index`; reads only their parts."""
-        if not self._split:
+        """Sum over the neighbours of the sites of sublattice `index`; reads only their parts."""
+        if self.period == 1:
             whole, axes = parts[0], self._site_axes(parts[0])
             return sum_arrays(jnp.roll(whole, shift, axis) for axis in axes for shift in (1, -1))
-        other, last = parts[1 - index], self.dimensions - 1
-        rows = [jnp.roll(other, shift, axis) for axis in range(last) for shift in (1, -1)]
-        # The site 2 j + q of a row has its neighbours in the cells j and j - 1 + 2 q.
-        second = (self._odd_rows() != bool(index))[..., None]
-        moved = jnp.where(second, jnp.roll(other, -1, last), jnp.roll(other, 1, last))
-        return sum_arrays([other, moved, *rows])
+        parity = self.parities[index]
+        terms: list[Array] = []
+        for axis in range(self.dimensions):
+            flipped = tuple(p ^ (a == axis) for a, p in enumerate(parity))
+            other = parts[self.parities.index(flipped)]
+            terms += [other, jnp.roll(other, -1 if parity[axis] else 1, axis)]
+        return sum_arrays(terms)
 
     def lane_sum(self, parts: Iterable[Array]) -> Array:
         """Sum over the lattice for each lane: [..., lanes] -> [lanes]."""
