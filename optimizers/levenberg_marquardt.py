@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from physopt.machine.devices import memory_limit, widest_float
 from physopt.numerics.damped_least_squares import Solver, factorised
 from physopt.objective import Linearised, Objective
+from physopt.optimizers.gain import gain_ratio
 from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch, Linearizes
 from physopt.rule import Info, Parameters, PlanError, State, UpdateRule, cost
@@ -91,12 +92,7 @@ class LevenbergMarquardt(UpdateRule):
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation."""
-        if objective.has_batch_statistics():
-            return (
-                "batch normalisation couples the samples of a batch, so that none has a Jacobian "
-                "of its own; use normalization=group"
-            )
-        return None
+        return objective.without_jacobians()
 
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
         """Return solver and direction of differentiation.
@@ -155,7 +151,7 @@ class LevenbergMarquardt(UpdateRule):
         def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array]:
             scaled = solve(damping)
             step = -scaled / d
-            gain = _gain(objective, system, batch, unravel(flat + step), -root * (a @ scaled))
+            gain = gain_ratio(objective, system, batch, unravel(flat + step), -root * (a @ scaled))
             gain = jnp.where(jnp.linalg.norm(scaled) <= longest, gain, 0)
             return step, gain.astype(flat.dtype)
 
@@ -240,21 +236,6 @@ def _jacobian(system: Linearised, batch: int) -> tuple[jax.Array, bool]:
             forward = system.forward()
             return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(basis), True
     return system.rows(), False
-
-
-def _gain(
-    objective: Objective, system: Linearised, batch: Batch, params: Parameters, change: jax.Array
-) -> jax.Array:
-    """Return rho, the decrease of the loss at trial parameters over that of its quadratic model.
-
-    The model is L + g . v + v . (d^2 L/dy^2) v / 2 for the linearised change v = J step [n] of the
-    outputs. 0 if either decrease is not positive.
-    """
-    curvature = objective.output_curvature(system.y, batch, change)
-    predicted = -(system.gradient @ change + 0.5 * curvature)
-    actual = system.loss - objective.trial(params, batch)
-    lower = (actual > 0) & (predicted > 0)
-    return jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
 
 
 def _sizes(objective: Objective, params: Parameters, batch: Batch) -> tuple[int, int, int, bool]:

@@ -29,6 +29,7 @@ from jax.sharding import Mesh
 from physopt.machine.devices import widest_float
 from physopt.machine.mesh import spread
 from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
+from physopt.numerics.jacobian import pulled_rows
 from physopt.numerics.keys import key_of
 from physopt.numerics.linalg import HIGHEST, damped_solve
 from physopt.numerics.steps import shortened
@@ -150,7 +151,7 @@ class Objective:
         """Return y [batch, |y|] and A = dy/dx [batch, |y|, |x|], both flattened per sample.
 
         A is the problem's own if it has one; otherwise it costs one vjp of the whole batch per
-        component of y, because samples are independent.
+        component of y.
         """
         return spread(self._linearize, self.mesh, x, batch)
 
@@ -161,13 +162,7 @@ class Objective:
             return y, slope.reshape(*y.shape, -1)
         y, vjp = jax.vjp(lambda x: self.problem.simulate(x, batch), x)
         flat = flatten(y)
-        rows = jnp.eye(flat.shape[1], dtype=flat.dtype)
-
-        def row(cotangent: Array) -> Array:
-            (gradient,) = vjp(unflatten(jnp.broadcast_to(cotangent, flat.shape), y))
-            return flatten(gradient)
-
-        return flat, jax.vmap(row, out_axes=1)(rows)
+        return flat, pulled_rows(lambda rows: flatten(vjp(unflatten(rows, y))[0]), flat)
 
     def invert(self, x: Tree, batch: Batch, damping: float = 1e-2) -> Tree:
         """Return P^-1(y* | x): x after one step of the problem's inverse solver.
@@ -196,6 +191,15 @@ class Objective:
         model = nnx.merge(self.graphdef, params, self.rest, copy=True)
         model(batch.inputs)
         return dataclasses.replace(self, rest=nnx.split(model, nnx.Param, ...)[2])
+
+    def without_jacobians(self) -> str | None:
+        """Return why samples have no Jacobians of their own, None if they have."""
+        if not self.has_batch_statistics():
+            return None
+        return (
+            "batch normalisation couples the samples of a batch, so that none has a Jacobian "
+            "of its own; use normalization=group"
+        )
 
     def has_batch_statistics(self) -> bool:
         """Return whether batch normalisation couples the samples."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from physopt.numerics.jacobian import pulled_rows
 from physopt.numerics.time_kernel import Kernel
 from physopt.numerics.trajectory import integrate
 
@@ -45,11 +46,7 @@ def linearized(
 ) -> tuple[Array, Array]:
     """Return `evolve` and its Jacobian [batch, 2 n, steps], all rows in one adjoint kernel."""
     final, vjp = jax.vjp(lambda u: evolve(u, start, spacing, time_step, kernel), control)
-
-    def row(cotangent: Array) -> Array:
-        return vjp(jnp.broadcast_to(cotangent, final.shape))[0]
-
-    return final, jax.vmap(row, out_axes=1)(jnp.eye(final.shape[1], dtype=final.dtype))
+    return final, pulled_rows(lambda rows: vjp(rows)[0], final)
 
 
 def cayley_step(points: int, spacing: float, time_step: float) -> Step:

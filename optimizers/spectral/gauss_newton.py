@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from physopt.objective import Objective
+from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.spectral.decomposition import Spectrum
 from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
 from physopt.options import OptionError, PositiveFloat
@@ -66,14 +67,10 @@ class GaussNewton(SpectralPower):
         step, scale, system, solution = trial
         if not self.adaptive:
             return step, state, {}
-        after = objective.trial(optax.apply_updates(system.params, step), batch)
-        # L(theta + step) ~ L + g . J step + (J step) . (d^2 L/dy^2) (J step) / 2
-        v = scale.astype(solution.response.dtype) * solution.response
-        curvature = objective.output_curvature(system.y, batch, v)
-        predicted = -(system.gradient @ v + 0.5 * curvature)
-        actual = system.loss - after
-        lower = (actual > 0) & (predicted > 0)
-        rho = jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)
+        tried = optax.apply_updates(system.params, step)
+        change = scale.astype(solution.response.dtype) * solution.response
+        rho = gain_ratio(objective, system, batch, tried, change)
+        lower = rho > 0
         factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))
         damping = jnp.clip(state.damping * factor.astype(state.damping.dtype), 1e-7, 1e3)
         step = jax.tree.map(lambda leaf: jnp.where(lower, leaf, jnp.zeros_like(leaf)), step)

@@ -114,11 +114,8 @@ class SpectralPower(Scheduled):
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation, and float64 matrices on a device without float64."""
-        if objective.has_batch_statistics():
-            return (
-                "batch normalisation couples the samples of a batch, so that none has a Jacobian "
-                "of its own; use normalization=group"
-            )
+        if reason := objective.without_jacobians():
+            return reason
         if current_platform() == "tpu" and self.gram_dtype == "float64":
             return "a TPU has no float64; use gram_dtype=float32 with tau or damping >= 1e-2"
         return None

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physopt.numerics.jacobian import pulled_rows
 from physopt.numerics.linalg import HIGHEST
 from physopt.numerics.steps import shortened
 from physopt.numerics.time_kernel import Kernel
@@ -120,17 +121,12 @@ class Burgers(Scenes):
 
     def _end(self, forces: jax.Array, start: jax.Array) -> jax.Array:
         """Return the end state: [batch, steps, n], [batch, n] -> [batch, n]."""
-
         return end_state(forces, start, self.viscosity, kernel_for(self.cells))
 
     def _linearize_end(self, forces: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the end state and its Jacobian in the forces, [batch, n, steps, n]."""
         end, vjp = jax.vjp(lambda forces: self._end(forces, start), forces)
-
-        def row(cotangent: jax.Array) -> jax.Array:
-            return vjp(jnp.broadcast_to(cotangent, end.shape))[0]
-
-        return end, jax.vmap(row, out_axes=1)(jnp.eye(self.cells, dtype=end.dtype))
+        return end, pulled_rows(lambda rows: vjp(rows)[0], end)
 
 
 def end_state(
