@@ -80,6 +80,8 @@ def branch(
 
     The density rises from its start (direction 1; None starts from 0) or falls (-1).
     """
+    if start is None:
+        start = jnp.zeros((1, 1, pores.shape[1]), pores.dtype)
     solve = partial(kernels.fixed_points, settings.kernel) if settings.kernel else pool.solve
     lanes = solve(
         pores,

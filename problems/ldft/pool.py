@@ -32,9 +32,9 @@ class Schedule:
     rounds: int = 2
     """Rounds between two selections of the runs that are swept."""
 
-    def run_length(self, batch: int, points: int) -> int:
-        """Return the number of humidities of a run."""
-        return max(1, min(points, batch * points // self.runs))
+    def run_length(self, batch: int, points: int, starts: int) -> int:
+        """Return the number of humidities of a run, 1 if a matrix has several starts."""
+        return 1 if starts > 1 else max(1, min(points, batch * points // self.runs))
 
 
 class Lanes(NamedTuple):
@@ -119,7 +119,7 @@ def solve(
     pores: Array,
     field: Array,
     activity: Array,
-    start: Array | None,
+    start: Array,
     *,
     lattice: Sublattices,
     coupling: float,
@@ -132,8 +132,8 @@ def solve(
         pores: pore fractions eta in storage order [batch, sites].
         field: `matrix_field` in storage order [batch, sites].
         activity: `log_activity` [points], in the order in which the branch passes them.
-        start: initial densities [batch, 1, sites], or [batch, points, sites], one for each
-            humidity, which then make no runs; None starts from 0.
+        start: initial densities [batch or 1, 1, sites], or [batch, points, sites], one for each
+            humidity, which then make no runs.
         lattice: the split of the lattice.
         coupling: w_ff / kT.
         schedule: stopping criterion, runs and block widths.
@@ -151,14 +151,12 @@ def solve(
         shifted = tuple(f + activity[point] for f in lattice.parts(field[matrix]))
         return Block(lattice.parts(pores[matrix]), shifted)
 
-    rows = jnp.zeros((batch, 1, pores.shape[1]), pores.dtype) if start is None else start
     lanes = Lanes(
-        jnp.broadcast_to(rows, (batch, points, pores.shape[1])).reshape(count, -1),
+        jnp.broadcast_to(start, (batch, points, pores.shape[1])).reshape(count, -1),
         jnp.full(count, jnp.inf, pores.dtype),
         jnp.zeros(count, jnp.int32),
     )
-    own_start = rows.shape[1] > 1
-    state = lanes, _divided(batch, points, 1 if own_start else schedule.run_length(batch, points))
+    state = lanes, _divided(batch, points, schedule.run_length(batch, points, start.shape[1]))
     available = len(state[1].first)
     widths = sorted({min(width, available) for width in schedule.widths}, reverse=True)
     for width, narrower in zip(widths, [*widths[1:], 0], strict=True):

@@ -1,4 +1,7 @@
-"""Choice and launch of the kernels."""
+"""Choice and launch of the kernels.
+
+Pallas is imported where a kernel is built: a CPU, which needs none, would spend 0.2 s on it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from physopt.problems.ldft.kernels.programs import fixed_point_program, response_program
 from physopt.problems.ldft.kernels.slots import tables
@@ -58,7 +59,7 @@ def fixed_points(
     pores: Array,
     field: Array,
     activity: Array,
-    start: Array | None,
+    start: Array,
     *,
     lattice: Sublattices,
     coupling: float,
@@ -66,12 +67,13 @@ def fixed_points(
     direction: int,
 ) -> Lanes:
     """Fixed points for every matrix at every humidity; arguments and result as in `pool.solve`."""
+    from jax.experimental import pallas as pl
+
     batch, points, sites = pores.shape[0], activity.shape[0], lattice.sites
     table = tables(lattice)
     elements, dtype = table.sites.size, pores.dtype
-    rows = jnp.zeros((1, 1, sites), dtype) if start is None else start
-    per_matrix, per_point = (int(size > 1) for size in rows.shape[:2])
-    run = 1 if per_point else schedule.run_length(batch, points)
+    per_matrix, per_point = (int(size > 1) for size in start.shape[:2])
+    run = schedule.run_length(batch, points, start.shape[1])
     program = partial(
         fixed_point_program,
         lattice=lattice,
@@ -104,7 +106,7 @@ def fixed_points(
             jax.ShapeDtypeStruct((batch, points), jnp.int32),
         ],
         **_compiler(kernel),
-    )(pores, field, activity, rows, *table)
+    )(pores, field, activity, start, *table)
     lanes = batch * points
     return Lanes(
         density.reshape(lanes, elements)[:, :sites],
@@ -123,6 +125,8 @@ def linear_response(
     solver: LinearSolver,
 ) -> Array:
     """Solve (I - b D^1/2 A D^1/2) z = r for every lane: D^1/2 and r [lanes, sites] -> z."""
+    from jax.experimental import pallas as pl
+
     table = tables(lattice)
     lanes, elements = root.shape[0], table.sites.size
     program = partial(
@@ -144,12 +148,16 @@ def linear_response(
     return solution[:, : lattice.sites]
 
 
-def _whole(table: Any) -> list[pl.BlockSpec]:
+def _whole(table: Any) -> list[Any]:
     """Blocks that give every program the whole of the tables."""
+    from jax.experimental import pallas as pl
+
     return [pl.BlockSpec(a.shape, lambda *_, rank=a.ndim: (0,) * rank) for a in table]
 
 
 def _compiler(kernel: Kernel) -> dict[str, Any]:
     if kernel.interpret:
         return {"interpret": True}
+    from jax.experimental.pallas import triton
+
     return {"compiler_params": triton.CompilerParams(num_warps=kernel.warps, num_stages=1)}

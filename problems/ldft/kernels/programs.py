@@ -11,7 +11,6 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.experimental import pallas as pl
 
 from physopt.problems.ldft.fixed_point import SWEEPS_PER_ROUND, Block, advance
 from physopt.problems.ldft.kernels.slots import LaneInMemory, read
@@ -53,6 +52,8 @@ def fixed_point_program(
     error [points] and sweeps [points]. Rounds of sweeps go on until the estimated error reaches the
     tolerance.
     """
+    from jax.experimental import pallas as pl
+
     points, elements = activity.shape[0], sites.size
     first = pl.program_id(1) * run
     lane = _lane(lattice, neighbours, density, first * elements, interpret)

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from physopt.problems.ldft.sublattices import Parts, Sublattices, sum_arrays
 
@@ -93,6 +91,8 @@ class LaneInMemory:
 
     def write(self, part: Array, index: int) -> None:
         """Write a part into the row, for all threads to see."""
+        from jax.experimental import pallas as pl
+
         slots = part.shape[0]
         self.rows[pl.ds(self.offset + index * slots, slots)] = part
         self.barrier()
@@ -100,6 +100,8 @@ class LaneInMemory:
     def barrier(self) -> None:
         """Wait for the writes of all threads; the interpreter has one thread."""
         if not self.interpret:
+            from jax.experimental.pallas import triton
+
             triton.debug_barrier()
 
     def lane_sum(self, parts: Iterable[Array]) -> Array:
