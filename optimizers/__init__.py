@@ -19,6 +19,7 @@ RULES = {
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
+    "ssbroyden": "physopt.optimizers.quasi_newton:QuasiNewton",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""

@@ -50,6 +50,8 @@ class UpdateRule(Options, ABC):
     key_prefix: ClassVar[str] = "rule."
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     tunable_per: ClassVar[Mapping[str, str]] = {}
+    one_batch: ClassVar[bool] = False
+    """Whether updates rely on a batch that stays the same; a run with others is warned."""
 
     def refuses(self, objective: "Objective") -> str | None:
         """Return the reason why this rule does not support an objective, None if it does.
