@@ -14,6 +14,7 @@ RULES = {
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
     "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
+    "engd": "physopt.optimizers.spectral.energy_natural:EnergyNaturalGradient",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
