@@ -24,3 +24,6 @@ RULES = {
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""
+
+ALIASES = {"lm": "levenberg_marquardt"}
+"""Short name -> name in RULES."""

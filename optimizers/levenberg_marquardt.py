@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -216,6 +216,10 @@ class LevenbergMarquardt(UpdateRule):
     def converged(self, state: State) -> jax.Array:
         """Return whether several updates in a row found no step that lowers the loss."""
         return state.failures >= FAILURES
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how long no step was accepted."""
+        return f"no step accepted for {n} updates" if (n := int(state.failures)) else None
 
     def _solver(self, outputs: int, size: int) -> Solver:
         if self.solver == "auto":

@@ -1,7 +1,7 @@
 """Quasi-Newton rules with a dense inverse Hessian: self-scaled Broyden, self-scaled BFGS, BFGS."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -167,6 +167,11 @@ class QuasiNewton(UpdateRule):
     def converged(self, state: State) -> jax.Array:
         """Return whether restarts no longer help."""
         return state.restarts > RESTARTS
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how often H was reset."""
+        count = int(state.restarts)
+        return f"{count} line searches found no lower loss" if count else None
 
 
 def _first_length(state: QuasiNewtonState, direction: jax.Array, slope: jax.Array) -> jax.Array:

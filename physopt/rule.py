@@ -93,3 +93,11 @@ class UpdateRule(Options, ABC):
     def converged(self, state: State) -> jax.Array:
         """Return whether further updates would change nothing, [] bool; ends the run."""
         return jnp.asarray(False)
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return a remark on the end of a run, for its summary; None by default.
+
+        state: after the last update. means: the entries of info, averaged since the last
+        evaluation.
+        """
+        return None

@@ -13,6 +13,7 @@ In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times th
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
+from physopt.optimizers.spectral.diagnostics import diagnostics, joined, remark
 from physopt.optimizers.spectral.directions import Power, Solution
 from physopt.optimizers.spectral.line_search import LineSearch, searched, step_lengths
 from physopt.optimizers.spectral.methods import Choice, Plan, choose
@@ -161,7 +163,7 @@ class SpectralPower(Scheduled):
 
         Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
         """
-        smallest, dtype = self.damping or self._cutoff(params), network_dtype(params)
+        smallest, dtype = self.damping or self.cutoff(params), network_dtype(params)
         error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
         if self.absolute or error < ROUNDING_ERROR:
             return ""
@@ -192,7 +194,7 @@ class SpectralPower(Scheduled):
         self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
     ) -> tuple[Parameters, State, Info]:
         power = Power(
-            self.kappa, self._cutoff(params), self.absolute, self._damping(state), self.gram_dtype,
+            self.kappa, self.cutoff(params), self.absolute, self._damping(state), self.gram_dtype,
             self.krylov_steps,
         )  # fmt: skip
         system, solution = plan.solve(objective, params, batch, power)
@@ -203,22 +205,23 @@ class SpectralPower(Scheduled):
         scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution, len(batch))
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
-        info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
+        info = {"loss": system.loss, **diagnostics(solution), **plan.cost()}
         trial = Trial(step, scale, system, solution)
         step, state, more = self._judge(objective, state, batch, trial)
         # v <- momentum v + step
         if self.momentum:
             step = optax.tree.add_scale(step, self.momentum, state.velocity)
             state = state._replace(velocity=step)
-        return step, state, _joined(info, more)
+        return step, state, joined(info, more)
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        spectrum = self._spectrum(self._cutoff(params))
+        spectrum = self._spectrum(self.cutoff(params))
         size = measure(objective, params, batch, self.krylov_steps, limit, spectrum)
         return choose(size, self.method)
 
-    def _cutoff(self, params: Parameters) -> float:
+    def cutoff(self, params: Parameters) -> float:
+        """Return tau, or its default."""
         if self.tau is not None:
             return self.tau
         if self.line_search == "none":
@@ -271,27 +274,11 @@ class SpectralPower(Scheduled):
             return super().converged(state)
         return state.rejected >= ZERO_STEPS
 
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how many directions were dropped, and how long no step was accepted."""
+        return remark(int(state.rejected), means)
+
 
 def network_dtype(params: Parameters) -> Any:
     """Return the floating type of the parameters."""
     return jnp.result_type(*jax.tree.leaves(params))
-
-
-def _diagnostics(solution: Solution) -> Info:
-    spectrum = solution.spectrum
-    return {
-        "grad_norm": solution.gradient_norm,
-        "cosine": solution.cosine,
-        # Not an integer: those are counts, which are summed over updates.
-        "rank": spectrum.rank.astype(solution.gradient_norm.dtype),
-        "smallest": spectrum.smallest,
-        "largest": spectrum.largest,
-        **{f"quartile_{i + 1}": value for i, value in enumerate(spectrum.quartiles)},
-        **solution.extra,
-    }
-
-
-def _joined(info: Info, more: Info) -> Info:
-    """Merge two infos; entries of both are added."""
-    both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
-    return {**info, **more, **both}

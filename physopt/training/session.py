@@ -149,7 +149,7 @@ class Session:
             updates = updates_on_copy(program, carry, self.budget.pace(memory.clock))
             text = program.compiled.as_text() or ""
             profile_run(updates, text, self.folder, self.display.note)
-        saved, outcome = time.monotonic(), None
+        saved, outcome, report = time.monotonic(), None, {}
         pieces = train(
             program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
         )
@@ -161,13 +161,15 @@ class Session:
             if piece.report is None:
                 self.display.piece(memory.clock, self.budget)
                 continue
-            row = self._record(carry, piece.report)
+            row, report = self._record(carry, piece.report), piece.report
             if outcome := self._verdict(row):
                 break
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save(checkpoints, carry)
                 saved = time.monotonic()
         self._save(checkpoints, carry)
+        if remark := setup.rule.remark(carry.state, report):
+            self.folder.write_status("running", "", remark=remark)
         return outcome or self._end(carry)
 
     def _record(self, carry: Carry, report: dict[str, float]) -> dict[str, Any]:
