@@ -14,6 +14,7 @@ from physopt import Batch, Problem
 from physopt.networks import Dense
 from physopt.objective import build, flatten
 from physopt.optimizers.spectral import EnergyNaturalGradient, GaussNewton, HalfInverse
+from physopt.optimizers.spectral.diagnostics import remark
 from physopt.optimizers.spectral.line_search import LENGTHS, searched, step_lengths
 from physopt.optimizers.spectral.rule import ZERO_STEPS
 from physopt.options import OptionError
@@ -65,6 +66,7 @@ def test_engd_is_least_squares_on_the_gram_matrix_with_the_best_length(update):
     j, residual = np.asarray(system.rows()), len(batch) * np.asarray(system.gradient)
     full = -np.linalg.lstsq(j.T @ j, j.T @ residual, rcond=None)[0]
     assert info["rank"] < len(full), "the cutoff matters"
+    assert info["rank"] + info["dropped"] == len(full)
     flat, unravel = ravel_pytree(params)
     error = ravel_pytree(step)[0] / info["step_size"] - full
     assert np.linalg.norm(error) < 1e-3 * np.linalg.norm(full)
@@ -126,6 +128,13 @@ def test_no_step_where_nothing_lowers_the_loss(kind, value):
     chosen, tried = searched(kind, lambda a: value + 0 * a, lengths, loss, slope)
     assert chosen == 0
     assert tried == LENGTHS
+
+
+def test_the_end_of_a_run_says_what_was_dropped():
+    assert remark(0, {"rank": 2.0, "dropped": 0.0}) is None
+    assert remark(0, {"rank": np.nan, "dropped": np.nan}) is None
+    text = "no step accepted for 90 updates; 1 of 2 directions below the noise or cutoff"
+    assert remark(90, {"rank": 1.0, "dropped": 1.0}) == text
 
 
 def test_a_step_of_another_power_may_be_longer():
