@@ -10,6 +10,8 @@ RULES = {
     "lion": "physopt.optimizers.first_order.named:Lion",
     "muon": "physopt.optimizers.first_order.named:Muon",
     "lbfgs": "physopt.optimizers.first_order.named:LBFGS",
+    "soap": "physopt.optimizers.first_order.soap:SOAP",
+    "shampoo": "physopt.optimizers.first_order.shampoo:Shampoo",
     "optax": "physopt.optimizers.first_order.any_optax:AnyOptax",
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
