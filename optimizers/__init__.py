@@ -22,5 +22,6 @@ RULES = {
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
+    "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""
