@@ -23,5 +23,6 @@ RULES = {
     "randomized": "physopt.optimizers.estimated:Randomized",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
     "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
+    "spring": "physopt.optimizers.spring:Spring",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""

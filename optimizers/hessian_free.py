@@ -116,11 +116,15 @@ class HessianFree(UpdateRule):
         def loss(d: Array) -> Array:
             return objective.trial(unravel(flat - d), batch)
 
-        square = gradient @ gradient
-        curvature = gradient @ gauss_newton(gradient) / jnp.where(square > 0, square, 1)
-        damping = jnp.where(state.damping > 0, state.damping, self.damping * curvature)
+        # The first update begins at 0: the product that the residual needs measures the curvature.
+        square, first = gradient @ gradient, state.damping <= 0
+        start = self.warm_start * state.solution
+        image = gauss_newton(jnp.where(first, gradient, start))
+        curvature = gradient @ image / jnp.where(square > 0, square, 1)
+        damping = jnp.where(first, self.damping * curvature, state.damping)
+        residual = gradient - jnp.where(first, 0, image + damping * start)
         end = self._conjugate_gradients(
-            lambda v: gauss_newton(v) + damping * v, gradient, self.warm_start * state.solution
+            lambda v: gauss_newton(v) + damping * v, gradient, start, residual
         )
         d, tried = self._backtracked(end, loss)
         change = -push(unravel(d))
@@ -149,7 +153,7 @@ class HessianFree(UpdateRule):
         return sorted(marks | {self.iterations})
 
     def _conjugate_gradients(
-        self, product: Callable[[Array], Array], g: Array, start: Array
+        self, product: Callable[[Array], Array], g: Array, start: Array, residual: Array
     ) -> Conjugate:
         """Solve B d = g from a start; the last solution takes the place of the next to be kept."""
         marks = jnp.asarray(np.array(self._marks(), np.int32))
@@ -176,7 +180,6 @@ class HessianFree(UpdateRule):
             values = c.values.at[count].set(value(d, residual))
             return Conjugate(d, residual, direction, square, values, kept, count)
 
-        residual = g - product(start)
         kept = jnp.zeros((len(marks), g.size), g.dtype).at[0].set(start)
         values = jnp.zeros(self.iterations + 1, g.dtype).at[0].set(value(start, residual))
         square = residual @ residual
@@ -187,18 +190,22 @@ class HessianFree(UpdateRule):
         """Return the solution before which the loss begins to rise, and the losses evaluated."""
         marks = jnp.asarray(np.array(self._marks(), np.int32))
 
-        def falls(carry: tuple[Array, Array, Array]) -> Array:
-            index, now, before = carry
-            return (index > 0) & (before < now)
+        def back(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            """Go from a solution with index `at` to the one before; `at` - 1 may be better."""
+            at, _, before, tried = carry
+            nearer = loss(end.kept[jnp.maximum(at - 2, 0)])
+            return at - 1, before, nearer, tried + 1
 
-        def back(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            index, _, now = carry
-            return index - 1, now, loss(end.kept[jnp.maximum(index - 2, 0)])
+        def falls(carry: tuple[Array, ...]) -> Array:
+            at, now, before, tried = carry
+            return (tried < 2) | ((at > 0) & (before < now))
 
+        # The first two losses are evaluated in the loop, too: its body is compiled once.
+        infinite = jnp.asarray(jnp.inf, end.d.dtype)
         last = jnp.searchsorted(marks, end.made)
-        begin = last, loss(end.kept[last]), loss(end.kept[jnp.maximum(last - 1, 0)])
-        index, _, _ = lax.while_loop(falls, back, begin)
-        return end.kept[index], 2 + last - index
+        begin = last + 2, infinite, infinite, jnp.int32(0)
+        at, _, _, tried = lax.while_loop(falls, back, begin)
+        return end.kept[at], tried
 
 
 def _line_search(
@@ -207,17 +214,16 @@ def _line_search(
     """Return the first length that lowers the loss enough, 0 if none does, and the trials."""
     expected = SLOPE * jnp.maximum(gradient @ d, 0)
 
-    def enough(length: Array) -> Array:
-        after = loss(length * d)
-        return (after < before) & (after <= before - length * expected)
-
     def shorten(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        length, trials, _ = carry
-        return SHORTENING * length, trials + 1, enough(SHORTENING * length)
+        _, trials, _ = carry
+        length = jnp.asarray(SHORTENING, d.dtype) ** trials
+        after = loss(length * d)
+        enough = (after < before) & (after <= before - length * expected)
+        return length, trials + 1, enough
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         return (carry[1] < SHORTENINGS) & ~carry[2]
 
-    one = jnp.ones((), d.dtype)
-    length, trials, reached = lax.while_loop(unfinished, shorten, (one, jnp.int32(1), enough(one)))
+    begin = jnp.ones((), d.dtype), jnp.int32(0), jnp.asarray(False)
+    length, trials, reached = lax.while_loop(unfinished, shorten, begin)
     return jnp.where(reached, length, 0), trials
