@@ -23,6 +23,7 @@ RULES = {
     "randomized": "physopt.optimizers.estimated:Randomized",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
     "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
+    "kfac": "physopt.optimizers.kfac:KFAC",
     "spring": "physopt.optimizers.spring:Spring",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""
