@@ -12,6 +12,7 @@ RULES = {
     "lbfgs": "physopt.optimizers.first_order.named:LBFGS",
     "soap": "physopt.optimizers.first_order.soap:SOAP",
     "shampoo": "physopt.optimizers.first_order.shampoo:Shampoo",
+    "adahessian": "physopt.optimizers.first_order.adahessian:AdaHessian",
     "optax": "physopt.optimizers.first_order.any_optax:AnyOptax",
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
@@ -23,6 +24,7 @@ RULES = {
     "randomized": "physopt.optimizers.estimated:Randomized",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
     "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
+    "nncg": "physopt.optimizers.nncg:NNCG",
     "kfac": "physopt.optimizers.kfac:KFAC",
     "spring": "physopt.optimizers.spring:Spring",
 }

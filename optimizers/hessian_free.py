@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from physopt.machine.devices import memory_limit
 from physopt.objective import Objective
+from physopt.optimizers.backtracking import first_length
 from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.products import product_cost, products_of, with_products
 from physopt.options import Decay, PositiveFloat, PositiveInt
@@ -25,10 +26,8 @@ SPACING = 1.3
 PROGRESS = 5e-4
 """Relative progress per iteration below which conjugate gradients stop."""
 
-SHORTENING = 0.8
-SLOPE = 1e-2
-SHORTENINGS = 60
-"""Line search: factor between lengths, share of the linear decrease to be reached, trials."""
+ARMIJO = {"share": 1e-2, "factor": 0.8, "trials": 60}
+"""Line search: share of the linear decrease to be reached, factor between lengths, their number."""
 
 
 class HessianFreeState(NamedTuple):
@@ -129,7 +128,7 @@ class HessianFree(UpdateRule):
         d, tried = self._backtracked(end, loss)
         change = -push(unravel(d))
         gain = gain_ratio(objective, system, batch, unravel(flat - d), change).astype(flat.dtype)
-        length, shortened = _line_search(loss, system.loss, d, gradient)
+        length, shortened = first_length(lambda t: loss(t * d), system.loss, gradient @ d, **ARMIJO)
         factor = jnp.where(gain > 0.75, 2 / 3, jnp.where(gain < 0.25, 3 / 2, 1))
         spent = product_cost(objective, system, batch, 2 + end.made)
         spent["n_simulate"] += len(batch) * (1 + tried + shortened)
@@ -206,24 +205,3 @@ class HessianFree(UpdateRule):
         begin = last + 2, infinite, infinite, jnp.int32(0)
         at, _, _, tried = lax.while_loop(falls, back, begin)
         return end.kept[at], tried
-
-
-def _line_search(
-    loss: Callable[[Array], Array], before: Array, d: Array, gradient: Array
-) -> tuple[Array, Array]:
-    """Return the first length that lowers the loss enough, 0 if none does, and the trials."""
-    expected = SLOPE * jnp.maximum(gradient @ d, 0)
-
-    def shorten(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        _, trials, _ = carry
-        length = jnp.asarray(SHORTENING, d.dtype) ** trials
-        after = loss(length * d)
-        enough = (after < before) & (after <= before - length * expected)
-        return length, trials + 1, enough
-
-    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
-        return (carry[1] < SHORTENINGS) & ~carry[2]
-
-    begin = jnp.ones((), d.dtype), jnp.int32(0), jnp.asarray(False)
-    length, trials, reached = lax.while_loop(unfinished, shorten, begin)
-    return jnp.where(reached, length, 0), trials

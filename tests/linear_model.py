@@ -21,10 +21,25 @@ def reverse_only(y):
 
 reverse_only.defvjp(lambda y: (y, None), lambda _, cotangent: (cotangent,))
 
+
+@jax.custom_vjp
+def on_the_host(y):
+    return jax.pure_callback(np.asarray, y, y, vmap_method="expand_dims")
+
+
+on_the_host.defvjp(
+    lambda y: (on_the_host(y), y),
+    lambda y, c: (
+        jax.pure_callback(lambda y, c: np.asarray(c), y, y, c, vmap_method="expand_dims"),
+    ),
+)
+
 FUNCTIONS: dict[str, Any] = {
     "linear": lambda y: y,
     "bent": lambda y: y + 0.1 * y**3,
+    "sine": jnp.sin,
     "reverse_only": reverse_only,
+    "callback": on_the_host,
 }
 
 
