@@ -25,6 +25,7 @@ RULES = {
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
     "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
     "nncg": "physopt.optimizers.nncg:NNCG",
+    "dual_cone": "physopt.optimizers.dual_cone:DualCone",
     "kfac": "physopt.optimizers.kfac:KFAC",
     "spring": "physopt.optimizers.spring:Spring",
 }

@@ -87,6 +87,18 @@ class Objective:
         _, vjp = jax.vjp(lambda p: self.predict(p, batch.inputs), params)
         return vjp(cotangent)[0]
 
+    def term_gradients(
+        self, params: Parameters, batch: Batch, terms: int
+    ) -> tuple[Array, Parameters]:
+        """Return L_k [terms] and dL_k/dtheta, leaves [terms, ...], of the terms of the loss.
+
+        L_k is the part of the mean that samples of kind k contribute, so that L = sum_k L_k.
+        """
+        losses, vjp = jax.vjp(lambda p: self.losses(self.predict(p, batch.inputs), batch), params)
+        weights = (batch.kind == jnp.arange(terms)[:, None]).astype(losses.dtype) / len(batch)
+        values = jnp.matmul(weights, losses, precision=HIGHEST)
+        return values, jax.vmap(lambda weight: vjp(weight)[0])(weights)
+
     def linearised(
         self, params: Parameters, batch: Batch, slope: bool | None = None
     ) -> "Linearised":

@@ -10,6 +10,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from two_terms import two_terms
 
 from physopt.config.presets import suited_options
 from physopt.config.registry import find
@@ -109,6 +110,11 @@ def test_every_rule(name):
         if rule.refuses(objective) is None:
             check_update(rule, objective, params, batch)
             return
+    if name == "dual_cone":
+        objective, params, batch = two_terms()
+        assert rule.refuses(objective) is None
+        check_update(rule, objective, params, batch)
+        return
     raise AssertionError(f"{name} refuses both: {rule.refuses(objective)}")
 
 
