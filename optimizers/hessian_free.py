@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from physopt.machine.devices import memory_limit
 from physopt.objective import Objective
 from physopt.optimizers.backtracking import first_length
+from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.products import product_cost, products_of, with_products
 from physopt.options import Decay, PositiveFloat, PositiveInt
 from physopt.problem import Batch
@@ -34,8 +35,6 @@ class HessianFreeState(NamedTuple):
 
     damping: Array  # lambda, 0 before the first update
     solution: Array  # [P], of the last system
-    step: Array  # [P], the last one
-    predicted: Array  # decrease of the loss by that step in its quadratic model
 
 
 class Conjugate(NamedTuple):
@@ -58,14 +57,12 @@ class HessianFree(UpdateRule):
     products only. Conjugate gradients begin at `warm_start` times the last solution and stop when
     phi(d) = d^T (A^T A + lambda I) d / 2 - d^T dL/dtheta falls by less than 5e-4 per iteration,
     over the last tenth of the iterations. Of the solutions after 1, 2, 3, 4, 5, 7, ... iterations
-    the one is taken before which the loss begins to rise, going back from the last. t is the first
-    of 1, 0.8, 0.64, ... that lowers the loss by 1 % of the linear prediction; if there is none, t
-    is 0. With rho the decrease of the loss by the last step over that of its quadratic model,
-    lambda is multiplied by 3/2 if rho < 1/4 and by 2/3 if rho > 3/4. The decrease is measured on
-    the samples of the next update: if those are others, steps that fit their batch alone raise
-    lambda.
+    the one is taken before which the loss begins to rise, going back from the last. With rho the
+    decrease of the loss over that of its quadratic model, lambda is multiplied by 3/2 if
+    rho < 1/4 and by 2/3 if rho > 3/4. t is the first of 1, 0.8, 0.64, ... that lowers the loss by
+    1 % of the linear prediction; if there is none, t is 0.
 
-    info holds damping, iterations, gain (rho of the last step) and length (t).
+    info holds damping, iterations, gain (rho) and length (t).
     optimistix solves least-squares problems by direct factorisations and jaxopt is unmaintained;
     neither has the warm start or the backtracking. Source: J. Martens, ICML 2010; J. Martens,
     I. Sutskever, doi 10.1007/978-3-642-35289-8_27.
@@ -102,8 +99,7 @@ class HessianFree(UpdateRule):
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no damping and no solution."""
         flat = ravel_pytree(params)[0]
-        zero, zeros = jnp.zeros((), flat.dtype), jnp.zeros_like(flat)
-        return HessianFreeState(zero, zeros, zeros, zero)
+        return HessianFreeState(jnp.zeros((), flat.dtype), jnp.zeros_like(flat))
 
     def update(
         self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
@@ -124,21 +120,16 @@ class HessianFree(UpdateRule):
         start = self.warm_start * state.solution
         image = gauss_newton(jnp.where(first, gradient, start))
         curvature = gradient @ image / jnp.where(square > 0, square, 1)
-        actual = loss(state.step) - system.loss
-        actual = jnp.where(jnp.isfinite(actual), actual, 0)
-        gain = actual / jnp.where(state.predicted > 0, state.predicted, jnp.inf)
-        factor = jnp.where(gain > 0.75, 2 / 3, jnp.where(gain < 0.25, 3 / 2, 1))
-        adapted = state.damping * factor.astype(flat.dtype)
-        damping = jnp.where(first, self.damping * curvature, adapted)
+        damping = jnp.where(first, self.damping * curvature, state.damping)
         residual = gradient - jnp.where(first, 0, image + damping * start)
         end = self._conjugate_gradients(
             lambda v: gauss_newton(v) + damping * v, gradient, start, residual
         )
         d, tried = self._backtracked(end, loss)
+        change = -push(unravel(d))
+        gain = gain_ratio(objective, system, batch, unravel(flat - d), change).astype(flat.dtype)
         length, shortened = first_length(lambda t: loss(t * d), system.loss, gradient @ d, **ARMIJO)
-        change = -length * push(unravel(d))
-        bend = objective.output_curvature(system.y, batch, change)
-        predicted = -(system.gradient @ change + 0.5 * bend)
+        factor = jnp.where(gain > 0.75, 2 / 3, jnp.where(gain < 0.25, 3 / 2, 1))
         spent = product_cost(objective, system, batch, 2 + end.made)
         spent["n_simulate"] += len(batch) * (1 + tried + shortened)
         info = {
@@ -151,8 +142,8 @@ class HessianFree(UpdateRule):
             "length": length,
             **spent,
         }
-        step = -length * d
-        return unravel(step), HessianFreeState(damping, end.d, step, predicted), info
+        state = HessianFreeState(damping * factor.astype(flat.dtype), end.d)
+        return unravel(-length * d), state, info
 
     def _marks(self) -> list[int]:
         """Return the numbers of iterations after which solutions are kept, the last included."""

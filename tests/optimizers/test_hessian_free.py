@@ -1,12 +1,10 @@
 """Hessian-free: conjugate gradients against closed forms, damping, backtracking, line search."""
 
-import dataclasses
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from linear_model import case, iterate, random
 
@@ -25,10 +23,10 @@ def wide():
 def test_a_linear_least_squares_problem_is_solved_in_one_update(function):
     """P = 5 unknowns: conjugate gradients end after 5 iterations, up to rounding."""
     matrix, target = random(9, 5), random(9)
-    x, _, infos = iterate(UNDAMPED, *case(matrix, target, np.zeros(5), function), 2)
+    x, _, infos = iterate(UNDAMPED, *case(matrix, target, np.zeros(5), function), 1)
     np.testing.assert_allclose(x[1], np.linalg.lstsq(matrix, target, rcond=None)[0], rtol=1e-8)
     assert infos[0]["length"] == 1
-    np.testing.assert_allclose(infos[1]["gain"], 1, rtol=1e-9)
+    np.testing.assert_allclose(infos[0]["gain"], 1, rtol=1e-9)
     physics = 2 + infos[0]["iterations"]
     # Forward mode sees the physics in every product, dy/dx of 9 outputs once.
     assert infos[0]["n_vjp"] == (1 + physics if function == "linear" else 9)
@@ -85,24 +83,10 @@ def test_the_damping_rises_where_the_model_fails_and_every_step_lowers_the_loss(
     assert all(after <= before for before, after in itertools.pairwise(losses))
     gains = [float(info["gain"]) for info in infos]
     dampings = [float(info["damping"]) for info in infos]
-    for gain, before, after in zip(gains[1:], dampings, dampings[1:], strict=False):
+    for gain, before, after in zip(gains, dampings, dampings[1:], strict=False):
         factor = 2 / 3 if gain > 0.75 else 1.5 if gain < 0.25 else 1
         np.testing.assert_allclose(after, factor * before, rtol=1e-12)
     assert losses[-1] < 1e-12 * losses[0]
-
-
-def test_steps_that_fit_their_batch_alone_raise_the_damping():
-    """Targets change sign in every update: what one batch gains the next one loses."""
-    matrix, target = random(4, 6), random(4)
-    objective, x, batch = case(matrix, target, np.zeros(6))
-    rule, key = HessianFree(), jax.random.key(0)
-    update, state, dampings = jax.jit(rule.update), rule.init(objective, x, key), []
-    for _ in range(8):
-        step, state, info = update(objective, x, state, batch, key)
-        x = optax.apply_updates(x, step)
-        batch = dataclasses.replace(batch, target=-batch.target)
-        dampings.append(float(info["damping"]))
-    np.testing.assert_allclose(np.divide(dampings[1:], dampings[:-1]), 1.5)
 
 
 def test_solutions_are_kept_at_growing_distances():
