@@ -142,7 +142,9 @@ class HessianFree(UpdateRule):
             "length": length,
             **spent,
         }
-        state = HessianFreeState(damping * factor.astype(flat.dtype), end.d)
+        limits = float(jnp.finfo(flat.dtype).tiny) ** 0.75, float(jnp.finfo(flat.dtype).max) ** 0.75
+        damping = jnp.clip(damping * factor.astype(flat.dtype), *limits)
+        state = HessianFreeState(damping, end.d)
         return unravel(-length * d), state, info
 
     def _marks(self) -> list[int]:
