@@ -17,6 +17,9 @@ from physopt.options import Decay, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, UpdateRule, cost
 
+SHORT = 0.05
+"""Length t below which the damping rises."""
+
 
 class KFACState(NamedTuple):
     """State between updates."""
@@ -44,9 +47,11 @@ class KFAC(UpdateRule):
 
     and the step v = -t direction minimises L + dL/dtheta v + |J v|^2 / (2 b) + lambda |v|^2 / 2.
     With rho the decrease of the loss over that of its quadratic model, the damping is multiplied
-    by 2/3 if rho > 3/4 and by 3/2 if rho < 1/4; a step that does not lower the loss of the batch
-    is rejected. A layer that acts on several positions takes them as independent. Other parameters
-    (biases of such layers, normalisation) have a block without approximation for each array.
+    by 2/3 if rho > 3/4 and t > 0.1, and by 3/2 if rho < 1/4 or t < 0.05: a short t shows that the
+    blocks without damping misjudge the curvature along the direction. A step that does not lower
+    the loss of the batch is rejected. A layer that acts on several positions takes them as
+    independent. Other parameters (biases of such layers, normalisation) have a block without
+    approximation for each array.
 
     info holds damping, gain (rho), accepted and length (t). kfac-jax, the only library, needs
     networks and losses that are registered with it and has no physics between them.
@@ -115,7 +120,8 @@ class KFAC(UpdateRule):
         trial = optax.apply_updates(params, step)
         gain = gain_ratio(objective, system, batch, trial, -length * response)
         step = jax.tree.map(lambda leaf: jnp.where(gain > 0, leaf, jnp.zeros_like(leaf)), step)
-        factor = jnp.where(gain > 0.75, 2 / 3, jnp.where(gain < 0.25, 3 / 2, 1))
+        worse, better = (gain < 0.25) | (length < SHORT), (gain > 0.75) & (length > 2 * SHORT)
+        factor = jnp.where(worse, 3 / 2, jnp.where(better, 2 / 3, 1))
         adapted = jnp.clip(state.damping * factor.astype(past.dtype), 1e-10, 1e10)
         info = {
             "loss": system.loss,

@@ -1,10 +1,12 @@
 """Hessian-free: conjugate gradients against closed forms, damping, backtracking, line search."""
 
+import dataclasses
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from linear_model import case, iterate, random
 
@@ -87,6 +89,20 @@ def test_the_damping_rises_where_the_model_fails_and_every_step_lowers_the_loss(
         factor = 2 / 3 if gain > 0.75 else 1.5 if gain < 0.25 else 1
         np.testing.assert_allclose(after, factor * before, rtol=1e-12)
     assert losses[-1] < 1e-12 * losses[0]
+
+
+def test_steps_that_fit_their_batch_alone_raise_the_damping():
+    """Targets change sign in every update: what one batch gains the next one loses."""
+    matrix, target = random(4, 6), random(4)
+    objective, x, batch = case(matrix, target, np.zeros(6))
+    rule, key = HessianFree(), jax.random.key(0)
+    update, state, dampings = jax.jit(rule.update), rule.init(objective, x, key), []
+    for _ in range(8):
+        step, state, info = update(objective, x, state, batch, key)
+        x = optax.apply_updates(x, step)
+        batch = dataclasses.replace(batch, target=-batch.target)
+        dampings.append(float(info["damping"]))
+    assert all(np.divide(dampings[2:], dampings[1:-1]) >= 4)
 
 
 def test_solutions_are_kept_at_growing_distances():

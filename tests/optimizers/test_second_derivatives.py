@@ -117,11 +117,11 @@ def test_adahessian_divides_by_the_diagonal():
 def test_the_mean_square_of_the_diagonal_has_the_variance_of_the_probes():
     """E (z * Hz)_i^2 = sum_j H_ij^2."""
     matrix = random(4, 4)
-    rule = AdaHessian(learning_rate=1e-12, b2=0.9995)
-    _, state, _ = iterate(rule, *case(matrix, random(4), random(4)), 2000)
+    rule = AdaHessian(learning_rate=1e-12, b2=0.999)
+    _, state, _ = iterate(rule, *case(matrix, random(4), random(4)), 800)
     hessian = matrix.T @ matrix
-    square = jax.tree.leaves(state.optimizer.square)[0].ravel() / (1 - 0.9995**2000)
-    np.testing.assert_allclose(square, np.sum(hessian**2, axis=1), rtol=0.15)
+    square = jax.tree.leaves(state.optimizer.square)[0].ravel() / (1 - 0.999**800)
+    np.testing.assert_allclose(square, np.sum(hessian**2, axis=1), rtol=0.25)
 
 
 def test_a_physics_without_second_derivatives_is_refused_in_words():

@@ -60,8 +60,8 @@ def test_momentum_keeps_what_a_batch_does_not_determine():
     np.testing.assert_allclose(matrix @ direction.ravel(), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["layerwise", "rows", "columns", "physics"])
-def test_steps_of_a_network_by_every_method(method):
+@pytest.mark.parametrize("method", ["layerwise", "columns"])
+def test_steps_of_a_network(method):
     problem, size = Tiny(), 5
     objective, params = build(problem, "default", 0)
     batches = [problem.sample(jax.random.split(jax.random.key(k), size)).at(0.0) for k in (0, 1)]
