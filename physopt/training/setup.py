@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from physopt.config import RunConfig
+from physopt.config.settings import Settings
 from physopt.machine import devices
 from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
-from physopt.problem import Batch, Plans, Tree
+from physopt.problem import Batch, Plans, Problem, Tree
 from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
 from physopt.training.data import (
@@ -69,7 +70,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     objective, params = build(problem, settings.network, settings.seed, mesh)
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
-    source = training_source(problem, settings.seed, settings.batch_size, settings.train_size, mesh)
+    source = _source_of(problem, settings, mesh)
     held_out = held_out_samples(problem, settings.heldout_size)
     return Setup(objective, rule, params, source, held_out, key)
 
@@ -125,11 +126,17 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     objective, params = devices.cast((objective, params), settings.dtype)
     params = warm_start.restore(settings.start, params)
     theirs = warm_start.settings_of(settings.start)
-    source = training_source(problem, theirs.seed, theirs.batch_size, theirs.train_size)
+    source = _source_of(problem, theirs)
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     x = predict(params, setup.held_out.inputs)
     objective, params = build_unknowns(problem, x, setup.objective.mesh)
     return setup._replace(objective=objective, params=params)
+
+
+def _source_of(problem: Problem, settings: Settings, mesh: Mesh | None = None) -> Source:
+    """Return the training batches of a run with a network."""
+    sizes = settings.batch_size, settings.train_size
+    return training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
 
 
 def _ask(rule: UpdateRule, objective: Objective) -> None:
