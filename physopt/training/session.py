@@ -15,7 +15,7 @@ from physopt.machine import devices
 from physopt.machine.cache import watching, with_own_lines
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
-from physopt.problem import Batch, Draws, Measurements
+from physopt.problem import Batch, Draws, Measurements, Refines
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.columns import chosen_by
@@ -39,6 +39,7 @@ from physopt.training.loop import (
     updates_on_copy,
 )
 from physopt.training.measuring import samples_of_test_sets, set_columns
+from physopt.training.refinement import Refined, refined_test_sets
 from physopt.training.setup import Refused, plan, prepare, started
 from physopt.training.timing import announcing_duration
 
@@ -92,13 +93,14 @@ class Session:
 
     def run(self) -> Outcome:
         """Train until budget, target, divergence or interruption; return how it ended."""
+        config = self.config
         try:
-            mesh = mesh_of(self.devices, self.config.settings.batch_size)
-            self.setup = prepare(self.config, mesh)
+            mesh = mesh_of(self.devices, config.settings.batch_size)
+            self.setup = prepare(config, mesh)
             self._announce(plan(self.setup))
         except Refused as refused:
             return Outcome("skipped", str(refused))
-        self.sets = held_out_sets(self.config.problem)
+        self.sets = held_out_sets(config.problem)
         remove_samples(self.folder)
         checkpoints = Checkpoints(self.folder.checkpoints)
         try:
@@ -106,10 +108,10 @@ class Session:
             outcome = self._train(checkpoints, carry)
             if outcome.status in FINISHED:
                 errors = samples_of_test_sets(self._measure(self.best), self.sets)
-                write_samples(self.folder, errors)
-                samples = self._test_samples()
-                record_baselines(self.config, self.folder, samples, self.display.note)
-                self._draw()
+                refined = self._refine()
+                write_samples(self.folder, errors | (refined.samples if refined else {}))
+                record_baselines(config, self.folder, self._test_samples(), self.display.note)
+                self._draw(refined)
         finally:
             checkpoints.close()
         return outcome
@@ -192,12 +194,13 @@ class Session:
 
     def _measure(self, params: Parameters) -> Measurements:
         """Evaluate parameters on all held-out sets."""
-        setup = self.setup
-        sizes = len(setup.held_out), self.config.settings.batch_size
-        chunk = evaluation_chunk(*sizes, len(self.devices))
+        setup, chunk = self.setup, self._chunk(len(self.setup.held_out))
         return jax.device_get(
             evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
         )
+
+    def _chunk(self, size: int) -> int:
+        return evaluation_chunk(size, self.config.settings.batch_size, len(self.devices))
 
     def _chosen_by(self, losses: dict[str, float]) -> float:
         """Return the value that selects the best parameters."""
@@ -265,7 +268,16 @@ class Session:
         end = 2 * size if count is None else size + min(count, size)
         return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
 
-    def _draw(self) -> None:
+    def _refine(self) -> Refined | None:
+        """Refine the test samples with the best parameters, if the problem does."""
+        problem = self.config.problem
+        if not isinstance(problem, Refines) or not problem.refine or problem.target is None:
+            return None
+        self.display.note("refining the designs of the test sets")
+        chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
+        return refined_test_sets(self.setup, self.best, self.sets, chunk)
+
+    def _draw(self, refined: Refined | None) -> None:
         """Draw the training and, if supported, test samples with the best parameters."""
         problem, setup = self.config.problem, self.setup
         names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
@@ -273,9 +285,13 @@ class Session:
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
-        x = setup.predict(self.best, setup.held_out.inputs)
         batch = self._test_samples(4)
-        first = len(setup.held_out) // len(self.sets)
-        x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
-        y = problem.simulate(x, batch)
-        problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
+        if refined is not None and isinstance(problem, Refines):
+            figure = problem.refined_figure(*jax.device_get((*refined.first(len(batch)), batch)))
+        else:
+            x = setup.predict(self.best, setup.held_out.inputs)
+            first = len(setup.held_out) // len(self.sets)
+            x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
+            y = problem.simulate(x, batch)
+            figure = problem.figure(*jax.device_get((x, y, batch)))
+        figure.savefig(self.folder.path / "figure.png")
