@@ -22,6 +22,9 @@ FIRST_FLIPS = 8
 MOST_FLIPS = 32
 """Largest number of sites that one trial flips."""
 
+PAIRED = 32
+"""Number of sites, those of the least predicted error, for which a partner is searched."""
+
 CAUTION = 0.2
 """Predicted error added to a flip per unit of its mean |dy/deta|: predictions of large effects are
 the least accurate. A measured effect needs no caution."""
@@ -160,48 +163,60 @@ def _signs(pores: Array) -> Array:
 def _best_flips(
     now: _Search, target: Array, continuity: float, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Select up to `limit` sites greedily by the error predicted after all of them are flipped.
+    """Select up to `limit` sites whose flips together have the least predicted error.
 
-    Returns the sites and the first of them, masks [batch, sites]. The first is selected even if no
-    flip is predicted to help.
+    The best pair for a limit of 2, otherwise one site after the other. Returns the sites and the
+    first of them, masks [batch, sites]. One site or pair is selected even if it is not predicted to
+    help.
     """
     effects = now.slope * _signs(now.pores)[:, None]
     caution = CAUTION * jnp.mean(jnp.abs(effects), axis=1) * ~now.measured
-    tabu = jnp.where((now.limit > 1)[:, None], now.tabu[1], now.tabu[0])
-    sites = jnp.arange(effects.shape[2])
+    alone = jnp.arange(effects.shape[2])
 
-    def add_site(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        count, flips, first, residual, predicted, _ = state
+    def predicted(residual: Array, flips: Array) -> Array:
+        """Return the error after one more flip [batch, sites], infinite at `flips`."""
         after = jnp.mean(jnp.abs(residual[:, :, None] + effects), axis=1) + caution
         if continuity:
             matrices = jnp.where(flips, 1 - now.pores, now.pores).reshape(shape)
             change = continuity_change(matrices).reshape(flips.shape)
             after += continuity * (continuity_penalty(matrices)[:, None] + change)
-        excluded = flips | (tabu & (count == 0))
-        after = jnp.where(excluded, jnp.inf, after)
-        site = jnp.argmin(after, axis=1)
-        least = jnp.min(after, axis=1)
-        added = (count < now.limit) & ((least < predicted) | (count == 0))
-        new = added[:, None] & (sites == site[:, None])
-        effect = jnp.take_along_axis(effects, site[:, None, None], axis=2)[:, :, 0]
+        return jnp.where(flips, jnp.inf, after)
+
+    def effect_of(site: Array) -> Array:
+        return jnp.take_along_axis(effects, site[:, None, None], axis=2)[:, :, 0]
+
+    def add_site(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        count, flips, first, residual, error, _ = state
+        after = predicted(residual, flips)
+        after = jnp.where(now.tabu[0] & (count == 0), jnp.inf, after)
+        site, least = jnp.argmin(after, axis=1), jnp.min(after, axis=1)
+        # A sample that adds nothing now adds nothing later: its sites stay as they are.
+        added = (count < now.limit) & ((least < error) | (count == 0))
+        new = added[:, None] & (alone == site[:, None])
         return (
             count + 1,
             flips | new,
             jnp.where(count == 0, new, first),
-            jnp.where(added[:, None], residual + effect, residual),
-            jnp.where(added, least, predicted),
-            # A sample that adds nothing now adds nothing later: its sites stay as they are.
+            jnp.where(added[:, None], residual + effect_of(site), residual),
+            jnp.where(added, least, error),
             added,
         )
 
-    none = jnp.zeros(now.pores.shape, bool)
-    start = (
-        jnp.int32(0),
-        none,
-        none,
-        now.y - target,
-        now.error,
-        jnp.ones(len(none), bool),
-    )
-    end = jax.lax.while_loop(lambda state: state[5].any(), add_site, start)
-    return end[1], end[2]
+    residual, none = now.y - target, jnp.zeros(now.pores.shape, bool)
+    start = jnp.int32(0), none, none, residual, now.error, now.limit > 0
+    greedy = jax.lax.while_loop(lambda state: state[5].any(), add_site, start)
+
+    def best_partner(site: Array) -> tuple[Array, Array]:
+        first = alone == site[:, None]
+        after = predicted(residual + effect_of(site), first | now.tabu[1])
+        after += jnp.take_along_axis(caution, site[:, None], axis=1)
+        return jnp.min(after, axis=1), jnp.argmin(after, axis=1)
+
+    singles = jnp.where(now.tabu[1], jnp.inf, predicted(residual, none))
+    firsts = jax.lax.top_k(-singles, min(PAIRED, len(alone)))[1].T
+    errors, partners = jax.lax.map(best_partner, firsts)
+    best = jnp.argmin(errors, axis=0)[None]
+    first = alone == jnp.take_along_axis(firsts, best, axis=0).T
+    pair = first | (alone == jnp.take_along_axis(partners, best, axis=0).T)
+    paired = (now.limit == 2)[:, None]
+    return jnp.where(paired, pair, greedy[1]), jnp.where(paired, first, greedy[2])
