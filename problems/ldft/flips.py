@@ -102,8 +102,15 @@ def flip_sites(
             error += continuity * continuity_penalty(matrices)
         return y, slope.reshape(*y.shape, -1), error
 
+    def penalty_after(rows: Array) -> Array | float:
+        if not continuity:
+            return 0.0
+        matrices = rows.reshape(shape)
+        change = continuity_change(matrices).reshape(rows.shape)
+        return continuity * (continuity_penalty(matrices)[:, None] + change)
+
     def trial(index: Array, now: _Search) -> _Search:
-        flips, first = _best_flips(now, target, continuity, shape)
+        flips, first = _best_flips(now, target, penalty_after)
         flips &= index > 0  # the first trial evaluates the matrices themselves
         count = jnp.sum(flips, axis=1, keepdims=True)
         candidate = jnp.where(flips, 1 - now.pores, now.pores)
@@ -160,63 +167,89 @@ def _signs(pores: Array) -> Array:
     return 1 - 2 * pores
 
 
+class _Prediction(NamedTuple):
+    """Errors after flips, predicted by the linear model."""
+
+    pores: Array
+    effects: Array
+    """Change of y by the flip of each site [batch, points, sites]."""
+    caution: Array
+    """Term added to the error after the flip of each site [batch, sites]."""
+    penalty_after: Callable[[Array], Array | float]
+    """Penalty of matrices after one more flip, rows [batch, sites] -> [batch, sites]."""
+
+    def error_after(self, residual: Array, flips: Array) -> Array:
+        """Return the error after one flip beyond `flips` [batch, sites], infinite at these.
+
+        residual: the predicted y - y* after `flips`.
+        """
+        after = jnp.mean(jnp.abs(residual[:, :, None] + self.effects), axis=1) + self.caution
+        after += self.penalty_after(jnp.where(flips, 1 - self.pores, self.pores))
+        return jnp.where(flips, jnp.inf, after)
+
+    def effect(self, site: Array) -> Array:
+        """Return the change of y by the flip of one site of each matrix [batch, points]."""
+        return jnp.take_along_axis(self.effects, site[:, None, None], axis=2)[:, :, 0]
+
+
 def _best_flips(
-    now: _Search, target: Array, continuity: float, shape: tuple[int, ...]
+    now: _Search, target: Array, penalty_after: Callable[[Array], Array | float]
 ) -> tuple[Array, Array]:
     """Select up to `limit` sites whose flips together have the least predicted error.
 
-    The best pair for a limit of 2, otherwise one site after the other. Returns the sites and the
-    first of them, masks [batch, sites]. One site or pair is selected even if it is not predicted to
-    help.
+    Returns the sites and the first of them, masks [batch, sites]. One site or pair is selected even
+    if it is not predicted to help.
     """
     effects = now.slope * _signs(now.pores)[:, None]
     caution = CAUTION * jnp.mean(jnp.abs(effects), axis=1) * ~now.measured
-    alone = jnp.arange(effects.shape[2])
+    prediction = _Prediction(now.pores, effects, caution, penalty_after)
+    paired = (now.limit == 2)[:, None]
+    pair = _best_pair(prediction, now.y - target, now.tabu[1])
+    group = _greedy_group(prediction, now, target)
+    return jnp.where(paired, pair[0], group[0]), jnp.where(paired, pair[1], group[1])
 
-    def predicted(residual: Array, flips: Array) -> Array:
-        """Return the error after one more flip [batch, sites], infinite at `flips`."""
-        after = jnp.mean(jnp.abs(residual[:, :, None] + effects), axis=1) + caution
-        if continuity:
-            matrices = jnp.where(flips, 1 - now.pores, now.pores).reshape(shape)
-            change = continuity_change(matrices).reshape(flips.shape)
-            after += continuity * (continuity_penalty(matrices)[:, None] + change)
-        return jnp.where(flips, jnp.inf, after)
 
-    def effect_of(site: Array) -> Array:
-        return jnp.take_along_axis(effects, site[:, None, None], axis=2)[:, :, 0]
+def _greedy_group(prediction: _Prediction, now: _Search, target: Array) -> tuple[Array, Array]:
+    """Add the best site to those selected while that reduces the predicted error."""
+    sites = jnp.arange(now.pores.shape[1])
 
     def add_site(state: tuple[Array, ...]) -> tuple[Array, ...]:
         count, flips, first, residual, error, _ = state
-        after = predicted(residual, flips)
+        after = prediction.error_after(residual, flips)
         after = jnp.where(now.tabu[0] & (count == 0), jnp.inf, after)
         site, least = jnp.argmin(after, axis=1), jnp.min(after, axis=1)
         # A sample that adds nothing now adds nothing later: its sites stay as they are.
         added = (count < now.limit) & ((least < error) | (count == 0))
-        new = added[:, None] & (alone == site[:, None])
+        new = added[:, None] & (sites == site[:, None])
         return (
             count + 1,
             flips | new,
             jnp.where(count == 0, new, first),
-            jnp.where(added[:, None], residual + effect_of(site), residual),
+            jnp.where(added[:, None], residual + prediction.effect(site), residual),
             jnp.where(added, least, error),
             added,
         )
 
-    residual, none = now.y - target, jnp.zeros(now.pores.shape, bool)
-    start = jnp.int32(0), none, none, residual, now.error, now.limit > 0
-    greedy = jax.lax.while_loop(lambda state: state[5].any(), add_site, start)
+    none = jnp.zeros(now.pores.shape, bool)
+    start = jnp.int32(0), none, none, now.y - target, now.error, now.limit > 0
+    end = jax.lax.while_loop(lambda state: state[5].any(), add_site, start)
+    return end[1], end[2]
+
+
+def _best_pair(prediction: _Prediction, residual: Array, tabu: Array) -> tuple[Array, Array]:
+    """Search the best partner of each of the PAIRED best single sites."""
+    sites = jnp.arange(tabu.shape[1])
+    singles = prediction.error_after(residual, tabu)
+    firsts = jax.lax.top_k(-singles, min(PAIRED, len(sites)))[1].T
 
     def best_partner(site: Array) -> tuple[Array, Array]:
-        first = alone == site[:, None]
-        after = predicted(residual + effect_of(site), first | now.tabu[1])
-        after += jnp.take_along_axis(caution, site[:, None], axis=1)
+        first = sites == site[:, None]
+        after = prediction.error_after(residual + prediction.effect(site), first)
+        after += jnp.take_along_axis(prediction.caution, site[:, None], axis=1)
+        after = jnp.where(tabu, jnp.inf, after)
         return jnp.min(after, axis=1), jnp.argmin(after, axis=1)
 
-    singles = jnp.where(now.tabu[1], jnp.inf, predicted(residual, none))
-    firsts = jax.lax.top_k(-singles, min(PAIRED, len(alone)))[1].T
     errors, partners = jax.lax.map(best_partner, firsts)
     best = jnp.argmin(errors, axis=0)[None]
-    first = alone == jnp.take_along_axis(firsts, best, axis=0).T
-    pair = first | (alone == jnp.take_along_axis(partners, best, axis=0).T)
-    paired = (now.limit == 2)[:, None]
-    return jnp.where(paired, pair, greedy[1]), jnp.where(paired, first, greedy[2])
+    first = sites == jnp.take_along_axis(firsts, best, axis=0).T
+    return first | (sites == jnp.take_along_axis(partners, best, axis=0).T), first
