@@ -12,7 +12,7 @@ from physopt.config.help import run_help_text
 from physopt.config.parse import KINDS, flat_arguments, split_names
 from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
-from physopt.config.text import from_text
+from physopt.config.text import from_text, split_values
 from physopt.options import NonNegativeInt, OptionError, Options, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
@@ -36,16 +36,28 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 
 
 def _run(words: list[str]) -> int:
-    from physopt.commands.show import show_run
-    from physopt.config import from_words
-    from physopt.machine.threads import limit_xla
     from physopt.training.display import display_for_terminal
-    from physopt.training.run import begin
 
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    config = _recorded(words) if "record" in given else from_words(words)
-    limit_xla(config.settings.threads)
-    return show_run(begin(config, display_for_terminal()).folder)
+    display = display_for_terminal()
+    try:
+        from physopt.commands.show import show_run
+        from physopt.config import from_words
+        from physopt.machine.threads import limit_xla
+        from physopt.training.run import begin
+
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        try:
+            config = _recorded(words) if "record" in given else from_words(words)
+        except OptionError as error:
+            if len(split_values(str(error.value))) == 1:
+                raise
+            reason = f"{error.reason}; `sweep` takes several values of a key"
+            raise OptionError(error.owner, error.name, error.value, reason) from None
+        limit_xla(config.settings.threads)
+        run = begin(config, display)
+    finally:
+        display.close()
+    return show_run(run.folder)
 
 
 def _recorded(words: list[str]) -> "RunConfig":
