@@ -9,6 +9,7 @@ import numpy as np
 from physopt.machine import devices
 from physopt.options import OptionError
 from physopt.problem import Batch, Designs, Draws, Problem, Refines, Tree
+from physopt.training.figure import draw_samples
 from physopt.training.refinement import refine_and_measure
 from physopt.training.run import Run
 
@@ -43,7 +44,7 @@ def design(
             improve = jax.jit(refine_and_measure, static_argnums=(0, 3))
             refined, error = improve(problem, x, batch, effort)
             errors[f"{problem.target[0]}_refined"] = float(error[0])
-        files = _write(problem, target, batch, x, y, refined, errors)
+        files = _write(problem, target, batch, x, refined, errors)
     return errors, files
 
 
@@ -57,7 +58,7 @@ def _effort(problem: Problem, refine: int | None) -> int:
 
 
 def _write(
-    problem: Designs, target: Path, batch: Batch, x: Tree, y: Tree, refined: Tree,
+    problem: Designs, target: Path, batch: Batch, x: Tree, refined: Tree,
     errors: dict[str, float],
 ) -> list[Path]:  # fmt: skip
     """Write designs, errors and figure next to the target; return the files."""
@@ -70,10 +71,7 @@ def _write(
     files.append(final.with_suffix(".json"))
     files[-1].write_text(json.dumps(errors, indent=2) + "\n", encoding="utf-8")
     if isinstance(problem, Draws):
-        if refined is not None and isinstance(problem, Refines):
-            figure = problem.refined_figure(x, refined, batch)
-        else:
-            figure = problem.figure(x, y, batch)
+        figure = draw_samples(problem, x, batch, refined)
         files.append(final.with_suffix(".png"))
         figure.savefig(files[-1])
     return files

@@ -18,16 +18,19 @@ from physopt.training.setup import Setup
 class Refined(NamedTuple):
     """The refined test samples of a run."""
 
-    before: Tree
-    """Unknowns of the network on all test sets, one after the other [sets * size, ...]."""
-    after: Tree
-    """The refined unknowns, in the same order."""
+    x: Tree
+    """Refined unknowns of all test sets, one after the other [sets * size, ...]."""
     samples: dict[str, np.ndarray]
     """{column: [size]} of METRIC_refined on every test set, float32."""
 
-    def first(self, count: int) -> tuple[Tree, Tree]:
-        """Return the first unknowns before and after."""
-        return jax.tree.map(lambda leaf: leaf[:count], (self.before, self.after))
+    def first(self, count: int) -> Tree:
+        """Return the first refined unknowns."""
+        return jax.tree.map(lambda leaf: leaf[:count], self.x)
+
+
+def refines_designs(problem: Problem) -> bool:
+    """Return whether the designs of a finished run are refined."""
+    return isinstance(problem, Refines) and problem.refine > 0 and problem.target is not None
 
 
 def refined_test_sets(
@@ -36,7 +39,7 @@ def refined_test_sets(
     """Refine the unknowns predicted for all test sets, `chunk` samples at a time.
 
     sets: the held-out sets, of which the first is the validation set. The problem is one that
-    `Refines` and has a target.
+    `refines_designs`.
     """
     problem, held_out = setup.objective.problem, setup.held_out
     assert isinstance(problem, Refines)
@@ -45,11 +48,10 @@ def refined_test_sets(
     x = setup.predict(params, held_out.inputs)
     before, samples = jax.tree.map(lambda leaf: leaf[size:], (x, held_out))
     after, errors = _refine_chunks(setup.objective, before, samples, chunk, problem.refine)
-    name = f"{problem.target[0]}_refined"
-    columns = measured_columns([name], sets[1:])
+    columns = measured_columns([name := f"{problem.target[0]}_refined"], sets[1:])
     parts = np.split(np.asarray(errors, np.float32), len(sets) - 1)
     of_sets = zip(sets[1:], parts, strict=True)
-    return Refined(before, after, {columns[name, part]: values for part, values in of_sets})
+    return Refined(after, {columns[name, part]: values for part, values in of_sets})
 
 
 @partial(jax.jit, static_argnames=("chunk", "effort"))

@@ -15,7 +15,7 @@ from physopt.machine import devices
 from physopt.machine.cache import watching, with_own_lines
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
-from physopt.problem import Batch, Draws, Measurements, Refines
+from physopt.problem import Batch, Draws, Measurements
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.columns import chosen_by
@@ -26,7 +26,7 @@ from physopt.rule import COUNTS, Parameters
 from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
-from physopt.training.figure import draw_training
+from physopt.training.figure import draw_samples, draw_training
 from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
@@ -42,7 +42,7 @@ from physopt.training.loop import (
 from physopt.training.measuring import samples_of_test_sets, set_columns
 from physopt.training.memory import Memory
 from physopt.training.phases import OTHER, TRAINING, Phases
-from physopt.training.refinement import Refined, refined_test_sets
+from physopt.training.refinement import Refined, refined_test_sets, refines_designs
 from physopt.training.setup import Refused, plan, prepare, started
 from physopt.training.timing import announcing_duration
 
@@ -99,22 +99,17 @@ class Session:
         """Record errors of single samples and baselines, and draw."""
         with self.phases.phase("evaluation", "evaluating the best parameters"):
             errors = samples_of_test_sets(self._measure(self.best), self.sets)
-        refined = self._refine()
+        refined = None
+        if refines_designs(self.config.problem):
+            with self.phases.phase("refinement", "refining the designs of the test sets"):
+                chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
+                refined = refined_test_sets(self.setup, self.best, self.sets, chunk)
         write_samples(self.folder, errors | (refined.samples if refined else {}))
         with self.phases.phase("baselines"):
             samples = self._test_samples()
             record_baselines(self.config, self.folder, samples, self.display.phase)
         with self.phases.phase("figures", "drawing the figures"):
             self._draw(refined)
-
-    def _refine(self) -> Refined | None:
-        """Refine the test samples with the best parameters, if the problem does."""
-        problem = self.config.problem
-        if not isinstance(problem, Refines) or not problem.refine or problem.target is None:
-            return None
-        with self.phases.phase("refinement", "refining the designs of the test sets"):
-            chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
-            return refined_test_sets(self.setup, self.best, self.sets, chunk)
 
     def _announce(self, method: str | None) -> None:
         if method is not None:
@@ -295,13 +290,9 @@ class Session:
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
+        x = setup.predict(self.best, setup.held_out.inputs)
         batch = self._test_samples(4)
-        if refined is not None and isinstance(problem, Refines):
-            figure = problem.refined_figure(*jax.device_get((*refined.first(len(batch)), batch)))
-        else:
-            x = setup.predict(self.best, setup.held_out.inputs)
-            first = len(setup.held_out) // len(self.sets)
-            x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
-            y = problem.simulate(x, batch)
-            figure = problem.figure(*jax.device_get((x, y, batch)))
+        first = len(setup.held_out) // len(self.sets)
+        x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
+        figure = draw_samples(problem, x, batch, refined and refined.first(len(batch)))
         figure.savefig(self.folder.path / "figure.png")
