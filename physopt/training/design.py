@@ -37,8 +37,9 @@ def design(
         except (OSError, ValueError) as error:
             raise OptionError(object, "file", target, str(error)) from None
         x = jax.tree.map(jax.numpy.asarray, run.predict(batch.inputs))
-        y = problem.simulate(x, batch)
-        errors = {k: float(v[0]) for k, v in problem.metrics(x, y, batch).items()}
+        # Outside jit every loop of a solver would be compiled by itself.
+        measure = jax.jit(lambda x: problem.metrics(x, problem.simulate(x, batch), batch))
+        errors = {k: float(v[0]) for k, v in measure(x).items()}
         refined = None
         if effort and problem.target is not None:
             improve = jax.jit(refine_and_measure, static_argnums=(0, 3))

@@ -286,11 +286,6 @@ def test_a_trained_generator_designs_for_a_user_s_curve(tmp_path, capsys):
         np.testing.assert_allclose(area, errors[metric], atol=1e-3)
     assert errors["area_percent_refined"] < errors["area_percent"]
     assert (tmp_path / "mine_design.png").exists()
-    assert main(["design", str(run.folder), str(tmp_path / "mine.csv"), "refine=0"]) == 0
-    assert "refined" not in capsys.readouterr().out
-    np.testing.assert_array_equal(
-        np.load(tmp_path / "mine_design.npy"), np.load(tmp_path / "mine_network.npy")
-    )
     assert main(["design", str(run.folder), str(tmp_path / "none.csv")]) == 2
 
 
