@@ -63,9 +63,9 @@ class Problem(Options, ABC):
     default settings of a run on this physics (batch_size, steps, ...).
 
     `test_sets` name further test sets, drawn by `test_set` and reported separately, as
-    test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second.
-    `float64_inverse`: whether `invert` calculates in float64 whatever the run's type, which a TPU
-    cannot.
+    test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second. `drawn`: test
+    samples that `figure` receives. `float64_inverse`: whether `invert` calculates in float64
+    whatever the run's type, which a TPU cannot.
 
     A further network is a further method: `network=paper` selects `network_paper`.
     """
@@ -75,6 +75,7 @@ class Problem(Options, ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     test_sets: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[Mapping[str, Any]] = {}
+    drawn: ClassVar[int] = 4
     float64_inverse: ClassVar[bool] = False
 
     @abstractmethod

@@ -11,6 +11,7 @@ PROBLEMS = {
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
+    "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",

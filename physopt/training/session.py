@@ -274,7 +274,7 @@ class Session:
         if not isinstance(problem, Draws):
             return
         x = setup.predict(self.best, setup.held_out.inputs)
-        batch = self._test_samples(4)
+        batch = self._test_samples(problem.drawn)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
         y = problem.simulate(x, batch)
