@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,8 +116,13 @@ class PINN(Problem):
     @property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest coordinates of the domain."""
-        low, high = np.asarray(self.domain, float).T
+        low, high = np.asarray(self.domain, np.float64).T
         return low, high
+
+    @property
+    def axes(self) -> int:
+        """Number of coordinates."""
+        return len(self.box[0])
 
     @property
     def shares(self) -> tuple[Fraction, ...]:
@@ -134,7 +139,7 @@ class PINN(Problem):
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make the jet of u with a dense tanh network: points [batch, d] -> [batch, entries]."""
-        inputs = jax.eval_shape(self.features, jnp.zeros((1, len(self.domain)))).shape[1]
+        inputs = jax.eval_shape(self.features, jnp.zeros((1, self.axes))).shape[1]
         dense = initialize(Dense((inputs, *self.hidden, 1), rngs), rngs, "glorot")
         return Jet(Ansatz(self, dense), self.coordinates, self.entries)
 
@@ -145,7 +150,7 @@ class PINN(Problem):
         )
         bounds = np.cumsum([float(share) for share in self.shares])[:-1]
         kind = jnp.searchsorted(bounds, jax.vmap(jax.random.uniform)(term_keys), side="right")
-        shape = (len(self.domain),)
+        shape = (self.axes,)
         unit = jax.vmap(lambda key: jax.random.uniform(key, shape))(point_keys)
         return self._batch(self._placed(kind, [unit] * len(self.shares)), kind)
 
@@ -157,9 +162,9 @@ class PINN(Problem):
         for k, (term, count) in enumerate(
             zip(self.terms(), counts(size, self.shares), strict=True)
         ):
-            dimension = len(self.domain) - bool(term.faces)
-            placement = self.points if self.points == "grid" or k == 0 else "lattice"
-            placement = {"graded": "lattice"}.get(placement, placement)
+            dimension = self.axes - bool(term.faces)
+            kept = self.points in ("grid", *([] if k else ["random", "adaptive"]))
+            placement: Placement = self.points if kept else "lattice"
             units.append(unit_points(placement, rank, count, dimension, keys[k]))
         return self._batch(self._placed(kind, units), kind)
 
@@ -171,7 +176,7 @@ class PINN(Problem):
         place, draw, choose = jax.random.split(key, 3)
         batch = self.arrange(jnp.arange(size), size, place)
         interior = np.flatnonzero(interleaved(np.arange(size), self.shares)[0] == 0)
-        shape = (self.candidates * len(interior), len(self.domain))
+        shape = (self.candidates * len(interior), self.axes)
         kind = jnp.zeros(shape[0], int)
         pool = self._batch(self._placed(kind, [jax.random.uniform(draw, shape)]), kind)
         residual = jnp.sqrt(losses(pool))
@@ -189,8 +194,7 @@ class PINN(Problem):
         kind, rank = interleaved(np.arange(keys.shape[0]) % max(size, 1), self.shares)
         rank = 2 * rank + (np.arange(keys.shape[0]) >= size)
         units = [
-            jnp.asarray(lattice(rank, len(self.domain) - bool(term.faces)), float)
-            for term in self.terms()
+            jnp.asarray(lattice(rank, self.axes - bool(term.faces)), float) for term in self.terms()
         ]
         batch = self._batch(self._placed(jnp.asarray(kind), units, graded=False), kind)
         return dataclasses.replace(batch, extra=self.exact(batch.inputs))
@@ -220,7 +224,7 @@ class PINN(Problem):
         """Return the relative L2 error of u over a set."""
         return {"relative_l2": relative_l2(terms)}
 
-    def figure(self, x: Array, y: Array, batch: Batch) -> "Figure":
+    def figure(self, x: Any, y: Any, batch: Batch) -> "Figure":
         """Plot the solution, its error, and the residuals at the points."""
         from physopt.problems.pinn.picture import draw
 
@@ -228,7 +232,7 @@ class PINN(Problem):
 
     # --- parts
 
-    def _solution(self, batch: Batch) -> Array:
+    def _solution(self, batch: Batch) -> Any:
         """Return u* at the points: the batch's own, which held-out points have."""
         return self.exact(batch.inputs) if isinstance(batch.extra, tuple) else batch.extra
 

@@ -88,13 +88,12 @@ def on_faces(
     A face (axis, value) is the part of the box with this coordinate. The first unit coordinate
     selects the face; what is left of it, and the others, are the place on the face.
     """
+    axes, values = (np.asarray(column) for column in zip(*faces, strict=True))
+    column = np.arange(len(low)) - (np.arange(len(low)) > axes[:, None])  # [faces, d]
     first = unit[:, 0] * len(faces)
     number = jnp.clip(jnp.floor(first), 0, len(faces) - 1).astype(int)
     inside = jnp.concatenate([(first - number)[:, None], unit[:, 1:]], axis=1)
-    points = jnp.zeros((unit.shape[0], len(low)), unit.dtype)
-    for k, (axis, value) in enumerate(faces):
-        others = np.delete(np.arange(len(low)), axis)
-        place = low[others] + (high - low)[others] * inside
-        face = jnp.insert(place, axis, value, axis=1)
-        points = jnp.where((number == k)[:, None], face, points)
-    return points
+    nearest = jnp.asarray(np.minimum(column, max(len(low) - 2, 0)))[number]
+    place = low + (high - low) * jnp.take_along_axis(inside, nearest, axis=1)
+    on_face = np.arange(len(low)) == jnp.asarray(axes)[number][:, None]
+    return jnp.where(on_face, jnp.asarray(values, unit.dtype)[number][:, None], place)
