@@ -3,6 +3,13 @@
 import os
 import shutil
 import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from nightly import nightly_cases
+
+HERE = Path(__file__).resolve().parent
 
 # Tests compile much and compute little: without LLVM's optimisations they take half the time. The
 # operations and their order stay those of a user's run. Two processes fill two cores: to split a
@@ -25,3 +32,15 @@ def pytest_unconfigure() -> None:
     """Remove the folder of compiled programs."""
     if _OWN is not None:
         shutil.rmtree(_OWN, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the nightly tests, before pytest selects by marks."""
+    tests = defaultdict(list)
+    for item in items:
+        file = item.path.relative_to(HERE).as_posix()
+        tests[f"{file}::{item.nodeid.partition('::')[2].partition('[')[0]}"].append(item)
+    for name, slices in nightly_cases().items():
+        for item in (item for part in slices for item in tests.get(name, [])[part]):
+            item.add_marker(pytest.mark.nightly)

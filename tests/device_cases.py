@@ -1,4 +1,4 @@
-"""The same runs on one device and on eight: `python device_cases.py FOLDER` prints the curves.
+"""The same runs on one device and on eight: `device_cases.py FOLDER CASE...` prints the curves.
 
 A process of its own, since JAX counts the devices of the host once, at its start.
 """
@@ -40,6 +40,7 @@ CASES = {
     "batch_normalisation": (Tiny(normalization="batch"), Adam(), {"train_size": 20}),
     "pooled_physics": (LATTICE, Adam(learning_rate=0.1), {}),
 }
+COLLECTIVES = "collectives"
 COLUMNS = ("train_loss", "validation_loss", "test_loss", "grad_norm", "update_norm")
 
 
@@ -100,13 +101,14 @@ def drawn():
 
 
 if __name__ == "__main__":
-    place = sys.argv[1]
-    curves = {name: both(place, *case) for name, case in CASES.items()}
+    place, *names = sys.argv[1:]
     answers = {
-        "curves": curves,
+        "cases": list(CASES),
+        "curves": {name: both(place, *CASES[name]) for name in names if name in CASES},
         "interrupted": interrupted(place),
-        "collectives": collectives(*CASES["pooled_physics"][:2]),
         "refusals": refusals(place),
         "drawn": drawn(),
     }
+    if COLLECTIVES in names:
+        answers["collectives"] = collectives(*CASES["pooled_physics"][:2])
     print(json.dumps(answers))

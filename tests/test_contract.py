@@ -29,6 +29,11 @@ from physopt.training.loop import (
 
 BATCH = 4
 FAMILY = "physopt.optimizers.first_order"
+# One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
+REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
+EVERYDAY = ("poisson8", "oscillators", "exp")
+# `ldft2d` takes a minute of compilation; these two run the same code and take longer still.
+SLOW = ("ldft3d", "ldft_hysteresis")
 
 
 def shapes(tree):
@@ -43,8 +48,10 @@ def tiny_problem(name):
 def pairs():
     """Every problem with every rule; of the optax family adam alone stands for all.
 
-    Compilation takes nearly all of the time. Every pair is traced; every third is compiled as well,
-    in a pattern in which each rule meets a third of the problems, and each problem of the rules.
+    Compilation takes nearly all of the time. With every change a representative of each family of
+    rules meets all problems, and all rules the everyday problems: these pairs are traced, and a
+    fourth of them is compiled, in a pattern in which every rule and every problem takes part. The
+    nightly run compiles the rest.
     """
     rules = [
         name
@@ -53,10 +60,18 @@ def pairs():
     ]
     for row, problem in enumerate(PROBLEMS):
         for column, rule in enumerate(rules):
-            yield problem, rule, (row + column) % 3 == 0
+            daily = rule in REPRESENTATIVES or problem in EVERYDAY
+            compiled = daily and problem not in SLOW and (row + column) % 4 == 0
+            if daily:
+                yield pytest.param(problem, rule, compiled)
+            if not compiled:
+                yield pytest.param(problem, rule, True, marks=pytest.mark.nightly)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW else n for n in PROBLEMS],
+)
 def test_a_problem_keeps_its_promises(name):
     problem = tiny_problem(name)
     assert name_of("problem", type(problem)) == name

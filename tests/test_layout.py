@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from nightly import nightly_cases
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("physopt", "problems", "optimizers", "analysis")
@@ -135,3 +136,10 @@ def test_a_wheel_holds_every_module_once(tmp_path):
     expected = {name.replace(".", "/") for name, _, _ in ALL}
     found = [n.removesuffix(".py").removesuffix("/__init__") for n in packed]
     assert sorted(found) == sorted(expected)
+
+
+def test_nightly_tests_exist():
+    """A test that was renamed would otherwise run with every change again, without notice."""
+    for name in nightly_cases():
+        file, _, test = name.partition("::")
+        assert f"def {test.split('::')[-1]}(" in (ROOT / "tests" / file).read_text(), name
