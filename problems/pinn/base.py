@@ -177,8 +177,9 @@ class PINN(Problem):
         batch = self.arrange(jnp.arange(size), size, place)
         interior = np.flatnonzero(interleaved(np.arange(size), self.shares)[0] == 0)
         shape = (self.candidates * len(interior), self.axes)
-        kind = jnp.zeros(shape[0], int)
-        pool = self._batch(self._placed(kind, [jax.random.uniform(draw, shape)]), kind)
+        low, high = self.box
+        points = low + (high - low) * jax.random.uniform(draw, shape)
+        pool = self._batch(points, jnp.zeros(shape[0], int))
         residual = jnp.sqrt(losses(pool))
         mean = jnp.mean(residual)
         weight = residual / jnp.where(mean > 0, mean, 1) + self.uniform_part

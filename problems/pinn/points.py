@@ -59,9 +59,10 @@ def grid(ranks: Any, count: int, dimension: int) -> Any:
 
     Raises OptionError if `count` is no power of a number of cells along each axis.
     """
-    side = round(count ** (1 / dimension)) if dimension else 1
-    if dimension and side**dimension != count:
-        below, above = (s**dimension for s in (int(count ** (1 / dimension)), side + 1))
+    side = round(count ** (1 / dimension))
+    if side**dimension != count:
+        lower = side - (side**dimension > count)
+        below, above = lower**dimension, (lower + 1) ** dimension
         reason = f"{count} points fill no grid of {dimension} equal axes; {below} or {above} would"
         raise OptionError(object, "points", "grid", reason)
     cells = [ranks // side**axis % side for axis in reversed(range(dimension))]
