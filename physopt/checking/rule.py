@@ -48,6 +48,12 @@ class Scaled(Problem):
         return batch.target / jnp.asarray(self._scales(), x.dtype)
 
 
+@partial(jax.jit, static_argnums=0)
+def _update(rule: UpdateRule, *arguments: Any) -> Any:
+    """Return an update, compiled once for all checks."""
+    return rule.update(*arguments)
+
+
 def rule_checks(rule: UpdateRule) -> Checks:
     """Yield the checks of a rule, on a small linear problem."""
     problem = Scaled()
@@ -68,7 +74,7 @@ def rule_checks(rule: UpdateRule) -> Checks:
 def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
     key = jax.random.key(0)
     state = rule.init(objective, params, key)
-    updates, after, info = jax.jit(rule.update)(objective, params, state, batch, key)
+    updates, after, info = _update(rule, objective, params, state, batch, key)
     evaluated = jax.eval_shape(rule.evaluated, params, after)
     for name, old, new in (
         ("parameters", params, updates),
@@ -96,10 +102,9 @@ def _update_fits(rule: UpdateRule, objective: Objective, params: Any, batch: Bat
 def _update_same(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
     key = jax.random.key(0)
     state = rule.init(objective, params, key)
-    update, traced_again = jax.jit(rule.update), jax.jit(lambda *a: rule.update(*a))
-    first, second, again = (
-        f(objective, params, state, batch, key)[0] for f in (update, update, traced_again)
-    )
+    traced_again = jax.jit(lambda *arguments: rule.update(*arguments))
+    first, second = (_update(rule, objective, params, state, batch, key)[0] for _ in range(2))
+    again = traced_again(objective, params, state, batch, key)[0]
     must_match(first, second, 0.0, "two updates with one key differ")
     must_match(first, again, 1e-6, "a second trace gives another update")
     return ""
@@ -111,7 +116,7 @@ def _update_on_flat_physics(
     key = jax.random.key(0)
     flat = dataclasses.replace(objective, problem=Scaled(flat=True))
     state = rule.init(flat, params, key)
-    updates, _, info = jax.jit(rule.update)(flat, params, state, batch, key)
+    updates, _, info = _update(rule, flat, params, state, batch, key)
     if not all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((updates, info))):
         raise Failed("where dy/dtheta is zero the update is not finite; guard the 0/0")
     return ""
@@ -128,16 +133,12 @@ def _works_per_sample(rule: UpdateRule, problem: Problem, batch: Batch) -> str:
 
 def _loss_falls(rule: UpdateRule, objective: Objective, params: Any, batch: Batch) -> str:
     key = jax.random.key(0)
-
-    def body(step: jax.Array, carry: Any) -> Any:
-        params, state = carry
-        k = jax.random.fold_in(key, step)
-        updates, state, _ = rule.update(objective, params, state, batch.at(step / 200), k)
-        return optax.apply_updates(params, updates), state
-
-    begin = (params, rule.init(objective, params, key))
-    end = jax.jit(lambda carry: jax.lax.fori_loop(0, 200, body, carry))(begin)
-    losses = [float(objective.value(p, batch)) for p in (params, rule.evaluated(*end))]
+    begin, state = params, rule.init(objective, params, key)
+    for step in range(200):
+        now, k = batch.at(step / 200), jax.random.fold_in(key, step)
+        updates, state, _ = _update(rule, objective, params, state, now, k)
+        params = optax.apply_updates(params, updates)
+    losses = [float(objective.value(p, batch)) for p in (begin, rule.evaluated(params, state))]
     if not losses[1] < losses[0]:
         raise Failed(f"from {losses[0]:.4g} to {losses[1]:.4g}")
     return f"{losses[0]:.4g} -> {losses[1]:.4g}"
