@@ -38,7 +38,7 @@ from physopt.training.loop import (
     train,
     updates_on_copy,
 )
-from physopt.training.measuring import samples_of_test_sets, set_columns
+from physopt.training.measuring import overfitting, samples_of_test_sets, set_columns
 from physopt.training.setup import Refused, plan, prepare, started
 from physopt.training.timing import announcing_duration
 
@@ -110,11 +110,15 @@ class Session:
                 samples = self._test_samples()
                 record_baselines(self.config, self.folder, samples, self.display.note)
                 self._draw()
+                if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
+                    self.display.remark(text)
         finally:
             checkpoints.close()
         return outcome
 
     def _announce(self, method: str | None) -> None:
+        if self.config.settings.dtype == "float64":
+            self.display.note("precision  float64")
         if method is not None:
             self.display.note(f"method  {method}")
             self.folder.write_status("running", "", method=method)
