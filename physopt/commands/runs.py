@@ -36,16 +36,22 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 
 
 def _run(words: list[str]) -> int:
-    from physopt.commands.show import show_run
-    from physopt.config import from_words
-    from physopt.machine.threads import limit_xla
     from physopt.training.display import display_for_terminal
-    from physopt.training.run import begin
 
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    config = _recorded(words) if "record" in given else from_words(words)
-    limit_xla(config.settings.threads)
-    return show_run(begin(config, display_for_terminal()).folder)
+    display = display_for_terminal()
+    try:
+        from physopt.commands.show import show_run
+        from physopt.config import from_words
+        from physopt.machine.threads import limit_xla
+        from physopt.training.run import begin
+
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        config = _recorded(words) if "record" in given else from_words(words)
+        limit_xla(config.settings.threads)
+        run = begin(config, display)
+    finally:
+        display.close()
+    return show_run(run.folder)
 
 
 def _recorded(words: list[str]) -> "RunConfig":

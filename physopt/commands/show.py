@@ -49,6 +49,8 @@ def show_run(path: Path) -> int:
         target = record.config.get("target")
         out.print(_run_table(curve, chosen_by(target and target[0])))
         out.print(_times(last_clock(record)))
+    if phases := record.progress.get("phases"):
+        out.print(f"wall time {_phases(phases)}")
     for metric, methods in _by_metric(record.baselines).items():
         listed = ", ".join(f"{method} {value:.3g}" for method, value in methods.items())
         out.print(escape(f"{metric} without training: {listed}"))
@@ -90,6 +92,13 @@ def _times(last: dict[str, Any]) -> str:
         f"{seconds_text(compilation)} of compilation{kept} and {seconds_text(evaluation)} of "
         "evaluation"
     )
+
+
+def _phases(phases: dict[str, float]) -> str:
+    """Return the wall-clock time of a run by phase, the longest first."""
+    parts = sorted(((s, name) for name, s in phases.items() if s >= 0.5), reverse=True)
+    listed = ", ".join(f"{name} {seconds_text(seconds)}" for seconds, name in parts)
+    return f"{seconds_text(sum(phases.values()))}: {listed}"
 
 
 def _source(record: Record) -> str:

@@ -47,6 +47,9 @@ class Locked(OptionError):
     """Another process is working on the run."""
 
 
+_LONGEST_ROW = 2**16
+
+
 class RunFolder:
     """The files of one run."""
 
@@ -167,6 +170,17 @@ class RunFolder:
     def curve(self) -> list[dict[str, Any]]:
         """Return the valid rows of the curve, without an incomplete last line."""
         return read_curve(self.path / "curve.jsonl")[0]
+
+    def newest_row(self) -> dict[str, Any]:
+        """Return the newest complete row of the curve, {} if there is none; reads its end only."""
+        try:
+            with (self.path / "curve.jsonl").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_ROW))
+                lines = file.read().split(b"\n")
+            row = json.loads(lines[-2]) if len(lines) > 1 else {}
+        except (OSError, ValueError):
+            return {}
+        return row if isinstance(row, dict) else {}
 
     def truncate_curve(self, step: int) -> None:
         """Keep the rows up to a step, those that the checkpoint of this step includes."""

@@ -251,6 +251,7 @@ _FIELDS: dict[str, dict[str, Check]] = {
         **dict.fromkeys(("step", "t_train", "t_compile", "t_eval", "wall_seconds"), _number),
         **dict.fromkeys(("load_start", "load_end", "load_others"), _optional_number),
         "compile_cached": _truth,
+        "phases": _numbers,
     },
     "baselines.json": {"*": _numbers},
 }

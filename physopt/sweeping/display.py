@@ -17,7 +17,8 @@ from physopt.records.folder import RunFolder
 from physopt.records.status import FAILED, FINISHED, RESULTS, SETTLED
 from physopt.records.units import seconds_text
 from physopt.sweeping.estimate import Row, seconds_left
-from physopt.training.display import Display, console
+from physopt.training.display import Display, console, row_text
+from physopt.training.phases import TRAINING
 
 _ROWS_SHOWN = 12
 _RUNS_LISTED = 100
@@ -89,10 +90,13 @@ class LiveTable(SweepDisplay):
 
 
 def _progress(row: Row) -> str:
-    step, steps = RunFolder(row.folder).read("status.json").get("step"), row.config.settings.steps
-    if step is None:
-        return "starting"
-    return f"step {step}/{steps}" if steps else f"step {step}"
+    """Return what a run is doing: its phase before and after training, else step and losses."""
+    folder, steps = RunFolder(row.folder), row.config.settings.steps
+    phase, newest = folder.read("status.json").get("phase", "starting"), folder.newest_row()
+    if phase != TRAINING or "step" not in newest:
+        return str(phase)
+    of = f"/{steps}" if steps else ""
+    return f"step {newest['step']}{of}  {row_text(newest)}"
 
 
 def display_for_terminal() -> SweepDisplay:

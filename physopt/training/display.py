@@ -7,20 +7,28 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from physopt.records.units import seconds_text
-from physopt.training.loop import Budget, Clock
+
+if TYPE_CHECKING:  # a command shows something before JAX is imported
+    from physopt.training.loop import Budget, Clock
 
 PLAIN_SECONDS = 5.0
+_IMPORTING = "importing JAX, the problem and the rule"
 
 
 class Display:
     """Receives the progress of a run and shows nothing; subclasses override what they show."""
+
+    begun: float | None = None  # time.monotonic(), of a display that is made before the run
+
+    def phase(self, text: str) -> None:
+        """Receive what is done before and after training, when it begins."""
 
     def note(self, text: str) -> None:
         """Receive a remark on the current activity."""
@@ -29,10 +37,10 @@ class Display:
         """Receive a remark on what is not computed, or not as before; a note by default."""
         self.note(text)
 
-    def piece(self, clock: Clock, budget: Budget) -> None:
+    def piece(self, clock: "Clock", budget: "Budget") -> None:
         """Receive the state of the clock, about twice a second."""
 
-    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+    def evaluated(self, row: Mapping[str, Any], clock: "Clock", budget: "Budget") -> None:
         """Receive a new row of the curve."""
 
     def close(self) -> None:
@@ -51,13 +59,18 @@ class PlainLines(Display):
     """One line per evaluation, at most every few seconds."""
 
     def __init__(self) -> None:
+        self.begun = time.monotonic()
         self._last = -PLAIN_SECONDS
+
+    def phase(self, text: str) -> None:
+        """Print what begins."""
+        print(text, flush=True)
 
     def note(self, text: str) -> None:
         """Print the remark."""
         print(text, flush=True)
 
-    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+    def evaluated(self, row: Mapping[str, Any], clock: "Clock", budget: "Budget") -> None:
         """Print the row, unless another one was printed within PLAIN_SECONDS."""
         now = time.monotonic()
         if now - self._last >= PLAIN_SECONDS or budget.spent(clock):
@@ -69,21 +82,35 @@ class LiveLine(Display):
     """One line that is rewritten in place."""
 
     def __init__(self, console: Console) -> None:
+        self.begun = time.monotonic()
         self._row: Mapping[str, Any] = {}
         self._console = console
-        self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._phase, self._pace, self._since = _IMPORTING, "", self.begun
+        self._live = Live(
+            console=console, transient=True, refresh_per_second=2, get_renderable=self._line
+        )
         self._live.start()
+
+    def phase(self, text: str) -> None:
+        """Show what is done, and for how long, until an update has been made."""
+        self._phase, self._since = text, time.monotonic()
+        self._live.refresh()
+
+    def _line(self) -> Text:
+        elapsed = int(time.monotonic() - self._since)
+        since = f"  {seconds_text(elapsed)}" if elapsed else ""
+        return _one_line(f"{self._phase}{since}" if self._phase else self._pace)
 
     def note(self, text: str) -> None:
         """Print the remark above the line."""
         self._console.print(text, highlight=False, markup=False)
 
-    def piece(self, clock: Clock, budget: Budget) -> None:
+    def piece(self, clock: "Clock", budget: "Budget") -> None:
         """Rewrite the line."""
-        text = f"{pace_text(clock, budget)}  {row_text(self._row)}"
-        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._phase, self._pace = "", f"{pace_text(clock, budget)}  {row_text(self._row)}"
+        self._live.refresh()
 
-    def evaluated(self, row: Mapping[str, Any], clock: Clock, budget: Budget) -> None:
+    def evaluated(self, row: Mapping[str, Any], clock: "Clock", budget: "Budget") -> None:
         """Rewrite the line with the new losses."""
         self._row = row
         self.piece(clock, budget)
@@ -91,6 +118,10 @@ class LiveLine(Display):
     def close(self) -> None:
         """Clear the line."""
         self._live.stop()
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def console() -> Console:
@@ -107,7 +138,7 @@ def display_for_terminal() -> Display:
     return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
 
 
-def pace_text(clock: Clock, budget: Budget) -> str:
+def pace_text(clock: "Clock", budget: "Budget") -> str:
     """Format step, seconds per update and training time left."""
     of = f"/{budget.steps}" if budget.steps else ""
     text = f"step {clock.step}{of}"
@@ -119,7 +150,8 @@ def pace_text(clock: Clock, budget: Budget) -> str:
         left.append((budget.steps - clock.step) * per_update)
     if budget.seconds:
         left.append(budget.seconds - clock.t_train)
-    return f"{text}  {seconds_text(per_update)}/update  {seconds_text(max(0.0, min(left)))} left"
+    text = f"{text}  {seconds_text(per_update)}/update"
+    return f"{text}  {seconds_text(min(left))} left" if min(left) > 0 else text
 
 
 def row_text(row: Mapping[str, Any]) -> str:

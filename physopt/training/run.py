@@ -196,15 +196,17 @@ def _execute(
                 folder.write_text(f"{SOURCE}/{file}", text)
             load = MachineLoad(folder, selected[0], display)
             folder.write_status("running", "", load_start=load.start)
+            session = Session(config, folder, selected, display, interrupt)
             try:
-                outcome = Session(config, folder, selected, display, interrupt).run()
+                outcome = session.run()
             except BaseException as error:
                 with suppress(OSError):  # a full disk; the error says more
                     folder.write_status(*_failure(error))
                 raise
             finally:
                 display.close()
-            folder.write_status(*outcome, **load.at_end())
+            at_end = load.at_end()
+            folder.write_status(*outcome, **at_end, phases=session.phases.seconds())
         if outcome.status in FINISHED:
             folder.discard_earlier()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +31,8 @@ from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
     Carry,
-    Clock,
+    Piece,
+    Program,
     compile_program,
     evaluate,
     evaluation_chunk,
@@ -39,6 +40,8 @@ from physopt.training.loop import (
     updates_on_copy,
 )
 from physopt.training.measuring import overfitting, samples_of_test_sets, set_columns
+from physopt.training.memory import Memory
+from physopt.training.phases import OTHER, TRAINING, Phases
 from physopt.training.setup import Refused, plan, prepare, started
 from physopt.training.timing import announcing_duration
 
@@ -51,27 +54,6 @@ class Outcome(NamedTuple):
 
     status: str
     reason: str
-
-
-@dataclasses.dataclass
-class Memory:
-    """The host's state of a run; saved with every checkpoint."""
-
-    clock: Clock = dataclasses.field(default_factory=Clock)
-    counts: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    best_value: float = math.inf
-    best_step: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form; a best value that does not exist yet is null."""
-        best = self.best_value if math.isfinite(self.best_value) else None
-        return {**dataclasses.asdict(self), "best_value": best}
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> "Memory":
-        """Return the inverse of `to_json`."""
-        best = math.inf if content["best_value"] is None else content["best_value"]
-        return Memory(Clock(**content["clock"]), content["counts"], best, content["best_step"])
 
 
 class Session:
@@ -87,15 +69,17 @@ class Session:
     ):
         self.config, self.folder, self.devices = config, folder, run_devices
         self.display, self.interrupt = display, interrupt
+        self.phases = Phases(display, lambda text: folder.write_status("running", "", phase=text))
         self.budget = Budget(config.settings.steps, config.settings.seconds)
         self.memory = Memory()
 
     def run(self) -> Outcome:
         """Train until budget, target, divergence or interruption; return how it ended."""
         try:
-            mesh = mesh_of(self.devices, self.config.settings.batch_size)
-            self.setup = prepare(self.config, mesh)
-            self._announce(plan(self.setup))
+            with self.phases.phase("setup", "building the network and drawing the test set"):
+                mesh = mesh_of(self.devices, self.config.settings.batch_size)
+                self.setup = prepare(self.config, mesh)
+                self._announce(plan(self.setup))
         except Refused as refused:
             return Outcome("skipped", str(refused))
         self.sets = held_out_sets(self.config.problem)
@@ -105,16 +89,23 @@ class Session:
             carry = self._begin(checkpoints)
             outcome = self._train(checkpoints, carry)
             if outcome.status in FINISHED:
-                errors = samples_of_test_sets(self._measure(self.best), self.sets)
-                write_samples(self.folder, errors)
-                samples = self._test_samples()
-                record_baselines(self.config, self.folder, samples, self.display.note)
-                self._draw()
-                if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
-                    self.display.remark(text)
+                self._finish()
         finally:
             checkpoints.close()
         return outcome
+
+    def _finish(self) -> None:
+        """Record errors of single samples and baselines, and draw."""
+        with self.phases.phase("evaluation", "evaluating the best parameters"):
+            errors = samples_of_test_sets(self._measure(self.best), self.sets)
+            write_samples(self.folder, errors)
+        with self.phases.phase("baselines"):
+            samples = self._test_samples()
+            record_baselines(self.config, self.folder, samples, self.display.phase)
+        with self.phases.phase("figures", "drawing the figures"):
+            self._draw()
+        if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
+            self.display.remark(text)
 
     def _announce(self, method: str | None) -> None:
         if self.config.settings.dtype == "float64":
@@ -142,22 +133,38 @@ class Session:
         return carry
 
     def _train(self, checkpoints: Checkpoints, carry: Carry) -> Outcome:
-        setup, settings, memory = self.setup, self.config.settings, self.memory
-        start = time.perf_counter()
-        with watching() as seen, with_own_lines(settings.profile):
-            program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
-        seconds = memory.clock.t_compile + time.perf_counter() - start
-        cached = memory.clock.compile_cached or seen.all_kept
-        memory.clock = dataclasses.replace(memory.clock, t_compile=seconds, compile_cached=cached)
+        settings, memory = self.config.settings, self.memory
+        program = self._compile(carry)
         if settings.profile:
             updates = updates_on_copy(program, carry, self.budget.pace(memory.clock))
             text = program.compiled.as_text() or ""
             profile_run(updates, text, self.folder, self.display.note)
-        saved, outcome = time.monotonic(), None
-        pieces = train(
-            program, carry, memory.clock, self.budget, settings.log_every, self.interrupt.requested
-        )
-        for piece in announcing_duration(pieces, memory.clock, self.budget, self.display.note):
+        with self.phases.phase(TRAINING, TRAINING):
+            pieces = train(
+                program, carry, memory.clock, self.budget, settings.log_every,
+                self.interrupt.requested,
+            )  # fmt: skip
+            pieces = announcing_duration(pieces, memory.clock, self.budget, self.display.note)
+            return self._follow(pieces, carry, checkpoints)
+
+    def _compile(self, carry: Carry) -> Program:
+        """Compile an update, and add the time that this takes to the clock."""
+        setup, memory, start = self.setup, self.memory, time.perf_counter()
+        with (
+            self.phases.phase("compilation", "compiling an update"),
+            watching() as seen,
+            with_own_lines(self.config.settings.profile),
+        ):
+            program = compile_program(setup.rule, setup.objective, carry, setup.source, setup.key)
+        seconds = memory.clock.t_compile + time.perf_counter() - start
+        cached = memory.clock.compile_cached or seen.all_kept
+        memory.clock = dataclasses.replace(memory.clock, t_compile=seconds, compile_cached=cached)
+        return program
+
+    def _follow(self, pieces: Iterable[Piece], carry: Carry, checkpoints: Checkpoints) -> Outcome:
+        """Record evaluations and save checkpoints while pieces of training are made."""
+        memory, saved, outcome = self.memory, time.monotonic(), None
+        for piece in pieces:
             carry = piece.carry
             memory.clock = dataclasses.replace(
                 memory.clock, step=piece.clock.step, t_train=piece.clock.t_train
@@ -179,7 +186,9 @@ class Session:
         memory, setup = self.memory, self.setup
         start = time.perf_counter()
         params = setup.rule.evaluated(carry.params, carry.state)
-        measured = self._measure(params)
+        text = "" if memory.clock.step else "evaluating the initial parameters"
+        with self.phases.phase("evaluation", text):
+            measured = self._measure(params)
         seconds = time.perf_counter() - start
         memory.clock = dataclasses.replace(memory.clock, t_eval=memory.clock.t_eval + seconds)
         for name in COUNTS:
@@ -260,7 +269,8 @@ class Session:
 
     def _save(self, checkpoints: Checkpoints, carry: Carry) -> None:
         clock = self.memory.clock
-        checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
+        with self.phases.phase(OTHER):
+            checkpoints.save(clock.step, carry, self.best, self.memory.to_json())
         self.folder.write_status("running", "", **dataclasses.asdict(clock))
 
     def _test_samples(self, count: int | None = None) -> Batch:
