@@ -287,9 +287,9 @@ class Session:
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
-        x = setup.predict(self.best, setup.held_out.inputs)
+        x = jax.jit(setup.predict)(self.best, setup.held_out.inputs)
         batch = self._test_samples(problem.drawn)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
-        y = problem.simulate(x, batch)
+        y = jax.jit(problem.simulate)(x, batch)
         problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
