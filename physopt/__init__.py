@@ -8,6 +8,7 @@ physopt.load(run.folder).predict(inputs)      # the trained network
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("physopt")
     if name not in _HOME:
         raise AttributeError(f"module 'physopt' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -9,6 +9,7 @@ import io
 import shlex
 import sys
 
+import physopt
 from physopt.commands import Command, feasibility, names, runs, scores, sweeps
 from physopt.config.registry import Untrusted
 from physopt.machine.failures import own_words
@@ -73,6 +74,9 @@ def _exit_code(words: list[str]) -> int:
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"physopt {physopt.__version__}")
         return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:

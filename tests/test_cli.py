@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import physopt
 from physopt.cli import main
+from physopt.commands.show import _by_seed
 from physopt.config import from_words
+from physopt.config.parse import load_toml
+from physopt.options import OptionError
+from physopt.records import RunFolder
 
 HERE = Path(__file__).resolve().parent
 TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
@@ -51,6 +56,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["run", "problem=sin", "rule=adam", "rule.b1=1.0"], "rule.b1=1.0: must be less than 1"),
         (["run", "problem=sin", "rule=hig", "rule.damping=nan"], "rule.damping=nan: must be a "),
         (["run", "problem=sin", "rule=hig", "rule.kappa=nan"], "rule.kappa=nan: must be a finite"),
+        (["run", "problem=sin", "rule=adam", "seed=0,1"], "`sweep` takes several values of a key"),
         (["run", "problem=sin", "rule=adam", "seed="], "seed: a value is missing"),
         (["run", "problem=sin", "rule=adam", "out="], "out: a value is missing"),
         (["run", "problem=sin", "rule=adam", "seed=1", "seed=2"], "seed=2: is given twice"),
@@ -67,6 +73,7 @@ TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
         (["info", "adm"], "did you mean adam?"),
         (["check", "ldft2d", "sise=3"], "did you mean size?"),
         (["list", "all"], "takes no arguments"),
+        (["score", "out=table.xls"], "out=table.xls: must end with .csv, .json, .parquet"),
     ],
 )
 def test_wrong_arguments_end_with_one_line_and_exit_code_2(
@@ -80,6 +87,49 @@ def test_wrong_arguments_end_with_one_line_and_exit_code_2(
     assert err.startswith("physopt: ")
     assert out == ""
     assert not list(tmp_path.iterdir()), "nothing is written for a run that cannot be"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_PLATFORMS", "cuda"), ("JAX_DISABLE_JIT", "1"), ("JAX_NUMPY_DTYPE_PROMOTION", "strict")],
+)
+def test_settings_of_jax_that_no_run_can_have_are_named(tmp_path, name, value):
+    words = [f"problem={TINY}", f"rule={DESCENT}", "steps=2", f"out={tmp_path / 'runs'}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "physopt", "run", *words],
+        env={**os.environ, name: value}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"physopt: {name}=")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"physopt {physopt.__version__}\n"
+    citation = (HERE.parent / "CITATION.cff").read_text()
+    assert f"\nversion: {physopt.__version__}\n" in citation
+
+
+def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "run.toml").write_text('[problem]\nname = "toy"\n', encoding="utf-8-sig")
+    assert load_toml(tmp_path / "run.toml") == {"problem": {"name": "toy"}}
+
+
+def test_a_folder_without_locks_is_named(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("no flock")
+
+    folder = RunFolder(tmp_path)
+    monkeypatch.setattr(folder.lock, "acquire", acquire)
+    with pytest.raises(OptionError, match="no locks"), folder.held():
+        pass
+
+
+def test_seeds_are_sorted_as_numbers():
+    rows = [("p", "r", seed) for seed in ("10", "?", "2", "1")]
+    assert [row[2] for row in sorted(rows, key=_by_seed)] == ["1", "2", "10", "?"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from physopt.config.help import run_help_text
 from physopt.config.parse import KINDS, flat_arguments, split_names
 from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
-from physopt.config.text import from_text
+from physopt.config.text import from_text, split_values
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
@@ -46,7 +46,13 @@ def _run(words: list[str]) -> int:
         from physopt.training.run import begin
 
         given = dict(word.split("=", 1) for word in words if "=" in word)
-        config = _recorded(words) if "record" in given else from_words(words)
+        try:
+            config = _recorded(words) if "record" in given else from_words(words)
+        except OptionError as error:
+            if len(split_values(str(error.value))) == 1:
+                raise
+            reason = f"{error.reason}; `sweep` takes several values of a key"
+            raise OptionError(error.owner, error.name, error.value, reason) from None
         limit_xla(config.settings.threads)
         run = begin(config, display)
     finally:

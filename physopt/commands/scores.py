@@ -1,19 +1,26 @@
 """Commands on many runs: score, report, compare."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from physopt.commands import Command, plain_help
 from physopt.config.parse import flat_arguments
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options
 
+_WRITERS: dict[str, Callable[..., Any]] = {
+    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".json": lambda table, path: table.to_json(path, orient="records", indent=1),
+    ".parquet": lambda table, path: table.to_parquet(path, index=False),
+}
+
 
 @dataclass(frozen=True)
-class ScoreOptions(Options):
-    """Options of the scores."""
+class ComparisonOptions(Options):
+    """What is compared, and what is allowed to differ."""
 
     axis: Literal["seconds", "updates", "calls"] = "seconds"
     """Cost that progress is measured against: training seconds, updates, or physics calls."""
@@ -31,7 +38,22 @@ class ScoreOptions(Options):
 
 
 @dataclass(frozen=True)
-class ReportOptions(ScoreOptions):
+class ScoreOptions(ComparisonOptions):
+    """Options of the scores, and the file of their table."""
+
+    out: Path | None = None
+    """Table to write in addition, one row per problem and method: .csv, .json or .parquet (with
+    pyarrow installed)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a file of another kind before anything is read."""
+        super().__post_init__()
+        if self.out is not None and self.out.suffix not in _WRITERS:
+            raise OptionError(type(self), "out", self.out, f"must end with {', '.join(_WRITERS)}")
+
+
+@dataclass(frozen=True)
+class ReportOptions(ComparisonOptions):
     """Options of the scores, and the file of the report."""
 
     out: Path | None = None
@@ -40,7 +62,7 @@ class ReportOptions(ScoreOptions):
 
 
 @dataclass(frozen=True)
-class CompareOptions(ScoreOptions):
+class CompareOptions(ComparisonOptions):
     """Options of the scores, and the file of the figure."""
 
     out: Path = Path("comparison.png")
@@ -48,10 +70,19 @@ class CompareOptions(ScoreOptions):
 
 
 def _score(words: list[str]) -> int:
-    comparison, _, _ = _read(words, ScoreOptions)
+    comparison, _, options = _read(words, ScoreOptions)
     from physopt.analysis import tables
 
     tables.print_scores(comparison)
+    if options.out is not None:
+        from physopt.analysis import score_table
+
+        try:
+            _WRITERS[options.out.suffix](score_table(comparison), options.out)
+        except ImportError:
+            reason = "needs pyarrow, which is not installed; a .csv file does not"
+            raise OptionError(ScoreOptions, "out", options.out, reason) from None
+        print(f"wrote  {options.out}")
     return 0
 
 
@@ -82,7 +113,7 @@ def _compare(words: list[str]) -> int:
 
 def _read(words: list[str], cls: type, count: int | None = None):
     """Return a Comparison of the runs in the folders among the words, the folders, the options."""
-    folders = [word for word in words if "=" not in word and not word.endswith(".toml")]
+    folders = [word for word in words if _names_folder(word)]
     options = from_text(cls, flat_arguments([word for word in words if word not in folders]))
     if count not in (None, len(folders)):
         raise OptionError(object, "folder", "", f"compare takes {count} folders")
@@ -95,6 +126,11 @@ def _read(words: list[str], cls: type, count: int | None = None):
     compile_time, allow = options.compile, options.allow
     comparison = analysis.Comparison(frame, options.axis, compile_time=compile_time, allow=allow)
     return comparison, folders, options
+
+
+def _names_folder(word: str) -> bool:
+    """Return whether a word is a folder; the name of one that exists may contain "="."""
+    return os.path.isdir(word) or ("=" not in word and not word.endswith(".toml"))
 
 
 _SCORE_USAGE = "score [FOLDER ...] [key=value ...]"

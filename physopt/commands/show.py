@@ -1,6 +1,7 @@
 """Tables and lines that the commands print."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,13 @@ def _next(record: Record) -> str:
         return "python -m physopt list"
     if not all(needs_no_trust(kind, record.name(kind)) for kind in KINDS):
         command.append("trust=true")
-    return " ".join(command)
+    return shlex.join(command)
+
+
+def _by_seed(row: Sequence[str]) -> tuple[Any, ...]:
+    """Sort by problem and rule, then by seed as a number; anything else follows as text."""
+    problem, rule, seed, *rest = row
+    return problem, rule, not seed.isdigit(), int(seed) if seed.isdigit() else 0, seed, *rest
 
 
 def show_status(root: Path | str) -> int:
@@ -170,8 +177,9 @@ def show_status(root: Path | str) -> int:
     for name in ("status", "step", "time", "test_loss", "source"):
         table.add_column(name, justify="right" if name in ("step", "time", "test_loss") else "left")
     table.add_column("reason", overflow="ellipsis", no_wrap=True)
-    for folder in folders:
-        table.add_row(*(escape(text) for text in _status_row(Record(folder))))
+    rows = [_status_row(Record(folder)) for folder in folders]
+    for row in sorted(rows, key=_by_seed):
+        table.add_row(*map(escape, row))
     out.print(table)
     kept = f"{kept_bytes() / 1e6:.3g} MB in {cache_folder()}"
     out.print(f"compiled programs kept: {escape(kept)}")

@@ -1,5 +1,6 @@
 """Commands on many runs: sweep, tune."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from physopt.commands import Command, plain_help
@@ -89,7 +90,7 @@ def _tune(words: list[str]) -> int:
     path = tune(tuned, options, display_for_terminal())
     print(path.read_text(encoding="utf-8"))
     print(f"wrote  {path}")
-    print(f"next   python -m physopt sweep {path} seed=0,1,2")
+    print(f"next   python -m physopt sweep {shlex.quote(str(path))} seed=0,1,2")
     return 0
 
 

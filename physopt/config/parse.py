@@ -75,7 +75,7 @@ def run_hints(problem: type, rule: type) -> dict[str, Any]:
 def load_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file; raise OptionError if it cannot be read."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(object, "file", path, str(error)) from None
 

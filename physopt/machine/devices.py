@@ -22,11 +22,19 @@ MEMORY_SHARE = 0.7
 def select(device: str | None, count: int = 1) -> tuple[Device, ...]:
     """Return the first devices of a kind, or of JAX's default kind.
 
-    Raises OptionError if there is no such device, or if there are fewer than `count`.
+    Raises OptionError if there is no such device, if there are fewer than `count`, or if JAX is set
+    not to compile.
     """
+    for name, refused in (("jax_disable_jit", True), ("jax_numpy_dtype_promotion", "strict")):
+        if (value := getattr(jax.config, name)) == refused:
+            reason = "runs are compiled by jax.jit with JAX's standard promotion of types; unset it"
+            raise OptionError(object, name.upper(), value, reason)
     try:
         devices = jax.local_devices(backend=device)
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
+        if platforms := os.environ.get("JAX_PLATFORMS"):
+            reason = "JAX finds no such device here, or lacks the plugin for it"
+            raise OptionError(object, "JAX_PLATFORMS", platforms, reason) from None
         kinds = sorted({d.platform for d in jax.devices()} | {"cpu"})
         reason = f"no {device} is found by JAX here; found: {', '.join(kinds)}"
         raise OptionError(object, "device", device, reason) from None

@@ -48,6 +48,7 @@ class Locked(OptionError):
 
 
 _LONGEST_ROW = 2**16
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 
 
 class RunFolder:
@@ -117,6 +118,13 @@ class RunFolder:
         except filelock.Timeout:
             reason = f"another process is working on this {work}"
             raise Locked(object, "folder", self.path, reason) from None
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            reason = (
+                "the file system has no locks, which keep two processes apart; use another out="
+            )
+            raise OptionError(object, "folder", self.path, reason) from None
         try:
             yield
         finally:

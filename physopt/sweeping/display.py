@@ -1,5 +1,6 @@
 """Sweep display: a live table on a terminal, elsewhere a line for each run that has ended."""
 
+import shlex
 import statistics
 import sys
 import time
@@ -165,5 +166,5 @@ def show_sweep(rows: Sequence[Row], root: Path) -> int:
     if unsettled:
         screen.print("next    the same command retries the runs without a result")
         return 130 if any(row.status == "interrupted" for row in unsettled) else 1
-    screen.print(f"next    python -m physopt status {escape(str(root))}")
+    screen.print(f"next    python -m physopt status {escape(shlex.quote(str(root)))}")
     return 0

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from analysis_records import write_run
 
@@ -34,6 +35,22 @@ def test_score_prints_table_ranks_and_notes(capsys, results):
     assert "physics calls" in capsys.readouterr().out
     assert main(["score", str(results), "compile=true"]) == 0
     assert "compilation included" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "read"), [("csv", pd.read_csv), ("json", pd.read_json)])
+def test_score_writes_its_table(capsys, results, tmp_path, kind, read):
+    out = tmp_path / f"scores.{kind}"
+    assert main(["score", str(results), f"out={out}"]) == 0
+    assert capsys.readouterr().out.endswith(f"wrote  {out}\n")
+    table = read(out).set_index("method")
+    assert table.loc["adam", "runs"] == 3
+    assert table.loc["[red]x", "reached"] == 0
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(capsys, results):
+    renamed = results.rename(results.parent / "rate=1")
+    assert main(["score", str(renamed)]) == 0
+    assert "[red]x" in capsys.readouterr().out
 
 
 def test_score_needs_no_drawing_library():
