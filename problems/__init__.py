@@ -11,6 +11,9 @@ PROBLEMS = {
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
+    "exp": "physopt.problems.exponential:Exponential",
+    "sin": "physopt.problems.sine:Sine",
+    "toy": "physopt.problems.toy:Toy",
     "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
     "pinn_poisson_nd": "physopt.problems.pinn.poisson_nd:PoissonNDPINN",
     "pinn_heat": "physopt.problems.pinn.heat:HeatPINN",
@@ -19,8 +22,5 @@ PROBLEMS = {
     "pinn_kdv": "physopt.problems.pinn.kdv:KdVPINN",
     "pinn_convection": "physopt.problems.pinn.convection:ConvectionPINN",
     "pinn_helmholtz": "physopt.problems.pinn.helmholtz:HelmholtzPINN",
-    "exp": "physopt.problems.exponential:Exponential",
-    "sin": "physopt.problems.sine:Sine",
-    "toy": "physopt.problems.toy:Toy",
 }
 """Name -> "module:Class"; a class is imported on first use."""
