@@ -14,11 +14,16 @@ RULES = {
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
     "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
+    "engd": "physopt.optimizers.spectral.energy_natural:EnergyNaturalGradient",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
+    "ssbroyden": "physopt.optimizers.quasi_newton:QuasiNewton",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""
+
+ALIASES = {"lm": "levenberg_marquardt"}
+"""Short name -> name in RULES."""

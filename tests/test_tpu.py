@@ -31,7 +31,7 @@ NATIVE = {
 triangular solves are operations of StableHLO itself."""
 
 SPECTRAL = {"gram_dtype": "float32", "tau": 1e-2}
-OPTIONS = {"hig": SPECTRAL, "gauss_newton": SPECTRAL}
+OPTIONS = {"hig": SPECTRAL, "gauss_newton": SPECTRAL, "engd": SPECTRAL}
 """Options that a rule needs on a TPU, as its refusal says."""
 
 LINEARISING = ("adam", "sip", "hig", "gauss_newton")

@@ -219,6 +219,13 @@ def training_source(
     return kind(key, problem, batch_size, train_size, redraw, mesh)
 
 
+def stays_the_same(source: Source) -> bool:
+    """Return whether a source gives the same batch in every update."""
+    if isinstance(source, TrainingSet):
+        return len(source.samples) == source.batch_size
+    return isinstance(source, SameSamples)
+
+
 def held_out_sets(problem: Problem) -> tuple[str, ...]:
     """Return the names of the sets in `held_out_samples`, in order."""
     return ("validation", "test", *(f"test_{name}" for name in problem.test_sets))

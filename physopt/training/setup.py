@@ -15,9 +15,21 @@ from physopt.objective import Objective, build
 from physopt.problem import Batch, Plans, Problem, Tree
 from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
-from physopt.training.data import SameSamples, Source, held_out_samples, training_source
+from physopt.training.data import (
+    SameSamples,
+    Source,
+    held_out_samples,
+    stays_the_same,
+    training_source,
+)
 from physopt.training.loop import Carry, initial_carry, measured
 from physopt.training.per_sample import PerSample, build_unknowns, initial_unknowns
+
+CHANGING_BATCHES = (
+    "Warning: this rule learns from the difference of two updates, which is noise if their batches "
+    "differ; use train_size=batch_size"
+)
+"""Warning for a rule with `one_batch` whose batches change."""
 
 
 class Setup(NamedTuple):
@@ -80,7 +92,9 @@ def plan(setup: Setup) -> str | None:
         raise Refused(str(error)) from None
     problem = setup.objective.problem
     of_physics = problem.plan() if isinstance(problem, Plans) else None
-    return ". ".join(part for part in (of_physics, *methods) if part) or None
+    changing = setup.rule.one_batch and not stays_the_same(setup.source)
+    warning = CHANGING_BATCHES if changing else None
+    return ". ".join(part for part in (of_physics, *methods, warning) if part) or None
 
 
 def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:

@@ -13,6 +13,7 @@ from tiny import Tiny
 
 import physopt
 from physopt import Batch, Problem
+from physopt.commands.show import show_run
 from physopt.numerics.damped_least_squares import factorised
 from physopt.objective import build
 from physopt.optimizers import levenberg_marquardt
@@ -180,13 +181,16 @@ def test_a_rule_that_finds_no_lower_loss_has_converged(dtype):
         assert state.damping < 1, "rejected steps below rounding leave the damping as it was"
 
 
-def test_a_converged_run_ends(tmp_path):
+def test_a_converged_run_ends_and_says_why(tmp_path, capsys):
     run = physopt.run(
         Tiny(), LevenbergMarquardt(), network="none", batch_size=3, steps=300, log_every=100,
         out=tmp_path,
     )  # fmt: skip
     assert run.status["status"] == "converged"
     assert run.curve.error.iloc[-1] < 1e-5
+    assert run.status["remark"] == f"6 of 6 samples: no step accepted for {FAILURES} updates"
+    assert show_run(run.folder) == 0
+    assert run.status["remark"] in capsys.readouterr().out
 
 
 def test_copies_of_the_samples_change_no_step():
