@@ -220,9 +220,11 @@ def training_source(
 
 
 def stays_the_same(source: Source) -> bool:
-    """Return whether a source gives the same batch in every update."""
+    """Return whether a source gives the same batch in every update, or until the next redraw."""
     if isinstance(source, TrainingSet):
         return len(source.samples) == source.batch_size
+    if isinstance(source, RedrawnSet):
+        return source.size == source.batch_size and source.every > 1
     return isinstance(source, SameSamples)
 
 
