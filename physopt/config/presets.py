@@ -60,12 +60,13 @@ _STEEP = {"sgd": {"clip_norm": 1.0}}
 # 100 %: the loss of other samples grows while that of the batch falls.
 _ROUGH = {"metropolis": {"sigma": 1e-3}, "open_es": {"learning_rate": 1e-3}}
 
-# Collocation points of one smooth function make J numerically rank deficient: in float64 singular
-# values down to 1e-7 of the largest still help, and L-BFGS gains a digit from a longer memory.
+# Collocation points of one smooth function make J numerically rank deficient: half of its singular
+# values lie below 1e-7 of the largest. A half-inverse step needs no cutoff in float64, but a line
+# search: a fixed step of 1 diverges, and 0.3 does not move. L-BFGS gains from a longer memory.
 _PINN = {
     "lbfgs": {"memory_size": 50},
     "gauss_newton": {"tau": 1e-7},
-    "hig": {"tau": 1e-7},
+    "hig": {"learning_rate": 1.0, "line_search": "grid", "tau": 1e-12},
 }
 
 RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
