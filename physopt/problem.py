@@ -163,6 +163,18 @@ class Starts(Protocol):
 
 
 @runtime_checkable
+class HasTerms(Protocol):
+    """A problem whose loss has several terms: its samples have a `kind`, the number of their term.
+
+    A term contributes the losses of its samples to the mean over a batch.
+    """
+
+    def terms(self) -> tuple[Any, ...]:
+        """Return a description of each term; the first is the residual inside the domain."""
+        ...
+
+
+@runtime_checkable
 class Arranges(Protocol):
     """A problem whose training samples are arranged together: evenly spaced points, for example."""
 

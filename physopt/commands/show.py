@@ -152,6 +152,8 @@ def _next(record: Record) -> str:
     more = next(budgets, None)
     if record.status in ("ok", "budget") and more is not None:
         command.append(more)
+    elif record.status == "diverged" and not needs_no_trust("problem", record.name("problem")):
+        return shlex.join(["python", "-m", "physopt", "check", record.name("problem")])
     elif record.status not in ("interrupted", "running", "error", "timeout", "oom"):
         return "python -m physopt list"
     if not all(needs_no_trust(kind, record.name(kind)) for kind in KINDS):

@@ -8,15 +8,17 @@ rule may also have a short name.
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import entry_points
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from physopt.config.plugins import import_file, is_plugin, modules_of
 from physopt.optimizers import ALIASES, RULES
-from physopt.options import OptionError, suggest
+from physopt.options import OptionError, is_frozen, suggest
 from physopt.problems import PROBLEMS
 
 Kind = Literal["problem", "rule"]
@@ -58,7 +60,30 @@ def find(kind: Kind, name: str, given: Mapping[str, Any] = _NONE) -> type[Any]:
     if not issubclass(cls, base(kind)):
         reason = f"is no {kind}: not a subclass of physopt.{base(kind).__name__}"
         raise OptionError(object, kind, name, reason)
-    return cls.class_for(given)
+    return _usable(kind, name, cls).class_for(given)
+
+
+def _usable(kind: Kind, name: str, cls: type[Any]) -> type[Any]:
+    """Return a class; raise OptionError, with its line, if no object of it can be used."""
+    if not is_frozen(cls):
+        reason = f"{cls.__name__} needs the decorator @dataclass(frozen=True)"
+    elif not _is_target(getattr(cls, "target", None)):
+        reason = f"target = {cls.target!r} must name a metric and a value: ('error', 0.05)"
+    else:
+        return cls
+    with suppress(OSError, TypeError):
+        lines, first = inspect.getsourcelines(cls)
+        file = os.path.relpath(inspect.getsourcefile(cls) or "")
+        at = next((k for k, line in enumerate(lines) if line.lstrip().startswith("class ")), 0)
+        reason += f" ({file}, line {first + at})"
+    raise OptionError(object, kind, name, reason)
+
+
+def _is_target(value: Any) -> bool:
+    match value:
+        case None | (str(), int() | float()):
+            return True
+    return False
 
 
 def base(kind: Kind) -> type[Any]:
@@ -82,7 +107,7 @@ def find_any(name: str) -> tuple[Kind, type[Any]]:
     kinds = [kind for kind in _KINDS if issubclass(cls, base(kind))]
     if not kinds:
         raise OptionError(object, "name", name, "is neither a problem nor a rule")
-    return kinds[0], cls.class_for({})
+    return kinds[0], _usable(kinds[0], name, cls).class_for({})
 
 
 def find_recorded(

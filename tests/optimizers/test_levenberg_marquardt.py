@@ -220,6 +220,31 @@ def test_gram_works_sample_by_sample_in_float32():
     np.testing.assert_allclose(1 + steps[0], batch.target / problem.scales(jnp.float32), rtol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_give_the_step_of_the_jacobian(dtype):
+    """24 outputs, 59 parameters; the second update starts from the scale of the first."""
+    with jax.enable_x64(dtype == np.float64):
+        objective, params = build(Tiny(), "default", 0)
+        batch = Tiny().sample(jax.random.split(KEY, 8)).at(0.0)
+        params, batch = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, batch))
+        ends = []
+        for solver in ("layers", "gram"):
+            rule = LevenbergMarquardt(solver=solver)
+            update, state, each = jax.jit(rule.update), rule.init(objective, params, KEY), params
+            info = {}
+            for _ in range(2):
+                step, state, info = update(objective, each, state, batch, KEY)
+                each = optax.apply_updates(each, step)
+            ends.append((each, state, info))
+        tolerance = 1e-10 if dtype == np.float64 else 2e-3
+        for one, two in zip(*map(jax.tree.leaves, ends), strict=True):
+            np.testing.assert_allclose(one, two, rtol=tolerance, atol=tolerance * 1e-2)
+        rule = LevenbergMarquardt(solver="layers")
+        assert "J J^T [24, 24], layer by layer" in rule.plan(objective, params, batch)
+    with pytest.raises(ValueError, match="layers knows no columns"):
+        rule.replace(scaling="columns")
+
+
 def test_the_plan_describes_the_jacobian_and_refuses_one_that_is_too_large(monkeypatch):
     objective, params, batch = case(random(7, 3), random(7), random(3))
     rule = LevenbergMarquardt()

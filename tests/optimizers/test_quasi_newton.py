@@ -33,7 +33,7 @@ FUNCTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Loss(Problem):
-    """A function of the unknowns of one sample; extra holds its number, and scales."""
+    """A function of the unknowns of one sample; extra holds its index and scales."""
 
     def sample(self, keys):
         raise NotImplementedError
