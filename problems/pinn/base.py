@@ -237,7 +237,7 @@ class PINN(Problem):
         """Return u* at the points: the batch's own, which held-out points have."""
         return self.exact(batch.inputs) if isinstance(batch.extra, tuple) else batch.extra
 
-    def _batch(self, points: Array, kind: Array) -> Batch:
+    def _batch(self, points: Any, kind: Any) -> Batch:
         kind = jnp.asarray(kind, jnp.int32)
         return Batch(points, jnp.zeros((points.shape[0], 1), points.dtype), kind=kind)
 
@@ -246,7 +246,7 @@ class PINN(Problem):
         low, high = self.box
         graded = self.points == "graded" if graded is None else graded
         interior = self.graded(units[0]) if graded else units[0]
-        points = low + (high - low) * interior
+        points: Any = low + (high - low) * interior
         for k, (term, unit) in enumerate(zip(self.terms()[1:], units[1:], strict=True), 1):
             face = on_faces(unit[:, : len(low) - 1], term.faces, low, high)
             points = jnp.where((kind == k)[:, None], face, points)

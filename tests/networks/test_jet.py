@@ -1,6 +1,7 @@
 """Jets: finite differences, closed forms, and two ways that agree to rounding."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 from physopt.networks import Dense
 from physopt.networks.jet import Ansatz, Jet
 
-ENTRIES = ("u", "u_t", "u_x", "u_xx", "u_tx", "u_xxx", "laplacian")
+ENTRIES: tuple[str, ...] = ("u", "u_t", "u_x", "u_xx", "u_tx", "u_xxx", "laplacian")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +36,12 @@ def wide():
         yield
 
 
-def network(form=None, inputs=2, activation="tanh", **options):
+def network(form=None, inputs=2, activation: Any = "tanh", **options):
     sizes = (3 if form else inputs, 6, 5, 1)
     dense = Dense(sizes, nnx.Rngs(3), activation=activation, **options)
     for layer in dense.layers:  # zero biases would hide an error in their handling
-        layer.bias[...] = 0.3 + 0.1 * jnp.arange(layer.bias.size, dtype=jnp.float32)
+        bias: Any = layer.bias
+        bias[...] = 0.3 + 0.1 * jnp.arange(bias.size, dtype=jnp.float32)
     return widened(Ansatz(form, dense) if form else dense)
 
 
@@ -55,7 +57,9 @@ def points(count=5, dimension=2):
 def evaluated(module, coordinates="tx", entries=ENTRIES, at=None, **options):
     at = points() if at is None else at
     jet = Jet(module, coordinates, entries, **options)
-    return dict(zip(entries, np.asarray(jax.jit(jet)(at)).T, strict=True))
+    values: Any = np.asarray(jax.jit(jet)(at)).T
+    result: dict[str, Any] = dict(zip(entries, values, strict=True))
+    return result
 
 
 def test_derivatives_agree_with_central_differences():
