@@ -150,7 +150,7 @@ def _report(
     """Print the ranking and write the files of a race; return the exit code."""
     from physopt.analysis.ranking import rank, verdict
     from physopt.commands.show_race import show_ranking
-    from physopt.sweeping.race import dropped, finalists
+    from physopt.sweeping.race import disturbed_runs, dropped, finalists
     from physopt.sweeping.race_files import labelled, write_race
 
     last = finalists(heats)
@@ -170,6 +170,8 @@ def _report(
     show_ranking(standings, {rule: labelled(c) for rule, (c, _) in last.items()}, length)
     print(f"\n{sentence}")
     print(_longer(words, options, standings))
+    if disturbed := disturbed_runs(heats[-1]):
+        print(f"timing {disturbed}")
     for file in files:
         print(f"wrote  {file}")
     if best is None:

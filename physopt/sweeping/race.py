@@ -200,6 +200,15 @@ def dropped(heats: Sequence[Heat]) -> dict[int, list[str]]:
     }
 
 
+def disturbed_runs(heat: Heat) -> str:
+    """Return a remark on runs that shared the machine with other work, "" if there are none."""
+    folders = [RunFolder(row.folder) for of_one in heat.rows.values() for row in of_one]
+    remarks = [remark for folder in folders if (remark := folder.status().get("timing"))]
+    if not remarks:
+        return ""
+    return f"{len(remarks)} of {len(folders)} runs of the last round are unreliable: {remarks[0]}"
+
+
 def _run(config: RunConfig, seconds: float, seed: int) -> RunConfig:
     """Return the run of a candidate; all runs in a folder have the same training seconds."""
     settings = config.settings
