@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from physopt.analysis.statistics import quantile
@@ -42,7 +43,7 @@ class Standing(NamedTuple):
     sure, or if more than MOST_SEEDS are needed."""
 
 
-def rank(errors: Mapping[str, Sequence[float]]) -> list[Standing]:
+def rank(errors: Mapping[str, ArrayLike]) -> list[Standing]:
     """Return the standings of methods from {method: its error for each seed}, best first.
 
     All methods have the same seeds in the same order.
@@ -94,14 +95,12 @@ def seeds_to_be_sure(standings: Sequence[Standing]) -> tuple[int | None, list[st
     return max(needed, default=None), [s.method for s in unsure if s.seeds_needed is None]
 
 
-def _standing(method: str, values: Sequence[float], median: float) -> Standing:
-    failed = int(np.sum(~np.isfinite(values)))
-    return Standing(method, median, failed, len(values))
+def _standing(method: str, values: ArrayLike, median: float) -> Standing:
+    finite = np.isfinite(np.asarray(values, float))
+    return Standing(method, median, int(np.sum(~finite)), len(finite))
 
 
-def _compared(
-    standing: Standing, values: Sequence[float], best: Sequence[float], level: float
-) -> Standing:
+def _compared(standing: Standing, values: ArrayLike, best: ArrayLike, level: float) -> Standing:
     """Add the comparison with the best method at one level."""
     a, b = (np.maximum(np.asarray(v, float), np.finfo(np.float32).tiny) for v in (best, values))
     if not np.isfinite(standing.median):

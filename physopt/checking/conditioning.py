@@ -11,7 +11,7 @@ Gradients of a loss converge at a rate that falls with the square of these condi
 
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from physopt.machine import devices
 from physopt.machine.failures import explained
 from physopt.objective import flatten
 from physopt.optimizers.first_order import Adam
-from physopt.problem import Inverts, Linearizes
+from physopt.problem import Batch, Inverts, Linearizes
 from physopt.rule import UpdateRule
 from physopt.training.data import stays_the_same
 from physopt.training.per_sample import PerSample
@@ -35,6 +35,7 @@ SAMPLES = 3
 LARGEST = 2**22
 """Most entries of dy/dx of a batch, and of J J^T, that are computed."""
 
+_EPS = float(np.finfo(np.float64).eps)
 _REPEATS, _SECONDS = 20, 0.2  # limits of a timing
 
 
@@ -104,7 +105,7 @@ def condition_number(matrix: Any, noise: float) -> float:
     return float(np.median(ratios))
 
 
-def _costs(setup: Setup, x: Any, batch: Any, entries: int) -> dict[str, float | str]:
+def _costs(setup: Setup, x: Any, batch: Batch, entries: int) -> dict[str, float | str]:
     objective, problem = setup.objective, setup.objective.problem
     costs: dict[str, float | str] = {
         "simulate": _measured(lambda: _milliseconds(problem.simulate, x, batch)),
@@ -127,35 +128,42 @@ def _costs(setup: Setup, x: Any, batch: Any, entries: int) -> dict[str, float | 
 def _conditions(config: RunConfig) -> dict[str, float | str]:
     """Return the condition numbers of dy/dx and J, computed in float64 on a CPU."""
     settings = config.settings.replace(dtype="float64", device="cpu", devices=1)
-    config = RunConfig(config.problem, config.rule, settings)
     with devices.computing(devices.select("cpu")[0], "float64"):
+        few = cache(partial(_few, RunConfig(config.problem, config.rule, settings)))
         return {
-            "of dy/dx": _measured(lambda: _condition(config)),
-            "of J": _measured(lambda: _condition(config, of_network=True)),
+            "of dy/dx": _measured(lambda: _condition_of_physics(*few())),
+            "of J": _measured(lambda: _condition_of_network(*few())),
         }
 
 
-def _condition(config: RunConfig, *, of_network: bool = False) -> float | str:
-    """Return the condition number of dy/dx of a sample, or of dy/dtheta of SAMPLES samples."""
+def _few(config: RunConfig) -> tuple[Setup, Any, Batch, int]:
+    """Return the setup, x and SAMPLES training samples, and the components of their y."""
     setup = prepare(config)
     whole = setup.source.draw(jnp.int32(0)).at(0.0)
     x = jax.jit(setup.objective.predict)(setup.params, whole.inputs)
-    batch, x = jax.tree.map(lambda leaf: leaf[:SAMPLES], (whole, x))
-    rows = len(batch) * _size(setup.objective.output_shapes(x, batch))
-    noise = float(np.finfo(np.float64).eps) * max(rows, _size(x))
-    if of_network:
-        if config.settings.network == "none":
-            return "there is no network"
-        if reason := setup.objective.without_jacobians():
-            return reason
-        if rows**2 > LARGEST:
-            return f"not measured, J J^T has {rows**2:.3g} entries"
-        linearised = jax.jit(lambda p, b: setup.objective.linearised(p, b).gram())
-        gram = np.asarray(linearised(setup.params, batch))
-        return condition_number(gram, noise) ** 0.5
+    x, batch = jax.tree.map(lambda leaf: leaf[:SAMPLES], (x, whole))
+    return setup, x, batch, len(batch) * _size(setup.objective.output_shapes(x, batch))
+
+
+def _condition_of_physics(setup: Setup, x: Any, batch: Batch, rows: int) -> float | str:
+    """Return the median condition number of dy/dx of a sample."""
     if rows * _size(x) > LARGEST:
         return f"not measured, dy/dx has {rows * _size(x):.3g} entries"
-    return condition_number(jax.jit(setup.objective.linearize)(x, batch)[1], noise)
+    return condition_number(
+        jax.jit(setup.objective.linearize)(x, batch)[1], _EPS * (rows + _size(x))
+    )
+
+
+def _condition_of_network(setup: Setup, x: Any, batch: Batch, rows: int) -> float | str:
+    """Return the condition number of dy/dtheta of SAMPLES samples, from J J^T."""
+    if isinstance(setup.rule, PerSample):
+        return "there is no network"
+    if reason := setup.objective.without_jacobians():
+        return reason
+    if rows**2 > LARGEST:
+        return f"not measured, J J^T has {rows**2:.3g} entries"
+    gram = jax.jit(lambda params, batch: setup.objective.linearised(params, batch).gram())
+    return condition_number(gram(setup.params, batch), _EPS * rows) ** 0.5
 
 
 def _refusals(setup: Setup, rules: dict[str, UpdateRule]) -> dict[str, str]:
