@@ -46,10 +46,11 @@ class Standing(NamedTuple):
 def rank(errors: Mapping[str, ArrayLike]) -> list[Standing]:
     """Return the standings of methods from {method: its error for each seed}, best first.
 
-    All methods have the same seeds in the same order.
+    All methods have the same seeds in the same order. The order is that of the geometric means of
+    the errors that are finite; methods of which most runs failed come last.
     """
     medians = {method: float(quantile(values, 0.5)) for method, values in errors.items()}
-    order = sorted(errors, key=lambda method: medians[method])
+    order = sorted(errors, key=lambda m: (not np.isfinite(medians[m]), _mean_log(errors[m])))
     if not order:
         return []
     best, *others = order
@@ -102,7 +103,7 @@ def _standing(method: str, values: ArrayLike, median: float) -> Standing:
 
 def _compared(standing: Standing, values: ArrayLike, best: ArrayLike, level: float) -> Standing:
     """Add the comparison with the best method at one level."""
-    a, b = (np.maximum(np.asarray(v, float), np.finfo(np.float32).tiny) for v in (best, values))
+    a, b = _positive(best), _positive(values)
     if not np.isfinite(standing.median):
         sure = standing.failed == standing.seeds >= _FEWEST_FAILURES and bool(np.isfinite(a).all())
         return standing._replace(ratio=np.inf, sure=sure)
@@ -121,6 +122,17 @@ def _compared(standing: Standing, values: ArrayLike, best: ArrayLike, level: flo
     return compared._replace(seeds_needed=next(enough, None))
 
 
+def _positive(values: ArrayLike) -> np.ndarray:
+    """Return errors whose logarithms exist: an exact solution counts as the smallest number."""
+    return np.maximum(np.asarray(values, float), np.finfo(np.float32).tiny)
+
+
+def _mean_log(values: ArrayLike) -> float:
+    """Return the mean logarithm of the finite errors, infinite if there is none."""
+    logs = np.log(_positive(values))
+    return float(logs[np.isfinite(logs)].mean()) if np.isfinite(logs).any() else np.inf
+
+
 def _half_width(deviation: float, count: int, level: float) -> float:
     return float(stats.t.ppf(1 - level / 2, count - 1)) * deviation / count**0.5
 
@@ -128,6 +140,8 @@ def _half_width(deviation: float, count: int, level: float) -> float:
 def _clause(rival: Standing) -> str:
     if not np.isfinite(rival.ratio):
         return f"{rival.method} fails"
+    if not rival.ratio > 1:  # of the seeds that both completed
+        return f"as near as {rival.method}"
     return f"{rival.ratio:.2g} times nearer than {rival.method}"
 
 

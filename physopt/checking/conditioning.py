@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from physopt.config import RunConfig
+from physopt.config.registry import find
 from physopt.machine import devices
 from physopt.machine.failures import explained
 from physopt.objective import flatten
-from physopt.optimizers.first_order import Adam
 from physopt.problem import Batch, Inverts, Linearizes
 from physopt.rule import UpdateRule
 from physopt.training.data import stays_the_same
@@ -74,7 +74,8 @@ def conditioning(config: RunConfig, rules: dict[str, UpdateRule]) -> Conditionin
     settings = config.settings
     first = devices.select(settings.device)
     few = settings.heldout_size if settings.network == "none" else SAMPLES
-    config = RunConfig(config.problem, Adam(), settings.replace(heldout_size=few, start=None))
+    settings = settings.replace(heldout_size=few, start=None)
+    config = RunConfig(config.problem, find("rule", "adam")(), settings)  # which refuses nothing
     with devices.computing(first[0], settings.dtype):
         setup = prepare(config)
         batch = setup.source.draw(jnp.int32(0)).at(0.0)

@@ -20,7 +20,7 @@ def test_the_interval_is_students_for_paired_logarithms_at_bonferronis_level():
         interval = test.confidence_interval(1 - LEVEL / 2)
         np.testing.assert_allclose(np.log([standing.low, standing.high]), interval, rtol=1e-12)
         assert standing.ratio == pytest.approx(stats.gmean(factors[standing.method]))
-        assert standing.sure == bool(test.pvalue < LEVEL / 2)
+        assert standing.sure == bool(interval.low > 0)
 
 
 def test_differences_that_all_seeds_share_are_no_chance_and_pairing_uses_this():
@@ -48,6 +48,7 @@ def test_the_number_of_seeds_that_would_be_enough():
         return stats.t.ppf(0.975, count - 1) * logs.std(ddof=1) / count**0.5
 
     needed = behind.seeds_needed
+    assert needed is not None
     assert half(needed) < logs.mean() <= half(needed - 1)
     assert seeds_to_be_sure(rank({"a": np.ones(4), "b": np.exp(logs)})) == (needed, [])
     same = rank({"a": np.ones(4), "b": np.array([1.0, 1.0, 1.1, 0.9])})
@@ -61,6 +62,15 @@ def test_failures_rank_last_and_are_sure_if_every_seed_fails():
     assert standings[2].ratio == math.inf
     assert standings[1].failed == 1
     assert not rank({"a": [1, 2], "fails": [math.inf] * 2})[1].sure, "two runs are few"
+
+
+def test_the_order_is_that_of_the_ratios():
+    standings = rank({"a": [1.0, 3.0], "b": [1.9, 1.9], "c": [1.0, 2.9]})
+    assert [standing.method for standing in standings] == ["c", "a", "b"]
+    assert standings[1].median > standings[2].median, "not that of the medians"
+    ratios = [standing.ratio for standing in standings]
+    assert ratios == sorted(ratios)
+    assert min(ratios) == 1
 
 
 def test_exact_solutions_have_finite_ratios():
