@@ -204,10 +204,9 @@ def pygaps(loop, **changes):
 
 def workbook(sheets):
     """An .xlsx workbook of rows of cells."""
-    from openpyxl import Workbook
+    from openpyxl import Workbook  # type: ignore[import-not-found]
 
-    book = Workbook()
-    book.remove(book.active)
+    book = Workbook(write_only=True)
     for name, rows in sheets.items():
         sheet = book.create_sheet(name)
         for row in rows:

@@ -176,7 +176,7 @@ REFUSED = {
     "RH (%),uptake (g/g)\n0.1,0.1\n0.9,0.2\n": "stated in per cent, but its largest value is 0.9",
     "RH (%),uptake (g/g)\n-2,0.1\n90,0.2\n": r"row 2: column 'RH \(%\)' -2 %",
     "p (kPa),uptake (g/g)\n0.1,0.1\n3,0.2\n": "kPa needs the saturation pressure",
-    "T = 20 C\nTemp: 25 C\nTemp: 30 C\np (kPa),uptake (g/g)\n0.1,0.1\n3,0.2\n": "kPa needs the",
+    "T = 20 C\nTemp: 25 °C\nTemp: 30 C\np (kPa),uptake (g/g)\n0.1,0.1\n3,0.2\n": "kPa needs the",
     "Adsorptive: N2\nTemp: 25 C\np (kPa),n (mmol/g)\n1,1\n3,2\n": "saturation pressure of n2",
     "Temp: 25 C\np (kPa),q (g/g)\n1,1\n4,2\n": r"row 4: column 'p \(kPa\)' 4 kPa .* of 1.262",
     "p,n (mmol/g)\n1,1\n3,2\n": r"the unit of column 'p' is not stated",
