@@ -9,7 +9,8 @@ from physopt.problems.ldft.isotherm_files.points import Conditions
 
 _NUMBER = r"(?P<value>-?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)"
 _TEMPERATURE = re.compile(
-    rf"(?P<before>[a-z.]* ?)(\b(temperatur[ea]?|temp)\b|^t(?= ?[=:/(\[]))(?P<key>[^\d\n-]{{0,20}}?){_NUMBER} ?"
+    r"(?P<before>[a-z.]* ?)(\b(temperatur[ea]?|temp)\b|^t(?= ?[=:/(\[]))"
+    rf"(?P<key>[^\d\n-]{{0,20}}?){_NUMBER} ?"
     r"(?P<unit>[(\[]? ?(° ?c|k|c|deg ?c|celsius|kelvin)\b)?"
 )
 _OTHER_TEMPERATURE = re.compile(r"outgas|degas|activation|drying|heat|manifold|cabinet|room|oven")
