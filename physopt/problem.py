@@ -261,6 +261,28 @@ class Designs(Protocol):
 
 
 @runtime_checkable
+class Refines(Protocol):
+    """A problem that improves unknowns without the network, for example by a search.
+
+    The designs of a finished run are refined with an effort of `refine`, in a unit of the problem;
+    0 refines nothing. The target's metric is then reported as METRIC_refined as well.
+    """
+
+    @property
+    def refine(self) -> int:
+        """Return the effort spent on the test samples of a run."""
+        ...
+
+    def refined(self, x: Tree, batch: Batch, effort: int) -> Tree:
+        """Return unknowns that are no worse than x."""
+        ...
+
+    def refined_figure(self, x: Tree, refined: Tree, batch: Batch) -> "Figure":
+        """Plot the first samples of a batch before and after."""
+        ...
+
+
+@runtime_checkable
 class Draws(Protocol):
     """A problem that plots its solutions."""
 

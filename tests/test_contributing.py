@@ -35,7 +35,7 @@ def test_the_rule_has_at_most_the_promised_lines():
 def test_the_commands_work(folder, capsys, command, words):
     small = ["steps=4", "log_every=2", "heldout_size=4", "batch_size=4"] if command == "run" else []
     if "ldft2d" in words:
-        small += ["problem.size=4", "problem.points=5"]
+        small += ["problem.size=4", "problem.points=5", "problem.refine=0"]
     assert main([command, *words.split(), *small]) == 0, capsys.readouterr()
 
 

@@ -13,7 +13,7 @@ from physopt.config.parse import KINDS, flat_arguments, split_names
 from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
 from physopt.config.text import from_text, split_values
-from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
+from physopt.options import NonNegativeInt, OptionError, Options, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from physopt.config import RunConfig
@@ -97,7 +97,7 @@ def _run_help(words: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class DesignOptions(Options):
+class OpenOptions(Options):
     """How a run is opened."""
 
     trust: bool = False
@@ -109,7 +109,16 @@ class DesignOptions(Options):
 
 
 @dataclass(frozen=True)
-class Extension(DesignOptions):
+class DesignOptions(OpenOptions):
+    """How a target is solved with a run."""
+
+    refine: NonNegativeInt | None = None
+    """Trials of the refinement of the network's design; 0 leaves it as it is, none takes the
+    number of the run's problem, usually 60."""
+
+
+@dataclass(frozen=True)
+class Extension(OpenOptions):
     """A larger budget for a run."""
 
     steps: PositiveInt | None = None
@@ -144,14 +153,15 @@ def _status(words: list[str]) -> int:
 
 
 def _design(words: list[str]) -> int:
-    from physopt.training.run import design, load
+    from physopt.training.design import design
+    from physopt.training.run import load
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     table, rest = first_word(
         rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
     options = from_text(DesignOptions, flat_arguments(rest))
-    errors, files = design(load(folder, trust=options.trust), Path(table))
+    errors, files = design(load(folder, trust=options.trust), Path(table), options.refine)
     for name, value in errors.items():
         print(f"{name}  {value:.4g}")
     for file in files:
@@ -197,11 +207,14 @@ DESIGN = Command(
         _DESIGN_USAGE,
         """
         Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
-        of relative humidity and water content, one point a row. Prints the true error of the
-        design, computed by the converged simulator, and writes the design (.npy) and a picture of
-        it (.png) next to FILE.
+        of relative humidity and water content, one point a row. The network's matrix is then
+        refined by flips of its sites. Prints the true error of both, computed by the converged
+        simulator: area_percent of the network alone, area_percent_refined of the refined design.
+        Writes next to FILE the design (NAME_design.npy), the network's own (NAME_network.npy), the
+        errors (.json) and a picture of both (.png).
 
         python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
+        python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv refine=0
         """,
         DesignOptions,
     ),

@@ -50,6 +50,7 @@ SHOWS_ONLY = {
     "physopt.training.run": "begins and ends sessions, opens records",
     "physopt.training.identity": "names runs",
     "physopt.training.source*": "reads sources",
+    "physopt.training.design": "applies trained networks",
     "physopt.training.display": "prints",
     "physopt.training.figure": "draws",
     "physopt.training.interrupt": "handles signals",
