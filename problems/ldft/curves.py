@@ -18,3 +18,21 @@ def read_isotherm(path: Path | str, points: int, desorption: bool) -> np.ndarray
     with confidence.
     """
     return read_measured(path).target(points, desorption)
+
+
+def read_target(
+    path: Path | str, points: int, desorption: bool
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Return the isotherm [1, length] and the points behind it: humidity and content [1, n]."""
+    measured = read_measured(path)
+    used = measured.branches_used(desorption)
+    humidity = np.concatenate([branch.humidity for branch in used])
+    content = np.concatenate([branch.content for branch in used])
+    return measured.target(points, desorption)[None], (humidity[None], content[None])
+
+
+def target_statement(path: Path | str, points: int, desorption: bool) -> dict[str, str]:
+    """Return how `read_target` reads a file: its kind, units, ranges, branches, repairs."""
+    measured = read_measured(path)
+    measured.target(points, desorption)  # raises if the branches are not those that are needed
+    return measured.stated(desorption)

@@ -58,6 +58,8 @@ SHOWS_ONLY = {
     "physopt.problems": "names the problems",
     "physopt.optimizers": "names the rules",
     "physopt.problems.ldft.picture": "draws designs",
+    "physopt.problems.ldft.curves": "reads users' targets",
+    "physopt.problems.ldft.isotherm_files*": "reads users' targets",
     "physopt.sweeping*": "starts runs",
     "physopt.checking*": "checks problems and rules",
     "physopt.feasibility*": "measures what fits a device",

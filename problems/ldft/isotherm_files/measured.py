@@ -48,14 +48,18 @@ class Measured:
         falling = _interpolated(down, grid)
         return np.concatenate([_interpolated(up, grid), falling[-2::-1], [0.0]])
 
+    def branches_used(self, desorption: bool) -> list[Branch]:
+        """Return adsorption and, if it is wanted and measured, desorption."""
+        down = self.branches.desorption if desorption else None
+        return [self.branches.adsorption, *([] if down is None else [down])]
+
     def stated(self, desorption: bool) -> dict[str, str]:
         """Return the statement with what the target uses of it."""
-        down = self.branches.desorption
-        used = [self.branches.adsorption, *([down] if down is not None and desorption else [])]
+        used = self.branches_used(desorption)
         lowest = max(branch.humidity[0] for branch in used)
         highest = min(branch.humidity[-1] for branch in used)
         words = dict(self.statement)
-        if down is not None and not desorption:
+        if self.branches.desorption is not None and not desorption:
             words["branches"] += "; the target is adsorption (problem=ldft_hysteresis takes both)"
         beyond = []
         if lowest > 0:
