@@ -275,18 +275,17 @@ def test_what_is_not_measured_and_not_used_is_stated(tmp_path):
         read(tmp_path, "RH (%),q (g/g)\n10,0.1\n90,0.2\n").target(POINTS, True)
 
 
-fractions = st.floats(0.001, 1, allow_subnormal=False)
+steps = st.floats(0.2, 1)
 
 
 @st.composite
 def loops(draw):
-    count = draw(st.integers(3, 12))
-    up = np.cumsum([draw(fractions) for _ in range(count)])
+    """Humidities further apart than drift, and desorption above adsorption."""
+    count = draw(st.integers(3, 10))
+    up = np.cumsum([draw(steps) for _ in range(count)])
     up = np.round(up / up[-1] * draw(st.floats(0.7, 1.0)), 6)
-    content = np.cumsum([draw(fractions) for _ in range(count)])
-    down = up[-2::-1]
-    loop = write.Loop(up, content, down, content[-2::-1] + 0.3 * np.diff(content)[::-1])
-    return loop if (np.diff(up) > 2e-6).all() else draw(loops())
+    content = np.cumsum([draw(steps) for _ in range(count)])
+    return write.Loop(up, content, up[-2::-1], content[-2::-1] + 0.3 * np.diff(content)[::-1])
 
 
 @settings(max_examples=60, deadline=None)
