@@ -1,6 +1,7 @@
 """Cells of a table file: a text with separators, or a worksheet."""
 
 import csv
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,10 @@ def text_grid(text: str, encoding: str) -> Grid:
 def as_number(text: str, comma: bool) -> float | None:
     """Return the number that a cell shows, None if it shows none."""
     pattern = _WITH_COMMA if comma and "," in text else _WITH_POINT
-    return float(text.replace(",", ".")) if pattern.fullmatch(text) else None
+    if not pattern.fullmatch(text):
+        return None
+    number = float(text.replace(",", "."))
+    return number if math.isfinite(number) else None
 
 
 def is_blank(row: Sequence[Cell]) -> bool:

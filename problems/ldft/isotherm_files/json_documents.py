@@ -35,14 +35,16 @@ def json_points(text: str) -> Points:
 
 
 def _nist(document: Mapping[str, Any], records: Sequence[Any]) -> Points:
-    if len(document.get("adsorbates", ())) > 1:
+    adsorbates = document.get("adsorbates")
+    adsorbates = adsorbates if isinstance(adsorbates, list) else []
+    if len(adsorbates) > 1:
         raise ValueError("the isotherm is of a mixture; that of water alone is needed")
     if document.get("log_scale"):
         raise ValueError("log_scale is set: pressures on a linear scale are needed")
     stated = str(document["pressureUnits"])
     is_relative = stated.upper().startswith(("RELATIVE", "RH"))
     unit = ("%" if "%" in stated else "fraction") if is_relative else _pressure(stated)
-    names = [str(a.get("name")) for a in document.get("adsorbates", ()) if isinstance(a, dict)]
+    names = [str(a.get("name")) for a in adsorbates if isinstance(a, dict)]
     temperature = document.get("temperature")
     conditions = Conditions(
         float(temperature) if isinstance(temperature, int | float) else None,

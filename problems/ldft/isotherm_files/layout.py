@@ -132,16 +132,18 @@ def _text(row: tuple[Cell, ...], column: int) -> str:
 def _with_units(
     grid: Grid, above: tuple[int, ...], rows: tuple[int, ...], assigned: Columns, start: int
 ) -> tuple[Columns, int, tuple[int, ...]]:
-    """Add the row above the headings if it states missing units and changes nothing else."""
+    """Add the row above the headings if it states a missing unit and changes nothing else."""
     position = above.index(rows[0])
     if position:
         more = (above[position - 1], *rows)
-        cells = texts_in(grid.rows[more[0]])
         try:
             extended = columns(_headings(grid, more))
         except ValueError:
             return assigned, start, rows
-        if extended.pairs == assigned.pairs and not any(t.endswith((":", "=")) for t in cells):
+        used = [k for pair in assigned.pairs for k in (pair.axis, pair.content)]
+        gained = [assigned.headings[k].unit is None and extended.headings[k].unit for k in used]
+        is_metadata = any(text.endswith((":", "=")) for text in texts_in(grid.rows[more[0]]))
+        if extended.pairs == assigned.pairs and any(gained) and not is_metadata:
             return extended, start, more
     return assigned, start, rows
 

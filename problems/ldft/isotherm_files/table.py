@@ -94,18 +94,30 @@ def _entries(grid: Grid, layout: Layout, rows: list[tuple[int, bool | None]]) ->
     """Return the points of all pairs of columns; a blank content of a pair is no point."""
     entries = []
     single = len(layout.columns.pairs) == 1
+    column = _branch_column(grid, layout, [index for index, _ in rows])
     for pair in layout.columns.pairs:
         for index, branch in rows:
             row = grid.rows[index]
             blank = pair.content >= len(row) or row[pair.content] == ""
             if not single and blank:
                 continue
-            if (column := layout.columns.branch) is not None:
+            if column is not None:
                 branch = _branch(grid, index, column)
             elif pair.desorption is not None:
                 branch = pair.desorption
             entries.append(_Entry(index, pair, branch))
     return entries
+
+
+def _branch_column(grid: Grid, layout: Layout, rows: list[int]) -> int | None:
+    """Return the column whose heading or whose every cell names the branch."""
+    if layout.columns.branch is not None:
+        return layout.columns.branch
+    for column in range(min((len(grid.rows[index]) for index in rows), default=0)):
+        cells = [grid.rows[index][column] for index in rows]
+        if all(isinstance(cell, str) and branch_named(cell) is not None for cell in cells):
+            return column
+    return None
 
 
 def _branch(grid: Grid, index: int, column: int) -> bool:
@@ -132,8 +144,8 @@ def _points(
     if chosen.saturation is not None:
         values = [_number(grid, layout, e.row, chosen.saturation) for e in entries]
         saturation = _column(layout, chosen.saturation, np.array(values))
-    inside = set(rows.points)
-    outside = [row for index, row in enumerate(grid.rows) if index not in inside]
+    inside = {grid.rows[index] for index in (*rows.points, *layout.header)}
+    outside = [row for row in grid.rows if row not in inside]
     form = grid.form if grid.sheet is None else f"{grid.form}, sheet '{grid.sheet}'"
     return Points(
         form,

@@ -15,7 +15,8 @@ def saturation_pressure(temperature: float) -> float:
     Source: W. Wagner, A. Pruss, J. Phys. Chem. Ref. Data 22, 783 (1993).
     """
     if not RANGE[0] <= temperature <= RANGE[1]:
-        raise ValueError(f"{temperature:g} K lies outside {RANGE[0]} to {RANGE[1]} K")
+        known = f"it is known from {RANGE[0]} to {RANGE[1]} K"
+        raise ValueError(f"no saturation pressure of water at {temperature:g} K: {known}")
     t = 1 - temperature / CRITICAL_TEMPERATURE
     series = (
         -7.85951783 * t

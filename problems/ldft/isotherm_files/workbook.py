@@ -35,6 +35,6 @@ def _cell(value: object) -> Cell:
         return str(value)
     if isinstance(value, int | float):
         return float(value)
-    text = str(value).strip()
+    text = " ".join(str(value).split())
     number = as_number(text, comma=True)  # a number typed as text, in any locale
     return text if number is None else number
