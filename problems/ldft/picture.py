@@ -60,8 +60,8 @@ def draw_designs(
             humidity, content = (np.asarray(a, np.float64)[k] for a in measured)
             column[-1].plot(100 * humidity, content, ".", color=WANTED, ms=3, label="measured")
     _label_rows(list(axes[:, 0]), bool(unrefined))
-    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
-                  fontsize=8, frameon=False)  # fmt: skip
+    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2 if count == 1 else 3, fontsize=8, frameon=False)  # fmt: skip
     return figure
 
 

@@ -157,6 +157,13 @@ def test_the_second_cycle_is_left_out_and_stated(tmp_path):
     assert measured.statement["left out"] == "cycle 1 of 2 read; 2 rows of others"
 
 
+def test_another_table_below_is_left_out_and_stated(tmp_path):
+    text = "RH (%),uptake (g/g)\n10,0.1\n90,0.3\n\nPore width (nm),dV/dW\n1,5\n2,7\n"
+    measured = read(tmp_path, text)
+    np.testing.assert_allclose(measured.branches.adsorption.humidity, [0.1, 0.9])
+    assert measured.statement["left out"] == "row 5 and below: not read, as the table ends"
+
+
 @pytest.mark.parametrize("largest", [0.95, 1.0, 1.003, 1.02])
 def test_saturation_may_be_exceeded_a_little(tmp_path, largest):
     """p/p0 up to 1.02 stays a fraction, and per cent up to 102 stay per cent."""
@@ -198,6 +205,7 @@ REFUSED = {
     "RH (%),uptake (g/g)\n10,\n90,0.2\n": r"expected two columns|row 2, column 2 .* is empty",
     "RH (%),uptake (g/g)\n10,0.1\n50,--\n90,0.2\n": r"row 3, column 2 \(uptake .*\): '--' is no",
     "RH (%),uptake (g/g)\n10,0.1\npump failed\n90,0.2\n": "row 3: 'pump failed' stands between",
+    "RH (%),uptake (g/g)\n10,0.1\nn/a,n/a\n90,0.2\n": "row 3: 'n/a' stands between",
     "RH (%) water content (g/g)\n10 0.1\n90 0.2\n": "row 1: 3 headings for 2 numbers",
     "RH (%),uptake (g/g)\n10,0.1\n50,0.3\n40,0.2\n90,0.4\n": r"row \d: the relative humidity turns",
     "RH (%),uptake (g/g)\n10,0.1\n50,0.2\n50,0.3\n90,0.4\n": "row 4: the content differs by 25 %",
@@ -277,6 +285,8 @@ def test_what_is_not_measured_and_not_used_is_stated(tmp_path):
     stated = measured.stated(desorption=False)
     assert "the target is adsorption" in stated["branches"]
     assert stated["not measured"] == "from zero content at 0 linear to 0.03, constant above 0.93"
+    nitrogen = read(tmp_path, "Adsorptive: N2\np/p0,n (mmol/g)\n0.1,1\n0.9,2\n")
+    assert nitrogen.statement["adsorptive"].startswith("n2, not water")
     full = read(tmp_path, "RH (%),filling\n0,0\n100,0.8\n").stated(desorption=False)
     assert "not measured" not in full
     assert "a filled fraction as it is" in full["content"]

@@ -104,10 +104,10 @@ def _value(block: "cif.Block", name: str) -> str | None:
 
 
 def _conditions(block: "cif.Block", unit: str | None) -> Conditions:
-    given = _value(block, "_exptl_temperature")
+    degrees = _value(block, "_exptl_temperature")
     temperature = None
-    if given is not None:
-        temperature = kelvin(float(given), _value(block, "_units_temperature") or "K")
+    if degrees is not None:
+        temperature = kelvin(float(degrees), _value(block, "_units_temperature") or "K")
     stated = _value(block, "_exptl_p0")
     known = stated is not None and unit in PASCALS
     saturation = float(stated) * PASCALS[unit] if stated and unit and known else None

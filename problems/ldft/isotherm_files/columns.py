@@ -99,12 +99,12 @@ def _branch_of(*headings: Heading) -> bool | None:
 
 
 def _saturation(headings: Sequence[Heading], axis: Heading) -> int | None:
-    found = [k for k, h in enumerate(headings) if h.quantity == "saturation"]
-    if axis.quantity != "pressure" or not found:
+    candidates = [k for k, h in enumerate(headings) if h.quantity == "saturation"]
+    if axis.quantity != "pressure" or not candidates:
         return None
-    if len(found) > 1:
-        raise ValueError(f"two columns of saturation pressures: '{headings[found[1]].text}'")
-    return found[0]
+    if len(candidates) > 1:
+        raise ValueError(f"two columns of saturation pressures: '{headings[candidates[1]].text}'")
+    return candidates[0]
 
 
 def _is_wet_basis(text: str) -> bool:

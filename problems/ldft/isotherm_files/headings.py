@@ -34,7 +34,7 @@ _QUANTITIES: tuple[tuple[Quantity, re.Pattern[str]], ...] = (
     ("other", re.compile(
         r"\btime|elapsed|\bzeit|minutes|\bdate|\btemp|dead|\bvd\b|hysteresis|enthalp|d[mnv] ?/ ?dt"
         r"|\brate\b|density|absolute humidity|humidity ratio|fugacity|composition|\bpi\b|\bpe2\b"
-        r"|\btol|\bequ|\bcycle\b|uncertainty|\berror\b|\bstd|density|\bpore|cumulative|surface")),
+        r"|\btol|\bequ|\bcycle\b|uncertainty|\berror\b|\bstd|\bpore|cumulative|surface")),
     ("content", re.compile(
         r"water content|moisture content|feuchtegehalt|wassergehalt|teneur|\bemc\b"
         r"|change in mass|mass change|weight change|mass gain|weight gain|quantity adsorbed")),
@@ -117,7 +117,7 @@ def branch_named(text: str) -> bool | None:
     """Return whether a cell or a line names the desorption branch; None if it names no branch."""
     words = re.sub(r"[^a-z ]", "", plain(text)).strip()
     match = re.fullmatch(
-        r"(?P<name>ads?|des?|a|d|(ad|de)?sorption|(ad|de)sorp|up|down)"
+        r"(?P<name>ads|des|(ad|de)?sorption|(ad|de)sorp)"
         r"( (data|branch|isotherm|points))?", words
     )  # fmt: skip
     return match.group("name").startswith("d") if match else None

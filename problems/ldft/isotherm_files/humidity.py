@@ -12,7 +12,7 @@ LOWEST = -0.005
 """Smallest relative humidity that is read as the noise of a dry gas."""
 
 _SURELY_PERCENT, _SURELY_PERCENT_UNNAMED = 10.0, 60.0
-_WATER = ("water", "h2o", "wasser", "eau", "water vapor", "water vapour", "d2o")
+WATER = ("water", "h2o", "wasser", "eau", "water vapor", "water vapour")
 
 
 def relative_humidity(points: Points) -> tuple[np.ndarray, str]:
@@ -22,9 +22,9 @@ def relative_humidity(points: Points) -> tuple[np.ndarray, str]:
     """
     values, unit = (_relative if points.is_relative else _from_pressure)(points)
     for bad in np.flatnonzero((values > HIGHEST) | (values < LOWEST))[:1]:
-        given = f"{points.axis.values[bad]:g} {points.axis.unit or ''}".strip()
+        value = f"{points.axis.values[bad]:g} {points.axis.unit or ''}".strip()
         raise ValueError(
-            f"{points.places[bad]}: {points.axis.name} {given} is a relative humidity of "
+            f"{points.places[bad]}: {points.axis.name} {value} is a relative humidity of "
             f"{values[bad]:.4g}; it must lie in [0, 1] or [0, 100] %"
         )
     return np.maximum(values, 0.0), f"{points.axis.name}, {unit}"
@@ -79,7 +79,7 @@ def _from_pressure(points: Points) -> tuple[np.ndarray, str]:
             f"{points.axis.name} in {unit} needs the saturation pressure, but the file states "
             "neither that nor a temperature: add a line such as 'Temperature: 25 °C' or a column p0"
         )
-    if conditions.adsorptive is not None and conditions.adsorptive.lower() not in _WATER:
+    if conditions.adsorptive is not None and conditions.adsorptive.lower() not in WATER:
         raise ValueError(
             f"{points.axis.name} in {unit} needs the saturation pressure of "
             f"{conditions.adsorptive}, which the file does not state; it is known for water only"

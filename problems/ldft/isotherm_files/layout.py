@@ -78,10 +78,8 @@ def _named(grid: Grid, start: int) -> Layout:
             continue
         _check_width(grid, rows, start, assigned)
         return Layout(*_with_units(grid, above, rows, assigned, start), branch, True)
-    raise (
-        next((r for r in reasons if not isinstance(r, Incomplete)), None)
-        or (reasons or [Incomplete("no row above the numbers names them")])[0]
-    )
+    certain = [reason for reason in reasons if not isinstance(reason, Incomplete)]
+    raise (certain or reasons or [Incomplete("no row above the numbers names them")])[0]
 
 
 def _check_width(grid: Grid, rows: tuple[int, ...], start: int, assigned: Columns) -> None:
@@ -163,12 +161,12 @@ def _unnamed(grid: Grid, start: int, reason: ValueError) -> Layout:
             headings[axis] = _by_position(headings[axis], "relative", "first column")
             headings[content] = _by_position(headings[content], "content", "second column")
             is_named = headings[axis].quantity == heading(names[axis]).quantity
-            columns_found = Columns((Pair(axis, content),), tuple(headings))
-            return Layout(columns_found, start, rows, None, is_named)
-    given = f": {reason}" if texts_in(header) else ""
+            both = Columns((Pair(axis, content),), tuple(headings))
+            return Layout(both, start, rows, None, is_named)
+    detail = f": {reason}" if texts_in(header) else ""
     raise ValueError(
         f"{grid.place(start)}: expected two columns of numbers (relative humidity, water content) "
-        f"or a header that names them{given}"
+        f"or a header that names them{detail}"
     )
 
 

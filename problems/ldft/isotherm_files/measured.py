@@ -10,7 +10,7 @@ from physopt.problems.ldft.isotherm_files.aif import aif_points, is_aif
 from physopt.problems.ldft.isotherm_files.branches import Branch, Branches, split
 from physopt.problems.ldft.isotherm_files.decoding import decode
 from physopt.problems.ldft.isotherm_files.grid import Grid, text_grid
-from physopt.problems.ldft.isotherm_files.humidity import relative_humidity
+from physopt.problems.ldft.isotherm_files.humidity import WATER, relative_humidity
 from physopt.problems.ldft.isotherm_files.json_documents import json_points
 from physopt.problems.ldft.isotherm_files.points import Points
 from physopt.problems.ldft.isotherm_files.table import table_points
@@ -161,7 +161,9 @@ def _statement(
             f"desorption {down} points, {named}" if down else "no desorption"),
     }  # fmt: skip
     if points.conditions.adsorptive is not None:
-        words["adsorptive"] = points.conditions.adsorptive
+        is_water = points.conditions.adsorptive.lower() in WATER
+        note = "" if is_water else ", not water: the curve is taken as it is"
+        words["adsorptive"] = f"{points.conditions.adsorptive}{note}"
     if repaired := [*repairs, *branches.repairs]:
         words["repaired"] = "; ".join(repaired)
     if points.remarks:

@@ -11,6 +11,8 @@ from physopt.problems.ldft.isotherm_files.headings import branch_named
 from physopt.problems.ldft.isotherm_files.layout import Layout, cycle_named, find_layout
 from physopt.problems.ldft.isotherm_files.points import Column, Points
 
+_SHORT = {"a": False, "up": False, "d": True, "down": True}  # in a column of branches
+
 
 @dataclass
 class _Rows:
@@ -54,7 +56,7 @@ def _rows(grid: Grid, layout: Layout) -> _Rows:
             continue
         if not numbers_in(row) and len(texts) == 1 and branch_named(texts[0]) is not None:
             branch = branch_named(texts[0])
-        elif not numbers_in(row) and len(texts) > 1:
+        elif not numbers_in(row) and len(texts) > 1 and not _interrupts(grid, layout, index):
             rows.end = index
             break
         elif not _has_number(row, layout):
@@ -69,6 +71,12 @@ def _rows(grid: Grid, layout: Layout) -> _Rows:
     if rows.end is None:
         rows.end = text
     return rows
+
+
+def _interrupts(grid: Grid, layout: Layout, index: int) -> bool:
+    """Return whether a row stands directly between two points, as no heading of a table does."""
+    around = grid.rows[index - 1], *grid.rows[index + 1 : index + 2]
+    return len(around) == 2 and all(_has_number(row, layout) for row in around)
 
 
 def _is_end_mark(row: Row) -> bool:
@@ -125,7 +133,7 @@ def _branch(grid: Grid, index: int, column: int) -> bool:
     cell = row[column] if column < len(row) else ""
     if cell in (0.0, 1.0):
         return cell == 1.0
-    named = branch_named(str(cell))
+    named = _SHORT.get(str(cell).lower(), branch_named(str(cell)))
     if named is None:
         raise ValueError(f"{grid.place(index, column)}: '{cell}' names no branch")
     return named
@@ -134,23 +142,23 @@ def _branch(grid: Grid, index: int, column: int) -> bool:
 def _points(
     grid: Grid, layout: Layout, rows: _Rows, entries: list[_Entry], remarks: tuple[str, ...]
 ) -> Points:
-    chosen = layout.columns
+    columns = layout.columns
     axis = np.array([_number(grid, layout, e.row, e.pair.axis) for e in entries])
     content = np.array([_number(grid, layout, e.row, e.pair.content) for e in entries])
     labels = [e.desorption for e in entries]
-    first = chosen.pairs[0]
+    first = columns.pairs[0]
     _check_alternatives(grid, layout, entries, content)
     saturation = None
-    if chosen.saturation is not None:
-        values = [_number(grid, layout, e.row, chosen.saturation) for e in entries]
-        saturation = _column(layout, chosen.saturation, np.array(values))
+    if columns.saturation is not None:
+        values = [_number(grid, layout, e.row, columns.saturation) for e in entries]
+        saturation = _column(layout, columns.saturation, np.array(values))
     inside = {grid.rows[index] for index in (*rows.points, *layout.header)}
     outside = [row for row in grid.rows if row not in inside]
     form = grid.form if grid.sheet is None else f"{grid.form}, sheet '{grid.sheet}'"
     return Points(
         form,
         _column(layout, first.axis, axis),
-        chosen.headings[first.axis].quantity == "relative",
+        columns.headings[first.axis].quantity == "relative",
         _column(layout, first.content, content),
         None if all(label is None for label in labels) else np.array([bool(b) for b in labels]),
         tuple(grid.place(e.row) for e in entries),
