@@ -60,6 +60,8 @@ SHOWS_ONLY = {
     "physopt.problems.ldft.picture": "draws designs",
     "physopt.problems.ldft.curves": "reads users' targets",
     "physopt.problems.ldft.isotherm_files*": "reads users' targets",
+    "physopt.problems.pinn": "names the problems",
+    "physopt.problems.pinn.picture": "draws solutions",
     "physopt.sweeping*": "starts runs",
     "physopt.checking*": "checks problems and rules",
     "physopt.feasibility*": "measures what fits a device",
