@@ -330,7 +330,7 @@ def test_any_isotherm_in_any_dialect_is_the_same_target(
         encoding=encoding, **form,
     )  # fmt: skip
     measured = read(tmp_path_factory.getbasetemp(), text)
-    np.testing.assert_allclose(measured.target(POINTS, True), loop.target(POINTS), atol=1e-11)
+    np.testing.assert_allclose(measured.target(POINTS, True), loop.target(POINTS), atol=1e-12)
 
 
 @settings(max_examples=100, deadline=None)
