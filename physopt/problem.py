@@ -259,6 +259,15 @@ class Designs(Protocol):
 
 
 @runtime_checkable
+class StatesTargets(Protocol):
+    """A problem that states how it reads a user's target."""
+
+    def target_statement(self, path: Path) -> dict[str, str]:
+        """Return units, ranges and repairs by name. Raises ValueError as `read_target` does."""
+        ...
+
+
+@runtime_checkable
 class Refines(Protocol):
     """A problem that improves unknowns without the network, for example by a search.
 

@@ -58,6 +58,8 @@ SHOWS_ONLY = {
     "physopt.problems": "names the problems",
     "physopt.optimizers": "names the rules",
     "physopt.problems.ldft.picture": "draws designs",
+    "physopt.problems.ldft.curves": "reads users' targets",
+    "physopt.problems.ldft.isotherm_files*": "reads users' targets",
     "physopt.problems.pinn": "names the problems",
     "physopt.problems.pinn.picture": "draws solutions",
     "physopt.sweeping*": "starts runs",
