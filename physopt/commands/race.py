@@ -58,8 +58,8 @@ def _race(words: list[str]) -> int:
     options, rounds = _plan(studies, options, measured)
     for number, one in enumerate(rounds, start=1):
         print(
-            f"round {number}   rules {one.rules}, step sizes {one.rates}, seeds {one.seeds}, "
-            f"training {one.seconds:g} s a run"
+            f"round {number}   rules {one.rules}, step sizes {one.rates}, seeds {one.seeds}: "
+            f"at most {one.runs} runs of {one.seconds:g} s of training"
         )
     if options.plan:
         return 0

@@ -52,6 +52,7 @@ class Round(NamedTuple):
     rates: int
     """Step sizes of each rule."""
     seeds: int
+    runs: int
     seconds: float
     """Training seconds of each run."""
 
@@ -101,8 +102,9 @@ def schedule(counts: Sequence[int], options: RaceOptions, total: float) -> list[
         last = k == len(extents) - 1
         seeds = options.seeds if last else min(1 + (k > 0), options.seeds)
         largest = sorted((min(count, rates) for count in counts), reverse=True)[:rules]
-        seconds = total / len(extents) / (sum(largest) * seeds)
-        rounds.append(Round(rules, rates, seeds, float(f"{seconds:.3g}")))
+        runs = sum(largest) * seeds
+        seconds = float(f"{total / len(extents) / runs:.3g}")
+        rounds.append(Round(rules, rates, seeds, runs, seconds))
     return rounds
 
 

@@ -62,9 +62,12 @@ def test_the_rounds_halve_rules_and_step_sizes_and_share_the_time_equally():
     rounds = schedule([3] * 8, RaceOptions(seeds=5), total=120.0)
     assert [one[:3] for one in rounds] == [(8, 3, 1), (4, 2, 2), (3, 1, 5)]
     for one in rounds:
-        spent = one.rules * one.rates * one.seeds * one.seconds
+        assert one.runs == one.rules * one.rates * one.seeds
+        spent = one.runs * one.seconds
         assert spent == pytest.approx(40.0, rel=5e-3), "rounded to three digits"
-    assert [one[:3] for one in schedule([1, 1], RaceOptions(seeds=4), 8.0)] == [(2, 1, 4)]
+    assert schedule([1, 1], RaceOptions(seeds=4), 8.0) == [(2, 1, 4, 8, 1.0)]
+    # Rules without a step size to vary have one candidate.
+    assert [one.runs for one in schedule([3, 1, 1, 1], RaceOptions(), 1.0)] == [6, 8, 15]
     with pytest.raises(OptionError, match="no rule can serve"):
         schedule([], RaceOptions(), 1.0)
 
@@ -206,9 +209,7 @@ def test_a_plan_prints_the_rounds_and_runs_nothing(tmp_path, capsys, monkeypatch
     assert main([*words, "seconds=8", "workers=3", "plan=true"]) == 0
     out = capsys.readouterr().out
     assert "refuses   sip: no inverse" in out
-    assert "round 1   rules 2, step sizes 1, seeds 5, training 2.4 s a run" in out, (
-        "24 s in 10 runs"
-    )
+    assert "round 1   rules 2, step sizes 1, seeds 5: at most 10 runs of 2.4 s" in out
     assert not list(tmp_path.iterdir())
 
 
