@@ -218,4 +218,4 @@ def _flat(tree: Any) -> jax.Array:
 def _text(value: float | str, unit: str = "") -> str:
     if isinstance(value, str):
         return f"({value})"
-    return f"{value:.3g} {unit}".strip() if np.isfinite(value) else "infinite (rank deficient)"
+    return f"{value:.3g} {unit}".strip() if np.isfinite(value) else "beyond what rounding resolves"
