@@ -14,5 +14,6 @@ PROBLEMS = {
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",
+    "trap": "physopt.problems.trap.problem:Trap",
 }
 """Name -> "module:Class"; a class is imported on first use."""
