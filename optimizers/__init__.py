@@ -10,15 +10,28 @@ RULES = {
     "lion": "physopt.optimizers.first_order.named:Lion",
     "muon": "physopt.optimizers.first_order.named:Muon",
     "lbfgs": "physopt.optimizers.first_order.named:LBFGS",
+    "soap": "physopt.optimizers.first_order.soap:SOAP",
+    "shampoo": "physopt.optimizers.first_order.shampoo:Shampoo",
+    "adahessian": "physopt.optimizers.first_order.adahessian:AdaHessian",
     "optax": "physopt.optimizers.first_order.any_optax:AnyOptax",
     "sip": "physopt.optimizers.sip:SIP",
     "hig": "physopt.optimizers.spectral.half_inverse:HalfInverse",
     "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
+    "engd": "physopt.optimizers.spectral.energy_natural:EnergyNaturalGradient",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
     "randomized": "physopt.optimizers.estimated:Randomized",
+    "ssbroyden": "physopt.optimizers.quasi_newton:QuasiNewton",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
+    "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
+    "nncg": "physopt.optimizers.nncg:NNCG",
+    "dual_cone": "physopt.optimizers.dual_cone:DualCone",
+    "kfac": "physopt.optimizers.kfac:KFAC",
+    "spring": "physopt.optimizers.spring:Spring",
 }
 """Name -> "module:Class"; a class is imported when it is first used."""
+
+ALIASES = {"lm": "levenberg_marquardt"}
+"""Short name -> name in RULES."""

@@ -1,23 +1,29 @@
 """Levenberg-Marquardt: damped least-squares steps on scaled columns of the Jacobian."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from physopt.machine.devices import memory_limit, widest_float
-from physopt.numerics.damped_least_squares import Solver, factorised
+from physopt.machine.devices import memory_limit
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.gain import gain_ratio
-from physopt.options import PositiveFloat, PositiveInt
+from physopt.optimizers.scaled_model import (
+    ScaledModel,
+    explicit_model,
+    jacobian_of,
+    layerwise_model,
+)
+from physopt.optimizers.spectral.decomposition import Spectrum
+from physopt.optimizers.spectral.sizes import factor_bytes, measure
+from physopt.options import OptionError, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Linearizes
 from physopt.rule import Info, Parameters, PlanError, State, UpdateRule, cost
 
-QR_SIZE = 256
+QR_SIZE = 32
 """Largest min(n, P) for which solver=auto factorises J itself."""
 
 FAILURES = 5
@@ -83,12 +89,21 @@ class LevenbergMarquardt(UpdateRule):
     """Largest |D step| / |D theta|, which keeps a first step from leaving the range of the model;
     none sets no bound, and there is none at theta = 0."""
 
-    solver: Literal["auto", "qr", "gram"] = "auto"
+    solver: Literal["auto", "qr", "gram", "layers"] = "auto"
     """qr: factorises J itself and resolves singular values to rounding; gram: Cholesky
     factorisations of the smaller Gram matrix in float64, which resolve their squares, faster for
-    large matrices; auto: qr if outputs of a batch or parameters are at most 256."""
+    large matrices; layers: as gram, with J J^T computed layer by layer instead of from J, and
+    uniform scaling. auto: qr if outputs of a batch or parameters are at most 32, where it costs
+    little; then layers for fewer outputs than parameters, and gram otherwise. For 129 parameters
+    gram took a third of the time of qr and as many updates."""
 
     tunable: ClassVar = {"damping": (1e-6, 1e1)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver == "layers" and self.scaling == "columns":
+            reason = "solver=layers knows no columns; use scaling=auto"
+            raise OptionError(type(self), "scaling", self.scaling, reason)
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation."""
@@ -100,19 +115,26 @@ class LevenbergMarquardt(UpdateRule):
         Raises PlanError if J does not fit into memory, or if y is complex.
         """
         outputs, size, itemsize, forward = _sizes(objective, params, batch)
-        solver = self._solver(outputs, size)
+        solver, limit = self._solver(outputs, size), memory_limit()
         small = min(outputs, size)
-        needed = 3 * outputs * size * itemsize + 3 * small**2 * (
-            8 if solver == "gram" else itemsize
-        )
-        if needed > (limit := memory_limit()):
+        if solver == "layers":
+            needed = factor_bytes(measure(objective, params, batch, 1, limit, Spectrum()))
+            what, way = "Gram matrix", "layer by layer, without J"
+        else:
+            wide = 3 * small**2 * (8 if solver == "gram" else itemsize)
+            needed, what = 3 * outputs * size * itemsize + wide, "Jacobian"
+            way = "which is computed by " + (
+                "columns, in forward mode" if forward else "rows, in reverse mode"
+            )
+        if needed > limit:
             raise PlanError(
-                f"the Jacobian of {outputs} outputs in {size} parameters needs "
+                f"the {what} of {outputs} outputs in {size} parameters needs "
                 f"{needed / 1e9:.3g} GB of memory, more than {limit / 1e9:.3g}; use a smaller "
                 "batch_size, or rule=gauss_newton with rule.method=krylov"
             )
-        way = "columns, in forward mode" if forward else "rows, in reverse mode"
-        return f"{solver} of J [{outputs}, {size}], which is computed by {way}"
+        if solver == "layers":
+            return f"Cholesky factorisations of J J^T [{outputs}, {outputs}], {way}"
+        return f"{solver} of J [{outputs}, {size}], {way}"
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return the initial damping and no column norms."""
@@ -135,51 +157,43 @@ class LevenbergMarquardt(UpdateRule):
     ) -> tuple[Parameters, State, Info]:
         flat, unravel = ravel_pytree(params)
         system = objective.linearised(params, batch)
-        j, forward = _jacobian(system, len(batch))
-        # r and A D^-1; a column that overflows leaves D as it was
-        root = len(batch) ** 0.5
-        r, a = root * system.gradient, j / root
-        norms = self._norms(a)
-        scale = jnp.maximum(state.scale, jnp.where(jnp.isfinite(norms), norms, 0))
-        d = jnp.where(scale > 0, scale, 1)
-        a = a / d
-        solver = self._solver(*a.shape)
-        solve, lowest = factorised(a, r, solver, widest_float())
+        model = self._model(system, len(batch), state.scale)
+        d = jnp.where(model.scale > 0, model.scale, 1)
         size = jnp.linalg.norm(d * flat)
         longest = jnp.where(size > 0, size, jnp.inf) * (self.radius or jnp.inf)
 
         def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array]:
-            scaled = solve(damping)
-            step = -scaled / d
-            gain = gain_ratio(objective, system, batch, unravel(flat + step), -root * (a @ scaled))
-            gain = jnp.where(jnp.linalg.norm(scaled) <= longest, gain, 0)
-            return step, gain.astype(flat.dtype)
+            step, change, length = model.solve(damping)
+            gain = gain_ratio(objective, system, batch, unravel(flat + step), change)
+            return step, jnp.where(length <= longest, gain, 0).astype(flat.dtype)
 
-        end = self._search(attempt, flat, state, lowest)
+        end = self._search(attempt, flat, state, model.lowest)
         # If no damping lowers this batch's loss, the next batch starts from the present damping.
         damping = jnp.where(end.negligible, state.damping, end.damping)
         growth = jnp.where(end.negligible, state.growth, end.growth)
         failures = jnp.where(end.accepted, 0, state.failures + 1)
         step = jnp.where(end.accepted, end.step, 0)
-        sweeps = flat.size if forward else len(r) // len(batch)
+        solver = self._solver(system.gradient.size, flat.size)
         info = {
             "loss": system.loss,
-            "grad_norm": jnp.linalg.norm(d * (a.T @ r)),
+            "grad_norm": model.gradient_norm,
             "damping": damping,
             "accepted": end.accepted.astype(flat.dtype),
             # Not an integer: those are counts, which are summed over updates.
             "trials": end.tried.astype(flat.dtype),
             "gain": end.gain,
-            **_cost(objective, len(batch), sweeps, end.tried, solver),
+            **_cost(objective, len(batch), model.sweeps, end.tried, solver),
         }
-        return unravel(step), MarquardtState(damping, growth, scale, failures), info
+        return unravel(step), MarquardtState(damping, growth, model.scale, failures), info
 
-    def _norms(self, a: jax.Array) -> jax.Array:
-        """Return D [P] of A alone."""
-        uniform = a.shape[0] < a.shape[1] if self.scaling == "auto" else self.scaling == "uniform"
-        if uniform:
-            return jnp.full(a.shape[1], jnp.linalg.norm(a))
-        return jnp.linalg.norm(a, axis=0)
+    def _model(self, system: Linearised, batch: int, scale: jax.Array) -> ScaledModel:
+        outputs = system.gradient.size
+        solver = self._solver(outputs, len(scale))
+        if solver == "layers":
+            return layerwise_model(system, batch, scale)
+        narrow = outputs < len(scale)
+        uniform = narrow if self.scaling == "auto" else self.scaling == "uniform"
+        return explicit_model(system, batch, scale, solver, uniform)
 
     def _search(
         self,
@@ -217,25 +231,16 @@ class LevenbergMarquardt(UpdateRule):
         """Return whether several updates in a row found no step that lowers the loss."""
         return state.failures >= FAILURES
 
-    def _solver(self, outputs: int, size: int) -> Solver:
-        if self.solver == "auto":
-            return "qr" if min(outputs, size) <= QR_SIZE else "gram"
-        return self.solver
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how long no step was accepted."""
+        return f"no step accepted for {n} updates" if (n := int(state.failures)) else None
 
-
-def _jacobian(system: Linearised, batch: int) -> tuple[jax.Array, bool]:
-    """Return J [n, P], and whether it was computed by columns, in forward mode.
-
-    By columns if there are fewer of them than outputs of a sample, and the physics has forward
-    differentiation (no custom_vjp).
-    """
-    flat, unravel = ravel_pytree(system.params)
-    if flat.size < system.gradient.size // batch:
-        basis = jnp.eye(flat.size, dtype=flat.dtype)
-        with contextlib.suppress(TypeError):
-            forward = system.forward()
-            return jax.vmap(lambda v: forward(unravel(v)), out_axes=1)(basis), True
-    return system.rows(), False
+    def _solver(self, outputs: int, size: int) -> Literal["qr", "gram", "layers"]:
+        if self.solver != "auto":
+            return self.solver
+        if min(outputs, size) <= QR_SIZE:
+            return "qr"
+        return "layers" if outputs < size and self.scaling != "columns" else "gram"
 
 
 def _sizes(objective: Objective, params: Parameters, batch: Batch) -> tuple[int, int, int, bool]:
@@ -243,7 +248,7 @@ def _sizes(objective: Objective, params: Parameters, batch: Batch) -> tuple[int,
     modes = []
 
     def trace(params: Parameters, batch: Batch) -> jax.Array:
-        j, forward = _jacobian(objective.linearised(params, batch), len(batch))
+        j, forward = jacobian_of(objective.linearised(params, batch), len(batch))
         modes.append(forward)
         return j
 

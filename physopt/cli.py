@@ -12,7 +12,7 @@ import sys
 import physopt
 from physopt.commands import Command, feasibility, names, runs, scores, sweeps
 from physopt.config.registry import Untrusted
-from physopt.machine.failures import own_words
+from physopt.machine.failures import explained, own_words
 from physopt.machine.output import discarding_lost_output
 from physopt.options import OptionError, suggest
 from physopt.records.folder import Locked
@@ -65,10 +65,9 @@ def _exit_code(words: list[str]) -> int:
     except Exception as error:
         if "debug=true" in words:
             raise
-        text = own_words(error)[:500]
-        if failure_status(text) == "interrupted":
+        if failure_status(text := own_words(error)[:500]) == "interrupted":
             return _fail(f"{text}; the same command goes on when there is room again", 1)
-        return _fail(f"{text} (debug=true shows the traceback)", 1)
+        return _fail(f"{explained(error)[:700]} (debug=true shows the traceback)", 1)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -87,6 +87,18 @@ class Objective:
         _, vjp = jax.vjp(lambda p: self.predict(p, batch.inputs), params)
         return vjp(cotangent)[0]
 
+    def term_gradients(
+        self, params: Parameters, batch: Batch, terms: int
+    ) -> tuple[Array, Parameters]:
+        """Return L_k [terms] and dL_k/dtheta, leaves [terms, ...], of the terms of the loss.
+
+        L_k is the part of the mean that samples of kind k contribute, so that L = sum_k L_k.
+        """
+        losses, vjp = jax.vjp(lambda p: self.losses(self.predict(p, batch.inputs), batch), params)
+        weights = (batch.kind == jnp.arange(terms)[:, None]).astype(losses.dtype) / len(batch)
+        values = jnp.matmul(weights, losses, precision=HIGHEST)
+        return values, jax.vmap(lambda weight: vjp(weight)[0])(weights)
+
     def linearised(
         self, params: Parameters, batch: Batch, slope: bool | None = None
     ) -> "Linearised":
@@ -229,17 +241,17 @@ class Linearised(NamedTuple):
     def rows(self, samples: Any = None) -> Array:
         """Return J [n, P], or those of its rows that belong to `samples`."""
         samples = self.samples if samples is None else samples
-        j = jacobian(self._sample_outputs, self.params, samples, block=self._block())
+        j = jacobian(self.sample_outputs, self.params, samples, block=self._block())
         return j.reshape(-1, j.shape[-1])
 
     def gram(self, dtype: Any = None, *, layerwise: bool = True) -> Array:
         """Return J J^T [n, n] in `dtype`, float64 by default: layer by layer, or from the rows."""
-        arguments = self._sample_outputs, self.params, self.samples
+        arguments = self.sample_outputs, self.params, self.samples
         if layerwise:
             return layerwise_gram(*arguments, dtype=dtype)
         return explicit_gram(*arguments, dtype=dtype, block=self._block())
 
-    def _sample_outputs(self, params: Parameters, sample: Any) -> Array:
+    def sample_outputs(self, params: Parameters, sample: Any) -> Array:
         """Return y of one sample, [|y|]. The network sees a batch of one: a group norm without a
         batch axis would silently normalise over the wrong axes.
         """

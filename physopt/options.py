@@ -104,9 +104,8 @@ class Options:
         cls.defined_at = time.time_ns()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Refuse a class without the dataclass decorator, whose annotations are no fields."""
-        fields = getattr(cls, "__dataclass_fields__", None)
-        if fields is None or not set(vars(cls).get("__annotations__", ())) <= set(fields):
+        """Refuse a class whose options are no fields, or can be changed."""
+        if not is_frozen(cls):
             raise TypeError(f"{cls.__name__} needs the decorator @dataclass(frozen=True)")
         return super().__new__(cls)
 
@@ -136,6 +135,14 @@ class Options:
 
 
 @functools.cache  # resolving the annotations takes longer than reading all values
+def is_frozen(cls: type) -> bool:
+    """Return whether a class is a frozen dataclass, and its own annotations are fields."""
+    fields = getattr(cls, "__dataclass_fields__", None)
+    if fields is None or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return False
+    return set(vars(cls).get("__annotations__", ())) <= set(fields)
+
+
 def annotations(cls: type) -> dict[str, Any]:
     """Return {option: annotation} of a dataclass."""
     hints = typing.get_type_hints(cls, include_extras=True)

@@ -10,7 +10,7 @@ vmapped, sharded and differentiated sample by sample. It does not depend on the 
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -34,18 +34,23 @@ class Batch:
 
     inputs: of the network. target: the desired observations y*. extra: further data for the physics
     (an initial state, for example). progress: [batch], the fraction of the training budget spent,
-    for annealing; set by the training loop, and 1 in evaluation.
+    for annealing; set by the training loop, and 1 in evaluation. kind: [batch] int32, the term of
+    the loss to which each sample belongs; () for a loss of one term. redrawn: [batch] bool, whether
+    the previous update used other samples, set by the training loop; () is unknown.
     """
 
     inputs: Tree
     target: Tree
     extra: Tree = ()
     progress: Tree = ()
+    kind: Tree = ()
+    redrawn: Tree = ()
 
-    def at(self, progress: jax.Array | float) -> "Batch":
-        """Return these samples at a progress in [0, 1]."""
+    def at(self, progress: jax.Array | float, redrawn: jax.Array | bool = True) -> "Batch":
+        """Return these samples at a progress in [0, 1], and whether they are new."""
         spent = jnp.broadcast_to(jnp.asarray(progress, jnp.float32), (len(self),))
-        return dataclasses.replace(self, progress=spent)
+        new = jnp.broadcast_to(jnp.asarray(redrawn, bool), (len(self),))
+        return dataclasses.replace(self, progress=spent, redrawn=new)
 
     def __len__(self) -> int:
         return jax.tree.leaves((self.inputs, self.target))[0].shape[0]
@@ -156,6 +161,41 @@ class Starts(Protocol):
 
     def initial_unknowns(self, batch: Batch) -> Tree:
         """Return x0 [batch, ...], from which each sample is solved."""
+        ...
+
+
+@runtime_checkable
+class HasTerms(Protocol):
+    """A problem whose loss has several terms: its samples have a `kind`, the number of their term.
+
+    A term contributes the losses of its samples to the mean over a batch.
+    """
+
+    def terms(self) -> tuple[Any, ...]:
+        """Return a description of each term; the first is the residual inside the domain."""
+        ...
+
+
+@runtime_checkable
+class Arranges(Protocol):
+    """A problem whose training samples are arranged together: evenly spaced points, for example."""
+
+    def arrange(self, positions: jax.Array, size: int, key: jax.Array) -> Batch:
+        """Return the samples at `positions` [batch] of a set of `size`; the key is the set's."""
+        ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """A problem that places the samples of a redrawn training set by the loss of candidates."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it does so with its present options."""
+        ...
+
+    def adapted(self, size: int, key: jax.Array, losses: Callable[[Batch], jax.Array]) -> Batch:
+        """Return a set of `size` samples; losses(candidates) [batch] are at the parameters."""
         ...
 
 

@@ -50,6 +50,8 @@ class UpdateRule(Options, ABC):
     key_prefix: ClassVar[str] = "rule."
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     tunable_per: ClassVar[Mapping[str, str]] = {}
+    one_batch: ClassVar[bool] = False
+    """Whether updates rely on a batch that stays the same; a run with others is warned."""
 
     def refuses(self, objective: "Objective") -> str | None:
         """Return the reason why this rule does not support an objective, None if it does.
@@ -91,3 +93,11 @@ class UpdateRule(Options, ABC):
     def converged(self, state: State) -> jax.Array:
         """Return whether further updates would change nothing, [] bool; ends the run."""
         return jnp.asarray(False)
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return a remark on the end of a run, for its summary; None by default.
+
+        state: after the last update. means: the entries of info, averaged since the last
+        evaluation.
+        """
+        return None

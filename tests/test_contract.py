@@ -16,7 +16,7 @@ from physopt.objective import build
 from physopt.optimizers import RULES
 from physopt.problem import Problem
 from physopt.problems import PROBLEMS
-from physopt.rule import COUNTS, UpdateRule
+from physopt.rule import COUNTS, PlanError, UpdateRule
 from physopt.training.data import training_source
 from physopt.training.loop import (
     Budget,
@@ -109,6 +109,10 @@ def test_every_pair_trains(problem_name, rule_name, compiled):
         assert len(reason.split()) > 2, "a refusal says why"
         pytest.skip(f"{rule_name} refuses {problem_name}: {reason}")
     source, key = training_source(problem, 0, BATCH, None), jax.random.key(0)
+    try:
+        rule.plan(objective, params, source.draw(jnp.int32(0)).at(0.0))
+    except PlanError as error:
+        pytest.skip(f"{rule_name} has no way to update {problem_name}: {error}")
     traced = []
 
     class Counting(type(rule)):

@@ -10,6 +10,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from two_terms import two_terms
 
 from physopt.config.presets import suited_options
 from physopt.config.registry import find
@@ -31,7 +32,12 @@ NATIVE = {
 triangular solves are operations of StableHLO itself."""
 
 SPECTRAL = {"gram_dtype": "float32", "tau": 1e-2}
-OPTIONS = {"hig": SPECTRAL, "gauss_newton": SPECTRAL}
+OPTIONS = {
+    "hig": SPECTRAL,
+    "gauss_newton": SPECTRAL,
+    "engd": SPECTRAL,
+    "spring": {"gram_dtype": "float32", "damping": 1e-4},
+}
 """Options that a rule needs on a TPU, as its refusal says."""
 
 LINEARISING = ("adam", "sip", "hig", "gauss_newton")
@@ -105,6 +111,11 @@ def test_every_rule(name):
         if rule.refuses(objective) is None:
             check_update(rule, objective, params, batch)
             return
+    if name == "dual_cone":
+        objective, params, batch = two_terms()
+        assert rule.refuses(objective) is None
+        check_update(rule, objective, params, batch)
+        return
     raise AssertionError(f"{name} refuses both: {rule.refuses(objective)}")
 
 

@@ -4,6 +4,9 @@
 computed by one of the `methods`: exactly (`directions`) or approximately (`krylov`).
 """
 
+from physopt.optimizers.spectral.energy_natural import (
+    EnergyNaturalGradient as EnergyNaturalGradient,
+)
 from physopt.optimizers.spectral.gauss_newton import GaussNewton as GaussNewton
 from physopt.optimizers.spectral.half_inverse import HalfInverse as HalfInverse
 from physopt.optimizers.spectral.rule import SpectralPower as SpectralPower

@@ -109,7 +109,7 @@ def powered(gram: Array, vector: Array, power: Power) -> tuple[GramPower, Info]:
 
 
 def decompose(gram: Array, vector: Array, power: Power) -> GramPower:
-    """Return gram^((kappa - 1)/2) vector, cut off or damped as `power` says."""
+    """Return gram^((kappa - 1)/2) vector, with the cutoff or damping of `power`."""
     tau: Any = power.tau
     if power.absolute:
         largest = _evaluate_largest(power.dtype, vector.dtype, gram)

@@ -1,6 +1,7 @@
 """Gauss-Newton with an adaptive damping: the spectral power kappa = -1."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -15,6 +16,13 @@ from physopt.options import OptionError, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
 
+LOWEST, HIGHEST = 1e-7, 1e3
+"""Range of the adaptive damping."""
+
+REJECTIONS = 1 + math.ceil(math.log2(HIGHEST / LOWEST))
+"""Rejected steps in a row after which a run has converged: doubled as often, the lowest damping
+exceeds the highest."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GaussNewton(SpectralPower):
@@ -26,7 +34,11 @@ class GaussNewton(SpectralPower):
     adaptive, the default, sets the damping d after Levenberg and Marquardt: with rho the actual
     decrease of the batch's loss over that of its quadratic model, d is divided by 2 where
     rho > 3/4, multiplied by 2 where rho < 1/4, and a step that does not lower the loss is rejected.
-    adaptive=false is the published rule, with the cutoff tau only; it diverges near a singular J.
+    A run has converged after 35 rejected steps in a row. adaptive=false is the published rule, with
+    the cutoff tau only; it diverges near a singular J unless it has a line search.
+
+    It works on Gram matrices and suits networks. `levenberg_marquardt` scales the columns of J and
+    factorises J itself: use it for few or badly scaled parameters.
     Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
@@ -42,9 +54,12 @@ class GaussNewton(SpectralPower):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adaptive and self.momentum:
-            reason = "adaptive damping judges single steps; use momentum=0"
-            raise OptionError(type(self), "momentum", self.momentum, reason)
+        if not self.adaptive:
+            return
+        for name, neutral in (("momentum", 0.0), ("line_search", "none")):
+            if (value := getattr(self, name)) != neutral:
+                reason = f"adaptive damping judges single steps; use {name}={neutral} or "
+                raise OptionError(type(self), name, value, reason + "adaptive=false")
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no velocity, and the initial damping."""
@@ -52,9 +67,8 @@ class GaussNewton(SpectralPower):
         initial = (self.damping or 0.1) if self.adaptive else self.damping
         return state._replace(damping=jnp.asarray(initial, network_dtype(params)))
 
-    @property
-    def _spectrum(self) -> Spectrum:
-        spectrum = super()._spectrum
+    def _spectrum(self, tau: float) -> Spectrum:
+        spectrum = super()._spectrum(tau)
         return spectrum._replace(damping=0.0, varies=True) if self.adaptive else spectrum
 
     def _damping(self, state: SpectralState) -> Any:
@@ -64,15 +78,21 @@ class GaussNewton(SpectralPower):
         self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
     ) -> tuple[Parameters, SpectralState, Info]:
         """Compare the loss after the step with its quadratic model; adapt the damping."""
-        step, scale, system, solution = trial
         if not self.adaptive:
-            return step, state, {}
+            return super()._judge(objective, state, batch, trial)
+        step, scale, system, solution = trial
         tried = optax.apply_updates(system.params, step)
         change = scale.astype(solution.response.dtype) * solution.response
         rho = gain_ratio(objective, system, batch, tried, change)
         lower = rho > 0
         factor = jnp.where(rho > 0.75, 0.5, jnp.where(rho < 0.25, 2.0, 1.0))
-        damping = jnp.clip(state.damping * factor.astype(state.damping.dtype), 1e-7, 1e3)
+        damping = jnp.clip(state.damping * factor.astype(state.damping.dtype), LOWEST, HIGHEST)
+        rejected = jnp.where(lower, 0, state.rejected + 1)
         step = jax.tree.map(lambda leaf: jnp.where(lower, leaf, jnp.zeros_like(leaf)), step)
         more = {"damping": damping, "accepted": lower.astype(damping.dtype)}
-        return step, state._replace(damping=damping), {**more, **cost(simulate=len(batch))}
+        spent = cost(simulate=len(batch))
+        return step, state._replace(damping=damping, rejected=rejected), {**more, **spent}
+
+    def converged(self, state: State) -> jax.Array:
+        """Return whether no damping between the lowest and the highest lowers the loss."""
+        return state.rejected >= REJECTIONS if self.adaptive else super().converged(state)

@@ -140,9 +140,16 @@ class Plan(NamedTuple):
         self, objective: Objective, params: Parameters, batch: Batch, power: Power
     ) -> tuple[Linearised, Solution]:
         """Linearise the outputs and compute the direction."""
-        system = objective.linearised(params, batch, slope=self._slope)
-        power = power._replace(shifted=self.shifted)
-        return system, self.method.direction(self.size)(system, power)
+        system = self.linearised(objective, params, batch)
+        return system, self.direction(system, power)
+
+    def linearised(self, objective: Objective, params: Parameters, batch: Batch) -> Linearised:
+        """Linearise the outputs."""
+        return objective.linearised(params, batch, slope=self._slope)
+
+    def direction(self, system: Linearised, power: Power) -> Solution:
+        """Compute the direction for the dL/dy that a system holds."""
+        return self.method.direction(self.size)(system, power._replace(shifted=self.shifted))
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """Context of an update: accelerators round the operands of float32 products to 7 or 10 bits

@@ -13,6 +13,7 @@ In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times th
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -23,17 +24,32 @@ from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
+from physopt.optimizers.spectral.diagnostics import diagnostics, joined, remark
 from physopt.optimizers.spectral.directions import Power, Solution
+from physopt.optimizers.spectral.line_search import LineSearch, searched, step_lengths
 from physopt.optimizers.spectral.methods import Choice, Plan, choose
 from physopt.optimizers.spectral.sizes import measure
-from physopt.options import Bounds, Decay, NonNegativeFloat, PositiveFloat, PositiveInt
+from physopt.options import (
+    Bounds,
+    Decay,
+    NonNegativeFloat,
+    OptionError,
+    PositiveFloat,
+    PositiveInt,
+)
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State
+from physopt.rule import Info, Parameters, State, cost
 
 GIGABYTE = 1e9
 
+CUTOFF = 1e-5
+"""tau of a step of fixed length, by default."""
+
 ROUNDING_ERROR = 1e-3
 """Relative error of the smallest singular values kept above which the plan warns."""
+
+ZERO_STEPS = 3
+"""Line searches in a row without a lower loss after which a run has converged."""
 
 
 class SpectralState(NamedTuple):
@@ -42,6 +58,7 @@ class SpectralState(NamedTuple):
     velocity: Parameters  # sum of earlier steps, each weighted by momentum^age; () without momentum
     damping: jax.Array  # relative to the largest singular value; only an adaptive rule changes it
     plateau: Any  # of the schedule that follows the loss
+    rejected: jax.Array  # int32, updates since the last step that was taken
 
 
 class Trial(NamedTuple):
@@ -66,8 +83,11 @@ class SpectralPower(Scheduled):
     kappa: float = -0.5
     """Power of the singular values."""
 
-    tau: NonNegativeFloat = 1e-5
-    """Singular values s < tau max(s) are dropped."""
+    tau: NonNegativeFloat | None = None
+    """Singular values s < tau max(s) are dropped. none: 1e-5; with a line search sqrt(P eps) for P
+    parameters of precision eps, 1.7e-7 for 129 in float64. That is the rounding of J^T J, and the
+    directions below are noise: on a physics-informed network a step with 1e-6 stalls early, and one
+    with 1e-10 is so long in them that no length lowers the loss."""
 
     absolute: bool = False
     """Whether tau is a singular value of J itself instead of a fraction of the largest."""
@@ -84,6 +104,11 @@ class SpectralPower(Scheduled):
 
     max_step_norm: PositiveFloat | None = None
     """Largest norm of a step, before momentum; none sets no bound."""
+
+    line_search: LineSearch = "none"
+    """Factor of each step, a power of two from 1 (kappa = -1) or 16 (other powers) down to 2^-31 of
+    that. grid: the one with the lowest loss of the batch; armijo: the largest one with a sufficient
+    decrease. If none lowers the loss the step is zero; three in a row end the run as converged."""
 
     method: Choice = "auto"
     """How the direction is computed: auto chooses by cost and memory. layerwise and physics: a Gram
@@ -112,6 +137,12 @@ class SpectralPower(Scheduled):
 
     tunable: ClassVar = {"learning_rate": (1e-3, 2.0), "tau": (1e-7, 1e-1)}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.momentum and self.line_search != "none":
+            reason = "a line search judges single steps; use momentum=0"
+            raise OptionError(type(self), "momentum", self.momentum, reason)
+
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation, and float64 matrices on a device without float64."""
         if reason := objective.without_jacobians():
@@ -132,7 +163,7 @@ class SpectralPower(Scheduled):
 
         Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
         """
-        smallest, dtype = self.damping or self.tau, network_dtype(params)
+        smallest, dtype = self.damping or self.cutoff(params), network_dtype(params)
         error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
         if self.absolute or error < ROUNDING_ERROR:
             return ""
@@ -146,7 +177,7 @@ class SpectralPower(Scheduled):
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
         dtype = network_dtype(params)
         plateau = self.plateau().init(jnp.ones((), dtype))
-        return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau)
+        return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau, jnp.int32(0))
 
     def update(
         self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
@@ -163,7 +194,7 @@ class SpectralPower(Scheduled):
         self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
     ) -> tuple[Parameters, State, Info]:
         power = Power(
-            self.kappa, self.tau, self.absolute, self._damping(state), self.gram_dtype,
+            self.kappa, self.cutoff(params), self.absolute, self._damping(state), self.gram_dtype,
             self.krylov_steps,
         )  # fmt: skip
         system, solution = plan.solve(objective, params, batch, power)
@@ -174,24 +205,33 @@ class SpectralPower(Scheduled):
         scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution, len(batch))
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
-        info = {"loss": system.loss, **_diagnostics(solution), **plan.cost()}
+        info = {"loss": system.loss, **diagnostics(solution), **plan.cost()}
         trial = Trial(step, scale, system, solution)
         step, state, more = self._judge(objective, state, batch, trial)
         # v <- momentum v + step
         if self.momentum:
             step = optax.tree.add_scale(step, self.momentum, state.velocity)
             state = state._replace(velocity=step)
-        return step, state, _joined(info, more)
+        return step, state, joined(info, more)
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        size = measure(objective, params, batch, self.krylov_steps, limit, self._spectrum)
+        spectrum = self._spectrum(self.cutoff(params))
+        size = measure(objective, params, batch, self.krylov_steps, limit, spectrum)
         return choose(size, self.method)
 
-    @property
-    def _spectrum(self) -> Spectrum:
+    def cutoff(self, params: Parameters) -> float:
+        """Return tau, or its default."""
+        if self.tau is not None:
+            return self.tau
+        if self.line_search == "none":
+            return CUTOFF
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return (size * float(jnp.finfo(network_dtype(params)).eps)) ** 0.5
+
+    def _spectrum(self, tau: float) -> Spectrum:
         return Spectrum(
-            self.decomposition, self.kappa, self.tau, self.absolute, self.damping, False,
+            self.decomposition, self.kappa, tau, self.absolute, self.damping, False,
             self.tolerance, self.gram_dtype, current_platform(),
         )  # fmt: skip
 
@@ -213,30 +253,32 @@ class SpectralPower(Scheduled):
     def _judge(
         self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
     ) -> tuple[Parameters, SpectralState, Info]:
-        """Accept every step."""
-        return trial.step, state, {}
+        """Return the step, at the length that the line search gives it."""
+        if self.line_search == "none":
+            return trial.step, state, {}
+        step, scale, system, solution = trial
+
+        def loss_at(length: jax.Array) -> jax.Array:
+            return objective.trial(optax.tree.add_scale(system.params, length, step), batch)
+
+        slope = scale * (system.gradient @ solution.response)
+        lengths = step_lengths(self.kappa, network_dtype(step))
+        length, tried = searched(self.line_search, loss_at, lengths, system.loss, slope)
+        state = state._replace(rejected=jnp.where(length > 0, 0, state.rejected + 1))
+        spent = cost(simulate=tried * len(batch))
+        return optax.tree.scale(length, step), state, {"step_size": length, **spent}
+
+    def converged(self, state: State) -> jax.Array:
+        """Return whether several line searches in a row found no lower loss."""
+        if self.line_search == "none":
+            return super().converged(state)
+        return state.rejected >= ZERO_STEPS
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how many directions were dropped, and how long no step was accepted."""
+        return remark(int(state.rejected), means)
 
 
 def network_dtype(params: Parameters) -> Any:
     """Return the floating type of the parameters."""
     return jnp.result_type(*jax.tree.leaves(params))
-
-
-def _diagnostics(solution: Solution) -> Info:
-    spectrum = solution.spectrum
-    return {
-        "grad_norm": solution.gradient_norm,
-        "cosine": solution.cosine,
-        # Not an integer: those are counts, which are summed over updates.
-        "rank": spectrum.rank.astype(solution.gradient_norm.dtype),
-        "smallest": spectrum.smallest,
-        "largest": spectrum.largest,
-        **{f"quartile_{i + 1}": value for i, value in enumerate(spectrum.quartiles)},
-        **solution.extra,
-    }
-
-
-def _joined(info: Info, more: Info) -> Info:
-    """Merge two infos; entries of both are added."""
-    both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
-    return {**info, **more, **both}

@@ -182,6 +182,10 @@ def _loss_per_sample(problem: Problem) -> str:
             raise Failed(f"{name} has shape {value.shape}, not [{SAMPLES}]")
         if not jnp.all(jnp.isfinite(value)):
             raise Failed(f"{name} is not finite")
+    alone, _ = jax.jit(partial(measurements, problem))(_second(x), _second(batch))
+    for name, value in measured.items():
+        reason = f"{name} of a sample depends on the other samples"
+        must_match(_second(value), alone[name], 1e-4, reason)
     if problem.target and problem.target[0] not in {*measured, *set_metrics(problem, terms)}:
         raise Failed(f"target names {problem.target[0]}, which metrics does not return")
     return ", ".join(f"{name} {float(jnp.mean(value)):.3g}" for name, value in measured.items())

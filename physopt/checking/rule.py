@@ -16,7 +16,7 @@ from physopt.objective import Objective, build
 from physopt.options import PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.records.columns import measured_columns
-from physopt.rule import COUNTS, UpdateRule
+from physopt.rule import COUNTS, PlanError, UpdateRule
 from physopt.training.per_sample import PerSample, build_unknowns
 
 
@@ -125,6 +125,10 @@ def _update_on_flat_physics(
 def _works_per_sample(rule: UpdateRule, problem: Problem, batch: Batch) -> str:
     objective, x = build_unknowns(problem, jnp.zeros_like(batch.target))
     every, key = PerSample(rule), jax.random.key(0)
+    try:
+        every.plan(objective, x, batch)
+    except PlanError as error:
+        return f"refused: {error}"
     updates, _, _ = jax.jit(every.update)(objective, x, every.init(objective, x, key), batch, key)
     if not all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(updates)):
         raise Failed("the update is not finite")

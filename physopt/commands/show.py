@@ -12,7 +12,7 @@ from rich.table import Table
 from physopt.checking.findings import Finding
 from physopt.config.help import help_text
 from physopt.config.parse import KINDS
-from physopt.config.registry import Kind, find, names, needs_no_trust
+from physopt.config.registry import Kind, find, names, needs_no_trust, short_names
 from physopt.machine.cache import cache_folder, kept_bytes
 from physopt.options import OptionError
 from physopt.problem import (
@@ -57,6 +57,8 @@ def show_run(path: Path) -> int:
         out.print(escape(f"{metric} without training: {listed}"))
     reason = f" ({record.reason})" if record.reason else ""
     out.print(f"status  {record.status}{escape(reason)}")
+    if remark := record.progress.get("remark"):
+        out.print(f"rule    {escape(remark)}")
     if timing := record.progress.get("timing"):
         out.print(f"timing  unreliable: {escape(timing)}")
     if record.folder.results() is not record.folder:
@@ -150,6 +152,8 @@ def _next(record: Record) -> str:
     more = next(budgets, None)
     if record.status in ("ok", "budget") and more is not None:
         command.append(more)
+    elif record.status == "diverged" and not needs_no_trust("problem", record.name("problem")):
+        return shlex.join(["python", "-m", "physopt", "check", record.name("problem")])
     elif record.status not in ("interrupted", "running", "error", "timeout", "oom"):
         return "python -m physopt list"
     if not all(needs_no_trust(kind, record.name(kind)) for kind in KINDS):
@@ -213,7 +217,8 @@ def show_list() -> None:
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name in names(kind):
-            table.add_row(escape(name), escape(_first_line(kind, name)))
+            label = ", ".join((name, *short_names(kind, name)))
+            table.add_row(escape(label), escape(_first_line(kind, name)))
         out.print(table)
         out.print()
     out.print("python -m physopt info NAME explains a problem or a rule")

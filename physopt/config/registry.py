@@ -1,31 +1,40 @@
 """Registry: problems and update rules by name.
 
 A name is a key of PROBLEMS or RULES, an entry point of the groups physopt.problems or physopt.rules
-that an installed package declares, or a reference to a class: `module:Class` or `file.py:Class`.
+that an installed package declares, or a reference to a class: `module:Class` or `file.py:Class`. A
+rule may also have a short name.
 """
 
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import entry_points
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from physopt.config.plugins import import_file, is_plugin, modules_of
-from physopt.optimizers import RULES
-from physopt.options import OptionError, suggest
+from physopt.optimizers import ALIASES, RULES
+from physopt.options import OptionError, is_frozen, suggest
 from physopt.problems import PROBLEMS
 
 Kind = Literal["problem", "rule"]
 _KINDS: tuple[Kind, ...] = ("problem", "rule")
 _TABLES: Mapping[Kind, Mapping[str, str]] = {"problem": PROBLEMS, "rule": RULES}
+_SHORT: Mapping[Kind, Mapping[str, str]] = {"problem": {}, "rule": ALIASES}
 
 
 def names(kind: Kind) -> dict[str, str]:
     """Return every known name with its reference, plug-ins of installed packages included."""
     return {**_plugins(kind), **_TABLES[kind]}
+
+
+def short_names(kind: Kind, name: str) -> tuple[str, ...]:
+    """Return the short names that stand for a name."""
+    return tuple(short for short, whole in _SHORT[kind].items() if whole == name)
 
 
 @functools.cache  # reading what is installed takes milliseconds, and every run_id asks for it
@@ -51,7 +60,30 @@ def find(kind: Kind, name: str, given: Mapping[str, Any] = _NONE) -> type[Any]:
     if not issubclass(cls, base(kind)):
         reason = f"is no {kind}: not a subclass of physopt.{base(kind).__name__}"
         raise OptionError(object, kind, name, reason)
-    return cls.class_for(given)
+    return _usable(kind, name, cls).class_for(given)
+
+
+def _usable(kind: Kind, name: str, cls: type[Any]) -> type[Any]:
+    """Return a class; raise OptionError, with its line, if no object of it can be used."""
+    if not is_frozen(cls):
+        reason = f"{cls.__name__} needs the decorator @dataclass(frozen=True)"
+    elif not _is_target(getattr(cls, "target", None)):
+        reason = f"target = {cls.target!r} must name a metric and a value: ('error', 0.05)"
+    else:
+        return cls
+    with suppress(OSError, TypeError):
+        lines, first = inspect.getsourcelines(cls)
+        file = os.path.relpath(inspect.getsourcefile(cls) or "")
+        at = next((k for k, line in enumerate(lines) if line.lstrip().startswith("class ")), 0)
+        reason += f" ({file}, line {first + at})"
+    raise OptionError(object, kind, name, reason)
+
+
+def _is_target(value: Any) -> bool:
+    match value:
+        case None | (str(), int() | float()):
+            return True
+    return False
 
 
 def base(kind: Kind) -> type[Any]:
@@ -65,17 +97,17 @@ def base(kind: Kind) -> type[Any]:
 def find_any(name: str) -> tuple[Kind, type[Any]]:
     """Return kind and class of a problem or rule; raise OptionError for an unknown name."""
     if ":" not in name:
-        kinds: list[Kind] = [kind for kind in _KINDS if name in names(kind)]
+        known = {kind: {**names(kind), **_SHORT[kind]} for kind in _KINDS}
+        kinds: list[Kind] = [kind for kind in _KINDS if name in known[kind]]
         if not kinds:
-            known = [*names("problem"), *names("rule")]
-            reason = f"unknown problem or rule; {suggest(name, known)}"
+            reason = f"unknown problem or rule; {suggest(name, known['problem'] | known['rule'])}"
             raise OptionError(object, "name", name, reason)
         return kinds[0], find(kinds[0], name)
     cls = _imported("problem", name)
     kinds = [kind for kind in _KINDS if issubclass(cls, base(kind))]
     if not kinds:
         raise OptionError(object, "name", name, "is neither a problem nor a rule")
-    return kinds[0], cls.class_for({})
+    return kinds[0], _usable(kinds[0], name, cls).class_for({})
 
 
 def find_recorded(
@@ -116,10 +148,11 @@ def name_of(kind: Kind, cls: type) -> str:
 
 def _imported(kind: Kind, name: str) -> type[Any]:
     """Return the class of a name; raise OptionError, with the nearest name, where there is none."""
-    known = names(kind)
-    module_name, separator, class_name = known.get(name, name).rpartition(":")
+    known, short = names(kind), _SHORT[kind]
+    reference = known.get(name) or known.get(short.get(name, name), name)
+    module_name, separator, class_name = reference.rpartition(":")
     if not separator:
-        raise OptionError(object, kind, name, f"unknown {kind}; {suggest(name, known)}")
+        raise OptionError(object, kind, name, f"unknown {kind}; {suggest(name, {*known, *short})}")
     try:
         module = _module(module_name)
     except ImportError as error:

@@ -45,6 +45,8 @@ class RunConfig:
         if settings.train_size is not None and settings.network == "none":
             reason = "network=none has no training set: it solves held-out samples"
             self._refuse("train_size", reason)
+        if settings.redraw is not None and settings.train_size is None:
+            self._refuse("redraw", "there is no training set to redraw without train_size")
         if settings.tolerance is not None and settings.network != "none":
             self._refuse("tolerance", "only solves of single samples, network=none, converge")
         if settings.train_size is not None and settings.train_size < settings.batch_size:

@@ -27,6 +27,10 @@ class Settings(Options):
     train_size: PositiveInt | None = None
     """Samples in a fixed training set, visited in order; none draws new samples in every update."""
 
+    redraw: PositiveInt | None = None
+    """Updates after which the training set is drawn anew; none keeps it. Some problems then place
+    its samples where the loss is large."""
+
     heldout_size: PositiveInt = 128
     """Samples in the validation set and in the test set; both are the same for every seed."""
 

@@ -35,6 +35,8 @@ class DenseProduct(NamedTuple):
     path: tuple[int, ...]  # equation numbers of the enclosing calls, then its own
     side: int  # position of the kernel among the operands
     contracted: tuple[int, ...]  # axes of the input that are summed over
+    kernel_contracted: tuple[int, ...]  # those of the kernel, in the same order
+    rearranged: tuple[Any, ...]  # equations between the leaf and the kernel as it is multiplied
     positions: int  # T, the size of the input's other axes
     shape: tuple[int, ...]  # of z
     dtype: Any
@@ -47,6 +49,13 @@ class DenseProducts(NamedTuple):
     products: tuple[DenseProduct, ...]
     biases: dict[int, int]  # bias leaf -> kernel leaf of the product it is added to, with T = 1
     explicit: tuple[int, ...]  # leaves with any other use
+
+
+class _Leaf(NamedTuple):
+    """A leaf of the parameters, or a rearrangement of it."""
+
+    number: int
+    rearranged: tuple[Any, ...]
 
 
 class _Bias(NamedTuple):
@@ -90,16 +99,16 @@ def find_dense_products(outputs: Outputs, params: Any, samples: Any) -> DensePro
 def _uses_by_leaf(jaxpr: jex.Jaxpr, count: int) -> list[list[_Use]]:
     """Return all uses of each of the first `count` arguments; to be returned is a use, too."""
     others = len(jaxpr.invars) - count
-    inside, returned = _uses(jaxpr, [*range(count), *[None] * others], ())
+    inside, returned = _uses(jaxpr, [*(_Leaf(i, ()) for i in range(count)), *[None] * others], ())
     uses: list[list[_Use]] = [[] for _ in range(count)]
-    for leaf, use in [*inside, *((leaf, None) for leaf in returned if leaf is not None)]:
+    for leaf, use in [*inside, *((leaf.number, None) for leaf in returned if leaf is not None)]:
         uses[leaf].append(use)
     return uses
 
 
 def _uses(
-    jaxpr: jex.Jaxpr, entering: Sequence[int | None], path: tuple[int, ...]
-) -> tuple[list[tuple[int, _Use]], list[int | None]]:
+    jaxpr: jex.Jaxpr, entering: Sequence[_Leaf | None], path: tuple[int, ...]
+) -> tuple[list[tuple[int, _Use]], list[_Leaf | None]]:
     """Return the uses of the leaves that enter a jaxpr, and the leaves that it returns."""
     atoms = [*(atom for eqn in jaxpr.eqns for atom in eqn.invars), *jaxpr.outvars]
     occurrences = Counter(atom for atom in atoms if isinstance(atom, jex.Var))
@@ -107,7 +116,7 @@ def _uses(
     product_of: dict[jex.Var, DenseProduct] = {}
     uses: list[tuple[int, _Use]] = []
 
-    def leaf(atom: Any) -> int | None:
+    def leaf(atom: Any) -> _Leaf | None:
         return leaf_of.get(atom) if isinstance(atom, jex.Var) else None
 
     for number, eqn in enumerate(jaxpr.eqns):
@@ -117,7 +126,7 @@ def _uses(
             continue
         out, here = eqn.outvars[0], (*path, number)
         if eqn.primitive.name in _REARRANGING and jnp.issubdtype(_aval(out).dtype, jnp.floating):
-            leaf_of[out] = leaves[0]
+            leaf_of[out] = _Leaf(leaves[0].number, (*leaves[0].rearranged, eqn))
         elif (body := _body(eqn)) is not None:
             inner, returned = _uses(body[0], tags, here)
             uses += inner
@@ -127,7 +136,7 @@ def _uses(
             product_of[out] = product
         else:
             bias = _bias(eqn, tags, product_of, occurrences)
-            uses += [(tag, bias) for tag in leaves]
+            uses += [(tag.number, bias) for tag in leaves]
     return uses, [leaf(atom) for atom in jaxpr.outvars]
 
 
@@ -142,7 +151,7 @@ def _body(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
 
 
 def _product(
-    eqn: jex.JaxprEqn, tags: Sequence[int | None], path: tuple[int, ...]
+    eqn: jex.JaxprEqn, tags: Sequence[_Leaf | None], path: tuple[int, ...]
 ) -> DenseProduct | None:
     """Return an equation as a dense product if exactly one operand is a leaf, else None."""
     if eqn.primitive.name != "dot_general" or None not in tags:
@@ -156,12 +165,15 @@ def _product(
     axes, shape = tuple(contracted[1 - side]), _aval(eqn.invars[1 - side]).shape
     positions = math.prod(size for axis, size in enumerate(shape) if axis not in axes)
     z = _aval(eqn.outvars[0])
-    return DenseProduct(kernel, path, side, axes, positions, z.shape, z.dtype)
+    return DenseProduct(
+        kernel.number, path, side, axes, tuple(contracted[side]), kernel.rearranged, positions,
+        z.shape, z.dtype,
+    )  # fmt: skip
 
 
 def _bias(
     eqn: jex.JaxprEqn,
-    tags: Sequence[int | None],
+    tags: Sequence[_Leaf | None],
     product_of: dict[jex.Var, DenseProduct],
     occurrences: Counter[jex.Var],
 ) -> _Bias | None:
@@ -181,6 +193,18 @@ def _bias(
 def _aval(atom: Any) -> Any:
     """Return shape and dtype of a jaxpr's variable or literal."""
     return atom.aval
+
+
+def kernel_matrix(product: DenseProduct, leaf: Array) -> Array:
+    """Return a kernel as the matrix [in, out] that the layer's input is multiplied by.
+
+    It is a linear function of the leaf, which rearranges its elements.
+    """
+    for eqn in product.rearranged:
+        leaf = eqn.primitive.bind(leaf, **eqn.primitive.get_bind_params(eqn.params))
+    axes = product.kernel_contracted
+    size = math.prod(leaf.shape[axis] for axis in axes)
+    return jnp.moveaxis(leaf, axes, range(len(axes))).reshape(size, -1)
 
 
 def evaluate_shifted(

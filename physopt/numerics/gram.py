@@ -47,16 +47,22 @@ def _over_samples(function: Callable[[Any], Any], samples: Any, block: int | Non
     return lax.map(function, samples, batch_size=block)
 
 
-class _Layer(NamedTuple):
+class LayerFactors(NamedTuple):
+    """The factors of the rows of J that belong to a dense layer."""
+
     inputs: Array  # [batch, T, in]
     slopes: Array  # dy/dz [batch, |y|, T, out]
     bias: Array  # 1 if a bias is added to z, 0 if not
 
 
-def _factors(
+def layer_factors(
     dense: DenseProducts, params: Any, samples: Any, block: int | None
-) -> tuple[list[_Layer], list[Array]]:
-    """Return the factors of the dense layers, and the other leaves' rows [batch, |y|, ...]."""
+) -> tuple[list[LayerFactors], list[Array]]:
+    """Return the factors of the dense layers, and the other leaves' rows [batch, |y|, ...].
+
+    dense: the products of a function of (params, one of the samples). block: samples
+    differentiated at a time; None for all.
+    """
     leaves: list[Array] = jax.tree.leaves(params)
     if not dense.products and not dense.explicit:
         batch, y = jax.tree.leaves(samples)[0].shape[0], dense.jaxpr.out_avals[0]
@@ -79,8 +85,8 @@ def _factors(
     return layers, rows
 
 
-def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) -> _Layer:
-    """Bring a [batch, ...] and D [batch, |y|, ...] into the axis order of `_Layer`."""
+def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) -> LayerFactors:
+    """Bring a [batch, ...] and D [batch, |y|, ...] into the axis order of `LayerFactors`."""
     b, m, t = *slopes.shape[:2], product.positions
     axes = [axis + 1 for axis in product.contracted]
     inputs = jnp.moveaxis(operand, axes, range(operand.ndim - len(axes), operand.ndim))
@@ -88,8 +94,8 @@ def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) ->
     # The product's axes are those of its left operand, then those of its right one.
     out = math.prod(product.shape) // max(t, 1)
     if product.side == 1:
-        return _Layer(inputs, slopes.reshape(b, m, t, out), bias)
-    return _Layer(inputs, slopes.reshape(b, m, out, t).swapaxes(2, 3), bias)
+        return LayerFactors(inputs, slopes.reshape(b, m, t, out), bias)
+    return LayerFactors(inputs, slopes.reshape(b, m, out, t).swapaxes(2, 3), bias)
 
 
 def _column_blocks(size: int, height: int) -> Iterator[slice]:
@@ -108,7 +114,7 @@ def _rows_gram(rows: Array) -> Array:
     return total
 
 
-def _layer_gram(layer: _Layer) -> Array:
+def _layer_gram(layer: LayerFactors) -> Array:
     """Return J_W J_W^T (+ J_b J_b^T) [n, n] of a dense layer."""
     a, d, bias = layer
     b, m, t, out = d.shape
@@ -130,7 +136,7 @@ def _layer_gram(layer: _Layer) -> Array:
     return total
 
 
-def _gram(layers: list[_Layer], rows: list[Array]) -> Array:
+def _gram(layers: list[LayerFactors], rows: list[Array]) -> Array:
     first, *others = [*(_layer_gram(layer) for layer in layers), *(_rows_gram(r) for r in rows)]
     return sum(others, first)
 
@@ -162,7 +168,7 @@ def layerwise_gram(
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)
     dense = find_dense_products(outputs, params, samples)
-    layers, rows = _factors(dense, params, samples, block)
+    layers, rows = layer_factors(dense, params, samples, block)
     return _evaluate_gram(dtype, dtype, layers, rows)
 
 

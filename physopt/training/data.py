@@ -7,7 +7,7 @@ two rules with one seed see the same batches, and a resumed run continues its ow
 
 import dataclasses
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from jax.sharding import Mesh
 
 from physopt.machine.mesh import divided, spread
 from physopt.numerics.keys import key_of
-from physopt.problem import Batch, Problem
+from physopt.objective import Objective
+from physopt.problem import Adapts, Arranges, Batch, Problem
+from physopt.rule import Parameters
 
 _INITIAL, _TRAINING_SET, _HELD_OUT = (2**31 + k for k in (1, 2, 3))
 
@@ -42,6 +44,26 @@ class Source(Protocol):
         """Return the batch of an update."""
         ...
 
+    def redrawn(self, step: jax.Array) -> jax.Array | bool:
+        """Return whether the batch of an update differs from that of the previous update."""
+        ...
+
+
+def _samples(
+    problem: Problem, key: jax.Array, positions: jax.Array, size: int, mesh: Mesh | None = None
+) -> Batch:
+    """Return the samples at some positions of a set of `size` that a key determines."""
+    if isinstance(problem, Arranges):
+        return spread(lambda some: problem.arrange(some, size, key), mesh, positions)
+    return spread(problem.sample, mesh, jax.random.split(key, size)[positions])
+
+
+def _window(step: jax.Array, batch_size: int, size: int) -> jax.Array:
+    """Return the positions of an update's batch in a set that is visited cyclically."""
+    # The product step * batch_size could pass 2^31 in a long run; its remainder cannot.
+    first = (step % size) * (batch_size % size) % size
+    return (first + jnp.arange(batch_size)) % size
+
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -59,8 +81,13 @@ class FreshSamples:
 
     def draw(self, step: jax.Array) -> Batch:
         """Sample the physics anew."""
-        keys = jax.random.split(batch_key(self.key, step), self.batch_size)
-        return spread(self.problem.sample, self.mesh, keys)
+        positions = jnp.arange(self.batch_size)
+        key = batch_key(self.key, step)
+        return _samples(self.problem, key, positions, self.batch_size, self.mesh)
+
+    def redrawn(self, step: jax.Array) -> bool:
+        """Every batch is new."""
+        return True
 
 
 @partial(
@@ -81,11 +108,79 @@ class TrainingSet:
 
     def draw(self, step: jax.Array) -> Batch:
         """Take the next `batch_size` samples."""
-        size = len(self.samples)
-        # The product step * batch_size could pass 2^31 in a long run; its remainder cannot.
-        first = (step % size) * (self.batch_size % size) % size
-        indices = (first + jnp.arange(self.batch_size)) % size
+        indices = _window(step, self.batch_size, len(self.samples))
         return divided(jax.tree.map(lambda leaf: leaf[indices], self.samples), self.mesh)
+
+    def redrawn(self, step: jax.Array) -> jax.Array | bool:
+        """The whole set in one batch is new in the first update only."""
+        return len(self.samples) != self.batch_size or step == 0
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["key"],
+    meta_fields=["problem", "batch_size", "size", "every", "mesh"],
+)
+@dataclasses.dataclass(frozen=True)
+class RedrawnSet:
+    """A set of `size` samples, visited cyclically, and drawn anew after `every` updates."""
+
+    key: jax.Array
+    problem: Problem
+    batch_size: int
+    size: int
+    every: int
+    mesh: Mesh | None = None
+
+    def draw(self, step: jax.Array) -> Batch:
+        """Sample the next `batch_size` positions of the current set."""
+        key = jax.random.fold_in(self.key, step // self.every)
+        positions = _window(step, self.batch_size, self.size)
+        return _samples(self.problem, key, positions, self.size, self.mesh)
+
+    def redrawn(self, step: jax.Array) -> jax.Array | bool:
+        """The whole set in one batch is new after each redraw."""
+        return self.size != self.batch_size or step % self.every == 0
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["key"],
+    meta_fields=["problem", "batch_size", "size", "every", "mesh"],
+)
+@dataclasses.dataclass(frozen=True)
+class AdaptedSet(RedrawnSet):
+    """A redrawn set whose samples the problem places by the losses of candidates.
+
+    The current set depends on the parameters at the last redraw: the carry keeps it. The first set
+    is drawn as that of a `RedrawnSet`.
+    """
+
+    def first(self) -> Batch:
+        """Return the whole first set."""
+        key = jax.random.fold_in(self.key, 0)
+        return _samples(self.problem, key, jnp.arange(self.size), self.size)
+
+    def renewed(
+        self, kept: Batch, objective: Objective, params: Parameters, step: jax.Array
+    ) -> Batch:
+        """Return the set of an update: the one kept, or a new one if a redraw is due."""
+        problem = self.problem
+        assert isinstance(problem, Adapts)
+
+        def losses(candidates: Batch) -> jax.Array:
+            return objective.losses(objective.predict(params, candidates.inputs), candidates)
+
+        def redraw() -> Batch:
+            key = jax.random.fold_in(self.key, step // self.every)
+            return problem.adapted(self.size, key, losses)
+
+        due = (step > 0) & (step % self.every == 0)
+        return jax.lax.cond(due, redraw, lambda: kept)
+
+    def window(self, kept: Batch, step: jax.Array) -> Batch:
+        """Take the next `batch_size` samples of the set."""
+        return TrainingSet(kept, self.batch_size, self.mesh).draw(step)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["mesh"])
@@ -100,6 +195,28 @@ class SameSamples:
         """Return all samples."""
         return divided(self.samples, self.mesh)
 
+    def redrawn(self, step: jax.Array) -> jax.Array:
+        """The batch is new in the first update only."""
+        return step == 0
+
+
+def next_batch(
+    source: Source, kept: Any, objective: Objective, params: Parameters, step: jax.Array
+) -> tuple[Batch, Any]:
+    """Return the batch of an update, and what the source keeps for the next one.
+
+    `kept` is that of the previous update; before the first one it is `initially_kept`.
+    """
+    if not isinstance(source, AdaptedSet):
+        return source.draw(step), kept
+    kept = source.renewed(kept, objective, params, step)
+    return source.window(kept, step), kept
+
+
+def initially_kept(source: Source) -> Any:
+    """Return what the carry keeps for a source: the set that was adapted last, () for others."""
+    return jax.jit(source.first)() if isinstance(source, AdaptedSet) else ()
+
 
 def training_source(
     problem: Problem,
@@ -107,13 +224,26 @@ def training_source(
     batch_size: int,
     train_size: int | None,
     mesh: Mesh | None = None,
+    redraw: int | None = None,
 ) -> Source:
     """Make the stream of training batches of a seed."""
     key = key_of(seed)
     if train_size is None:
         return FreshSamples(key, problem, batch_size, mesh)
-    keys = jax.random.split(jax.random.fold_in(key, _TRAINING_SET), train_size)
-    return TrainingSet(jax.jit(problem.sample)(keys), batch_size, mesh)
+    key = jax.random.fold_in(key, _TRAINING_SET)
+    if redraw is None:
+        draw = jax.jit(partial(_samples, problem), static_argnums=2)
+        return TrainingSet(draw(key, jnp.arange(train_size), train_size), batch_size, mesh)
+    is_adaptive = isinstance(problem, Adapts) and problem.adaptive
+    kind = AdaptedSet if is_adaptive else RedrawnSet
+    return kind(key, problem, batch_size, train_size, redraw, mesh)
+
+
+def stays_the_same(source: Source) -> bool:
+    """Return whether a source gives the same batch in every update."""
+    if isinstance(source, TrainingSet):
+        return len(source.samples) == source.batch_size
+    return isinstance(source, SameSamples)
 
 
 def held_out_sets(problem: Problem) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from physopt.machine.mesh import everywhere, replicated, spread
 from physopt.objective import Objective
 from physopt.problem import Batch, Measurements
 from physopt.rule import Info, Parameters, UpdateRule
-from physopt.training.data import Source, initial_key, rule_key
+from physopt.training.data import Source, initial_key, initially_kept, next_batch, rule_key
 from physopt.training.measuring import measurements
 
 PIECE_SECONDS = 0.5
@@ -40,6 +40,7 @@ class Carry(NamedTuple):
     step: jax.Array  # int32, updates made
     sums: Info  # of every entry of info, since the last evaluation
     converged: jax.Array  # bool: no update is left to make
+    kept: Any = ()  # the training set of a source that adapts it
 
 
 class Budget(NamedTuple):
@@ -106,14 +107,16 @@ def make_updates(
 
     def body(carry: Carry) -> Carry:
         progress = jnp.clip(jnp.maximum(carry.step * per_step, floor), 0.0, 1.0)
-        batch = source.draw(carry.step).at(progress)
+        step = carry.step
+        batch, kept = next_batch(source, carry.kept, objective, carry.params, step)
+        batch = batch.at(progress, source.redrawn(step))
         updates, state, info = rule.update(
-            objective, carry.params, carry.state, batch, rule_key(key, carry.step)
+            objective, carry.params, carry.state, batch, rule_key(key, step)
         )
         info = _complete(info, updates)
         sums = jax.tree.map(lambda total, value: total + value, carry.sums, info)
         params = optax.apply_updates(carry.params, updates)
-        return Carry(params, state, carry.step + 1, sums, rule.converged(state))
+        return Carry(params, state, step + 1, sums, rule.converged(state), kept)
 
     return jax.lax.while_loop(lambda carry: (carry.step < end) & ~carry.converged, body, carry)
 
@@ -139,8 +142,8 @@ def initial_carry(
     sums = {name: jnp.zeros((), shape.dtype) for name, shape in shapes.items()}
     # The program donates its arguments, and a buffer can be donated only once: an optimiser's state
     # may contain a buffer twice (L-BFGS does), hence the copies.
-    carry = jax.tree.map(jnp.copy, Carry(params, state, step, sums, jnp.asarray(False)))
-    return replicated(carry, objective.mesh)
+    carry = Carry(params, state, step, sums, jnp.asarray(False), initially_kept(source))
+    return replicated(jax.tree.map(jnp.copy, carry), objective.mesh)
 
 
 class Program(NamedTuple):

@@ -13,7 +13,8 @@ from physopt.records.columns import measured_columns
 def measurements(problem: Problem, x: Tree, batch: Batch) -> Measurements:
     """Return the loss, the problem's metrics and the terms of set metrics of each sample.
 
-    Raises OptionError if a metric is called loss, which is measured anyway, or is complex.
+    Raises OptionError if a metric is called loss, which is measured anyway, if a value is complex
+    or is not one number per sample.
     """
     y = problem.simulate(x, batch)
     metrics = problem.metrics(x, y, batch)
@@ -24,6 +25,9 @@ def measurements(problem: Problem, x: Tree, batch: Batch) -> Measurements:
     for name, value in (*values.items(), *terms.items()):
         if np.iscomplexobj(value):
             raise OptionError(object, "metric", name, "must be real")
+        if np.shape(value) != (len(batch),):
+            reason = f"{name} has shape {np.shape(value)}, not [{len(batch)}]: one per sample"
+            raise OptionError(object, "metric", name, reason)
     return Measurements(values, terms)
 
 

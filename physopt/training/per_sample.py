@@ -6,6 +6,8 @@ sample has its own L-BFGS memory, Gauss-Newton system or acceptance step.
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -132,6 +134,19 @@ class PerSample(UpdateRule):
     def converged(self, state: State) -> jax.Array:
         """Return whether every sample has converged."""
         return jnp.all(state.converged)
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return the rule's most frequent remark on a sample."""
+        inner, size = jax.device_get(state.state), len(state.converged)
+        each = (
+            self.rule.remark(jax.tree.map(lambda leaf: leaf[i], inner), means)  # noqa: B023
+            for i in range(size)
+        )
+        remarks = Counter(remark for remark in each if remark)
+        if not remarks:
+            return None
+        remark, count = remarks.most_common(1)[0]
+        return remark if size == 1 else f"{count} of {size} samples: {remark}"
 
 
 def _lanes(tree: Any) -> Any:

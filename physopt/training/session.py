@@ -159,7 +159,7 @@ class Session:
 
     def _follow(self, pieces: Iterable[Piece], carry: Carry, checkpoints: Checkpoints) -> Outcome:
         """Record evaluations and save checkpoints while pieces of training are made."""
-        memory, saved, outcome = self.memory, time.monotonic(), None
+        memory, saved, outcome, report = self.memory, time.monotonic(), None, {}
         for piece in pieces:
             carry = piece.carry
             memory.clock = dataclasses.replace(
@@ -168,13 +168,15 @@ class Session:
             if piece.report is None:
                 self.display.piece(memory.clock, self.budget)
                 continue
-            row = self._record(carry, piece.report)
+            row, report = self._record(carry, piece.report), piece.report
             if outcome := self._verdict(row):
                 break
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save(checkpoints, carry)
                 saved = time.monotonic()
         self._save(checkpoints, carry)
+        if remark := self.setup.rule.remark(carry.state, report):
+            self.folder.write_status("running", "", remark=remark)
         return outcome or self._end(carry)
 
     def _record(self, carry: Carry, report: dict[str, float]) -> dict[str, Any]:

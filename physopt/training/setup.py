@@ -8,15 +8,28 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from physopt.config import RunConfig
+from physopt.config.settings import Settings
 from physopt.machine import devices
 from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
-from physopt.problem import Batch, Plans, Tree
+from physopt.problem import Batch, Plans, Problem, Tree
 from physopt.rule import Parameters, PlanError, UpdateRule
 from physopt.training import warm_start
-from physopt.training.data import SameSamples, Source, held_out_samples, training_source
+from physopt.training.data import (
+    SameSamples,
+    Source,
+    held_out_samples,
+    stays_the_same,
+    training_source,
+)
 from physopt.training.loop import Carry, initial_carry, measured
 from physopt.training.per_sample import PerSample, build_unknowns, initial_unknowns
+
+CHANGING_BATCHES = (
+    "Warning: this rule learns from the difference of two updates, which is noise if their batches "
+    "differ; use train_size=batch_size"
+)
+"""Warning for a rule with `one_batch` whose batches change."""
 
 
 class Setup(NamedTuple):
@@ -57,7 +70,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     objective, params = build(problem, settings.network, settings.seed, mesh)
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
-    source = training_source(problem, settings.seed, settings.batch_size, settings.train_size, mesh)
+    source = _source_of(problem, settings, mesh)
     held_out = held_out_samples(problem, settings.heldout_size)
     return Setup(objective, rule, params, source, held_out, key)
 
@@ -79,7 +92,9 @@ def plan(setup: Setup) -> str | None:
         raise Refused(str(error)) from None
     problem = setup.objective.problem
     of_physics = problem.plan() if isinstance(problem, Plans) else None
-    return ". ".join(part for part in (of_physics, *methods) if part) or None
+    changing = setup.rule.one_batch and not stays_the_same(setup.source)
+    warning = CHANGING_BATCHES if changing else None
+    return ". ".join(part for part in (of_physics, *methods, warning) if part) or None
 
 
 def _prepare_unknowns(config: RunConfig, key: jax.Array, mesh: Mesh | None) -> Setup:
@@ -111,11 +126,17 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     objective, params = devices.cast((objective, params), settings.dtype)
     params = warm_start.restore(settings.start, params)
     theirs = warm_start.settings_of(settings.start)
-    source = training_source(problem, theirs.seed, theirs.batch_size, theirs.train_size)
+    source = _source_of(problem, theirs)
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     x = predict(params, setup.held_out.inputs)
     objective, params = build_unknowns(problem, x, setup.objective.mesh)
     return setup._replace(objective=objective, params=params)
+
+
+def _source_of(problem: Problem, settings: Settings, mesh: Mesh | None = None) -> Source:
+    """Return the training batches of a run with a network."""
+    sizes = settings.batch_size, settings.train_size
+    return training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
 
 
 def _ask(rule: UpdateRule, objective: Objective) -> None:

@@ -5,11 +5,14 @@ import json
 
 import pytest
 
+from physopt.commands.show import show_list
 from physopt.config import RunConfig, from_record, from_words
 from physopt.config.parse import run_hints
+from physopt.config.registry import find, find_any
 from physopt.config.settings import Settings
 from physopt.optimizers import RULES
 from physopt.optimizers.first_order import Adam
+from physopt.optimizers.levenberg_marquardt import LevenbergMarquardt
 from physopt.options import OptionError
 from physopt.problems import PROBLEMS
 from physopt.problems.toy import Toy
@@ -104,3 +107,14 @@ def test_every_key_of_a_run_can_be_changed():
 def test_a_record_that_describes_no_run_is_refused(record, reason):
     with pytest.raises(OptionError, match=reason):
         from_record(record)
+
+
+def test_a_short_name_stands_for_a_rule(capsys):
+    config = from_words(["problem=toy", "rule=lm", "rule.damping=1"])
+    assert config.rule == LevenbergMarquardt(damping=1.0)
+    assert config.words()[1] == "rule=levenberg_marquardt"
+    assert find_any("lm") == ("rule", LevenbergMarquardt)
+    with pytest.raises(OptionError, match="did you mean lm"):
+        find("rule", "lmm")
+    show_list()
+    assert capsys.readouterr().out.count("levenberg_marquardt, lm") == 1

@@ -13,6 +13,7 @@ from tiny import Tiny
 
 import physopt
 from physopt import Batch, Problem
+from physopt.commands.show import show_run
 from physopt.numerics.damped_least_squares import factorised
 from physopt.objective import build
 from physopt.optimizers import levenberg_marquardt
@@ -180,13 +181,16 @@ def test_a_rule_that_finds_no_lower_loss_has_converged(dtype):
         assert state.damping < 1, "rejected steps below rounding leave the damping as it was"
 
 
-def test_a_converged_run_ends(tmp_path):
+def test_a_converged_run_ends_and_says_why(tmp_path, capsys):
     run = physopt.run(
         Tiny(), LevenbergMarquardt(), network="none", batch_size=3, steps=300, log_every=100,
         out=tmp_path,
     )  # fmt: skip
     assert run.status["status"] == "converged"
     assert run.curve.error.iloc[-1] < 1e-5
+    assert run.status["remark"] == f"6 of 6 samples: no step accepted for {FAILURES} updates"
+    assert show_run(run.folder) == 0
+    assert run.status["remark"] in capsys.readouterr().out
 
 
 def test_copies_of_the_samples_change_no_step():
@@ -214,6 +218,31 @@ def test_gram_works_sample_by_sample_in_float32():
     assert steps[0].dtype == np.float32
     np.testing.assert_allclose(*steps, rtol=1e-4)
     np.testing.assert_allclose(1 + steps[0], batch.target / problem.scales(jnp.float32), rtol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_give_the_step_of_the_jacobian(dtype):
+    """24 outputs, 59 parameters; the second update starts from the scale of the first."""
+    with jax.enable_x64(dtype == np.float64):
+        objective, params = build(Tiny(), "default", 0)
+        batch = Tiny().sample(jax.random.split(KEY, 8)).at(0.0)
+        params, batch = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, batch))
+        ends = []
+        for solver in ("layers", "gram"):
+            rule = LevenbergMarquardt(solver=solver)
+            update, state, each = jax.jit(rule.update), rule.init(objective, params, KEY), params
+            info = {}
+            for _ in range(2):
+                step, state, info = update(objective, each, state, batch, KEY)
+                each = optax.apply_updates(each, step)
+            ends.append((each, state, info))
+        tolerance = 1e-10 if dtype == np.float64 else 2e-3
+        for one, two in zip(*map(jax.tree.leaves, ends), strict=True):
+            np.testing.assert_allclose(one, two, rtol=tolerance, atol=tolerance * 1e-2)
+        rule = LevenbergMarquardt(solver="layers")
+        assert "J J^T [24, 24], layer by layer" in rule.plan(objective, params, batch)
+    with pytest.raises(ValueError, match="layers knows no columns"):
+        rule.replace(scaling="columns")
 
 
 def test_the_plan_describes_the_jacobian_and_refuses_one_that_is_too_large(monkeypatch):

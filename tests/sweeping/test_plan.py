@@ -150,3 +150,8 @@ def test_options_outside_the_grid_are_removed_from_it():
     assert expand(request) == [("problem=exp", "rule=adam")]
     with pytest.raises(OptionError, match="takes one value"):
         take(read_request(["workers=1,2"]), ["workers"])
+
+
+def test_a_short_name_may_have_options_of_its_own():
+    (words,) = plan("problem=exp", "rule=lm", "rule.lm.damping=1")
+    assert from_words(words.split()).rule.as_dict()["damping"] == 1.0

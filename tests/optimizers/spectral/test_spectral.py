@@ -21,6 +21,7 @@ from physopt.machine.devices import cast
 from physopt.objective import build, flatten
 from physopt.optimizers.spectral import GaussNewton, HalfInverse, SpectralPower
 from physopt.optimizers.spectral.directions import Power, by_layers, by_rows
+from physopt.optimizers.spectral.gauss_newton import HIGHEST, LOWEST, REJECTIONS
 from physopt.training.per_sample import PerSample, build_unknowns
 
 BATCH, TAU = 8, 1e-3
@@ -221,6 +222,10 @@ def test_adaptive_damping_refuses_a_step_that_does_not_help():
     updates, state, info = update(rule, objective, params, batch)
     assert not flat(updates).any()
     np.testing.assert_allclose(state.damping, 0.02, rtol=1e-6)
+    assert state.rejected == 1
+    assert 2.0**REJECTIONS * LOWEST > HIGHEST, "every damping has been tried"
+    assert not rule.converged(state._replace(rejected=jnp.int32(REJECTIONS - 1)))
+    assert rule.converged(state._replace(rejected=jnp.int32(REJECTIONS)))
     assert info["n_simulate"] == 3 * BATCH, "outputs, Gram matrix, and the loss after the step"
     with pytest.raises(ValueError, match="momentum"):
         GaussNewton(adaptive=True, momentum=0.9)

@@ -1,0 +1,49 @@
+"""Diagnostics of the spectral family: the entries of info, and the remark on the end of a run."""
+
+from collections.abc import Mapping
+
+import jax
+
+from physopt.optimizers.spectral.directions import Solution
+from physopt.rule import Info
+
+
+def diagnostics(solution: Solution) -> Info:
+    """Return the scalars of a direction that the curve records.
+
+    dropped: directions of J below the cutoff or the noise of the Gram matrix.
+    """
+    spectrum = solution.spectrum
+    size = sum(leaf.size for leaf in jax.tree.leaves(solution.direction))
+    # Not an integer: those are counts, which are summed over updates.
+    rank = spectrum.rank.astype(solution.gradient_norm.dtype)
+    return {
+        "grad_norm": solution.gradient_norm,
+        "cosine": solution.cosine,
+        "rank": rank,
+        "dropped": min(spectrum.coefficients.size, size) - rank,
+        "smallest": spectrum.smallest,
+        "largest": spectrum.largest,
+        **{f"quartile_{i + 1}": value for i, value in enumerate(spectrum.quartiles)},
+        **solution.extra,
+    }
+
+
+def joined(info: Info, more: Info) -> Info:
+    """Merge two infos; entries of both are added."""
+    both = {name: info[name] + more[name] for name in info.keys() & more.keys()}
+    return {**info, **more, **both}
+
+
+def remark(rejected: int, means: Mapping[str, float]) -> str | None:
+    """Return the remark on the end of a run.
+
+    rejected: updates since the last accepted step; means: of info since the last evaluation.
+    """
+    parts = []
+    if rejected:
+        parts.append(f"no step accepted for {rejected} updates")
+    rank, dropped = means.get("rank", 0.0), means.get("dropped", 0.0)
+    if dropped >= 0.5:  # not if the rank is unknown, NaN
+        parts.append(f"{dropped:.0f} of {rank + dropped:.0f} directions below the noise or cutoff")
+    return "; ".join(parts) or None
