@@ -18,7 +18,7 @@ def test_every_published_experiment_has_a_file():
     sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp"}
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
-    assert names == hig | sip | ldft | {f"burgers_{name}" for name in burgers}
+    assert names == hig | sip | ldft | {"trap"} | {f"burgers_{name}" for name in burgers}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
