@@ -14,6 +14,8 @@ PROBLEMS = {
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",
+    "assembly": "physopt.problems.assembly.design:Assembly",
+    "assembly_fit": "physopt.problems.assembly.fit:AssemblyFit",
     "trap": "physopt.problems.trap.problem:Trap",
 }
 """Name -> "module:Class"; a class is imported on first use."""

@@ -49,7 +49,7 @@ class Trap(Problem):
     uniform in [1, 5], or l log-uniform in [1/5, 5]) and ln t.
 
     The loss is W - W*, with the exact least work W* of every sample. For both traps it is the sum
-    of squares 1/2 |y - y*|^2, where y [batch, 16 (knots - 1) + 1 or 2] holds the rates of a
+    of squares 1/2 |y - y*|^2, where y [batch, 2 steps + 1 or 2] holds the rates of a
     coordinate q of the mean or variance and its end value: see `physopt.problems.trap.traps`. A
     moved trap is linear, y = A x + c. With `trajectories` y [batch, trajectories] are works and the
     loss is mean(y) - W*, linear in y: for rules that take a gradient. excess_work is W - W* by
@@ -82,12 +82,15 @@ class Trap(Problem):
     """Trajectories per sample; their noise is drawn with the sample, so that every rule sees the
     same. 0: exact moments."""
 
-    hidden: tuple[PositiveInt, ...] = (32, 32)
+    substeps: PositiveInt = 4
+    """Time steps between two knots, each with two terms of the work."""
+
+    hidden: tuple[PositiveInt, ...] = (16, 16)
     """Widths of the network's hidden layers."""
 
     target: ClassVar = ("excess_work", 1e-3)
     tiny: ClassVar = {"knots": 3, "hidden": (8,)}
-    defaults: ClassVar = {"batch_size": 64, "steps": 2000, "log_every": 100}
+    defaults: ClassVar = {"batch_size": 32, "steps": 2000, "log_every": 100}
 
     def __post_init__(self) -> None:
         """Check the range of durations."""
@@ -103,8 +106,8 @@ class Trap(Problem):
 
     @property
     def steps(self) -> int:
-        """Time steps: 8 between two knots."""
-        return 8 * (self.knots - 1)
+        """Number of time steps."""
+        return self.substeps * (self.knots - 1)
 
     def control(self, x: jax.Array, part: np.ndarray) -> jax.Array:
         """Return lambda [batch, n] at parts [n] of the duration."""

@@ -34,7 +34,7 @@ def works(
         state: tuple[jax.Array, jax.Array, jax.Array], now: tuple[jax.Array, jax.Array]
     ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
         x, before, work = state
-        control, noise = now[0][:, None], now[1]
+        control, noise = jnp.expand_dims(now[0], 1), now[1]
         work = work + trap.energy(x, control) - trap.energy(x, before)
         return (trap.relax(x, control, step, noise), control, work), None
 

@@ -67,7 +67,9 @@ class HarmonicTrap(Protocol):
         """Return V."""
         ...
 
-    def relax(self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array):
+    def relax(
+        self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """Return positions after a time step at constant control, exactly distributed."""
         ...
 
@@ -78,7 +80,10 @@ class Moved:
     lambda* = L (tau + 1) / (t + 2), W* = L^2 / (t + 2).
     """
 
-    before, moment, goals, logarithmic = 0.0, 0.0, (1.0, 5.0), False
+    before: float = 0.0
+    moment: float = 0.0
+    goals: tuple[float, float] = (1.0, 5.0)
+    logarithmic: bool = False
 
     def optimum(self, goal: jax.Array, time: jax.Array) -> Path:
         """Return q* = L tau / (t + 2)."""
@@ -108,7 +113,9 @@ class Moved:
         """Return (x - lambda)^2 / 2."""
         return (position - control) ** 2 / 2
 
-    def relax(self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array):
+    def relax(
+        self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """Return the Ornstein-Uhlenbeck process about lambda after a step."""
         spread = jnp.sqrt(-jnp.expm1(-2 * step))
         return control + (x - control) * jnp.exp(-step) + spread * noise
@@ -122,7 +129,10 @@ class Stiffened:
     W* = c^2 t - ln q*(t) + l q*(t)^2 / 2 - 1/2.
     """
 
-    before, moment, goals, logarithmic = 1.0, 1.0, (0.2, 5.0), True
+    before: float = 1.0
+    moment: float = 1.0
+    goals: tuple[float, float] = (0.2, 5.0)
+    logarithmic: bool = True
 
     def optimum(self, goal: jax.Array, time: jax.Array) -> Path:
         """Return q* = 1 + c tau; the difference in c t is rationalised against cancellation."""
@@ -162,7 +172,9 @@ class Stiffened:
         """Return lambda x^2 / 2."""
         return control * position**2 / 2
 
-    def relax(self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array):
+    def relax(
+        self, x: jax.Array, control: jax.Array, step: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """Return the Ornstein-Uhlenbeck process about 0 after a step, for any sign of lambda."""
         exponent = 2 * control * step
         flat = jnp.abs(exponent) < 1e-4

@@ -56,7 +56,7 @@ def curves_of(experiment: Experiment, seed: int, out: Path) -> tuple[Curves, str
         run = begin(from_words([*words, f"seed={seed}", f"out={out}"]))
         curves[name], status = run.curve, run.status
         environment = RunFolder(run.folder).read("env.json", like="env.json")
-        device = f"{environment['device_kind']}, {environment['cpu_threads']} thread(s)"
+        device = f"{environment['device_kind']}, {environment['cpu_count']} cores"
         print(f"{status['status']}, {status.get('t_train', 0):.0f} s of training", flush=True)
     return curves, device
 
