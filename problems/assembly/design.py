@@ -43,7 +43,7 @@ class Assembly(Problem):
     Source: S. Jhaveri et al., PNAS 121, e2403384121 (2024), program KineticAssembly_AD.
     """
 
-    subunits: Literal[3, 4] = 3
+    subunits: Literal[3, 4] = 4
     """Subunits of the complex; all are in contact."""
 
     span: PositiveFloat = 1.0
@@ -58,8 +58,8 @@ class Assembly(Problem):
     hidden: tuple[PositiveInt, ...] = (16, 16)
     """Widths of the network's hidden layers."""
 
-    target: ClassVar = ("unassembled", 0.1)
-    tiny: ClassVar = {"hidden": (8,)}
+    target: ClassVar = ("unassembled", 0.05)
+    tiny: ClassVar = {"subunits": 3, "hidden": (8,)}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25, "heldout_size": 64}
 
     def sample(self, keys: jax.Array) -> Batch:

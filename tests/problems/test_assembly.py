@@ -38,10 +38,10 @@ def test_reactions_add_one_subunit_and_keep_all(size, species, reactions):
 def test_yields_are_those_of_another_solver(size):
     """To 0.03 points: the table's digits and 12 steps a decade."""
     rates = [rates for rates in REFERENCES if len(rates) == size - 1]
-    stop, concentration = np.full(3, 1000.0, np.float32), np.full(3, 100.0, np.float32)
+    stop, concentration = jnp.full(3, 1000.0), jnp.full(3, 100.0)
     solve = jax.jit(lambda x: yields(Complex(size), x, concentration, stop, 4.0))
-    found = 100 * np.asarray(solve(np.log(np.array(rates, np.float32))))
-    np.testing.assert_allclose(found, [REFERENCES[r] for r in rates], atol=0.03)
+    observed = 100 * np.asarray(solve(np.log(np.array(rates, np.float32))))
+    np.testing.assert_allclose(observed, [REFERENCES[r] for r in rates], atol=0.03)
 
 
 def test_unequal_times_and_concentrations_agree_with_an_implicit_solver_of_scipy():
@@ -57,8 +57,8 @@ def test_unequal_times_and_concentrations_agree_with_an_implicit_solver_of_scipy
     reference = solve_ivp(slope, (0, stop), start, method="BDF", rtol=1e-9, atol=1e-10,
                           t_eval=output_times(stop, span))  # fmt: skip
     arguments = (np.array(a, np.float32) for a in ([log_rates], [concentration], [stop]))
-    found = jax.jit(lambda *a: yields(kind, *a, span))(*arguments)
-    np.testing.assert_allclose(found[0], reference.y[-1] / concentration, atol=3e-4)
+    observed = jax.jit(lambda x, c, t: yields(kind, x, c, t, span))(*arguments)
+    np.testing.assert_allclose(observed[0], reference.y[-1] / concentration, atol=3e-4)
 
 
 def test_a_step_is_of_order_three_and_damps_what_is_stiff():
@@ -89,7 +89,7 @@ def test_the_grid_of_time_ends_at_the_outputs():
 
 def test_gradient_through_float64_agrees_with_central_differences():
     """In float32 too, where the solve and its derivative are those of float64."""
-    problem, x = Assembly(), np.array([[-3.0, 0.5], [-1.0, -2.0]])
+    problem, x = Assembly(subunits=3), np.array([[-3.0, 0.5], [-1.0, -2.0]])
     extra = np.array([[100.0, 10.0], [50.0, 300.0]])
     batch, direction = Batch(extra, np.ones((2, 9)), extra), np.array([[1.0, -0.4], [0.3, 0.8]])
 
@@ -107,7 +107,7 @@ def test_gradient_through_float64_agrees_with_central_differences():
 
 
 def test_rates_beyond_their_bounds_are_penalised_and_remain_finite():
-    problem = Assembly()
+    problem = Assembly(subunits=3)
     batch = jax.jit(problem.sample)(jax.random.split(jax.random.key(0), 2))
     x = np.array([[50.0, -50.0], [0.0, -1.0]], np.float32)
     y = np.asarray(jax.jit(problem.simulate)(x, batch))

@@ -204,7 +204,7 @@ def test_jarzynski_holds_for_trajectories():
     trap, steps, count = TRAPS["stiffened"], 8, 20_000
     control = 1 + np.asarray(step_times(steps), np.float32)[None]
     noise = np.random.default_rng(0).normal(size=(1, count, steps + 1)).astype(np.float32)
-    goal, time = np.float32([2.0]), np.float32([0.5])
+    goal, time = np.array([2.0], np.float32), np.array([0.5], np.float32)
     work = jax.jit(lambda *arrays: works(trap, *arrays))(control, goal, time, noise)
     weights = np.exp(-np.asarray(work, float))
     assert weights.mean() == pytest.approx(2**-0.5, abs=4 * weights.std() / np.sqrt(count))
