@@ -35,7 +35,7 @@ def test_the_rule_has_at_most_the_promised_lines():
 def test_the_commands_work(folder, capsys, command, words):
     small = ["steps=4", "log_every=2", "heldout_size=4", "batch_size=4"] if command == "run" else []
     if "ldft2d" in words:
-        small += ["problem.size=4", "problem.points=5"]
+        small += ["problem.size=4", "problem.points=5", "problem.refine=0"]
     assert main([command, *words.split(), *small]) == 0, capsys.readouterr()
 
 
@@ -44,3 +44,13 @@ def test_the_problem_can_be_learnt(folder):
 
     run = physopt.run(find("problem", "pendulum.py:Pendulum")(), "adam", steps=500, out=folder)
     assert run.curve.error.iloc[-1] < 0.1 * run.curve.error.iloc[0]
+
+
+def test_the_differential_equation_can_be_solved(folder):
+    from physopt.config.registry import find
+
+    wave = find("problem", "wave.py:Wave")()
+    settings = {"steps": 40, "heldout_size": 64, "log_every": 40, "out": folder}
+    run = physopt.run(wave, "levenberg_marquardt", **settings)
+    assert run.curve.relative_l2.iloc[0] > 0.1
+    assert run.curve.relative_l2.iloc[-1] < wave.target[1]

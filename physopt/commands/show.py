@@ -23,11 +23,13 @@ from physopt.problem import (
     Inverts,
     Linearizes,
     Problem,
+    Refines,
 )
 from physopt.records import Record, RunFolder, find_runs
 from physopt.records.columns import CLOCK, chosen_by
 from physopt.records.folder import SOURCE
 from physopt.records.reading import shown
+from physopt.records.samples import Unreadable, read_samples
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
@@ -39,6 +41,7 @@ _CAPABILITIES = {
     "invert": Inverts,
     "estimate_gradient": EstimatesGradient,
     "figure": Draws,
+    "refined": Refines,
 }
 
 
@@ -50,6 +53,9 @@ def show_run(path: Path) -> int:
         target = record.config.get("target")
         out.print(_run_table(curve, chosen_by(target and target[0])))
         out.print(_times(last_clock(record)))
+    if refined := _refined_means(record.folder.results().path, curve):
+        listed = ", ".join(f"{column} {value:.3g}" for column, value in refined.items())
+        out.print(escape(f"refined without the network, best parameters: {listed}"))
     if phases := record.progress.get("phases"):
         out.print(f"wall time {_phases(phases)}")
     for metric, methods in _by_metric(record.baselines).items():
@@ -74,6 +80,16 @@ def show_run(path: Path) -> int:
         out.print(f"profile {escape(str(profile))}")
     out.print(f"next    {escape(_next(record))}")
     return STATUSES.get(record.status, STATUSES["error"]).exit_code
+
+
+def _refined_means(path: Path, curve: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the mean of each column of the test samples that no curve has: of refined designs."""
+    try:
+        samples = read_samples(path)
+    except Unreadable:
+        return {}
+    measured = {name for row in curve[-1:] for name in row}
+    return {name: float(e.mean(dtype=float)) for name, e in samples.items() if name not in measured}
 
 
 def last_clock(record: Record) -> dict[str, Any]:

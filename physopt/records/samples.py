@@ -2,7 +2,8 @@
 
 The file is a zip archive of NumPy arrays [size] in float32, without pickles, readable by
 `numpy.load`. An array has the name of the column of the curve whose mean it resolves: `test_loss`,
-the metrics, and those of further test sets. It is written when a run has finished.
+the metrics, and those of further test sets. METRIC_refined, of problems that refine designs without
+the network, is in no curve. The file is written when a run has finished.
 """
 
 import io

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from physopt.problem import Batch, Draws, Refines, Tree
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -91,3 +93,13 @@ def _points(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     steps, values = np.asarray(pairs, dtype=float).reshape(-1, 2).T
     return steps, values
+
+
+def draw_samples(problem: Draws, x: Tree, batch: Batch, refined: Tree = None) -> "Figure":
+    """Draw the unknowns of a batch, before and after if they were refined."""
+    import jax
+
+    if refined is not None and isinstance(problem, Refines):
+        return problem.refined_figure(*jax.device_get((x, refined, batch)))
+    y = problem.simulate(x, batch)  # type: ignore[attr-defined]
+    return problem.figure(*jax.device_get((x, y, batch)))

@@ -2,7 +2,6 @@
 
 begin   start or continue the run of a config       run     the same from names or objects
 resume  continue the run in a folder                load    open the run in a folder
-design  evaluate a trained network on a user's target
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ from physopt.machine.failures import own_words, without_callback_tracebacks
 from physopt.machine.mesh import mesh_of
 from physopt.machine.output import discarding_lost_output
 from physopt.options import OptionError
-from physopt.problem import Designs, Draws, Problem, Tree
+from physopt.problem import Problem, Tree
 from physopt.records import RunFolder
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.environment import differences, environment
@@ -253,32 +252,6 @@ def run(
 
 def _suited(rule: type[UpdateRule], problem: type[Problem]) -> UpdateRule:
     return rule(**suited_options(problem, rule))
-
-
-def design(run: Run, target: Path) -> tuple[dict[str, float], list[Path]]:
-    """Evaluate a trained network on a user's target.
-
-    Returns the errors of the design and the files written next to the target: the design as .npy
-    and a figure. Raises OptionError if the problem does not read targets or the file is invalid.
-    """
-    problem, settings = run.config.problem, run.config.settings
-    if not isinstance(problem, Designs):
-        reason = f"{type(problem).__name__} does not read targets from files"
-        raise OptionError(object, "folder", run.folder, reason)
-    with devices.computing(devices.select(settings.device)[0], settings.dtype):
-        try:
-            batch = problem.read_target(target)
-        except (OSError, ValueError) as error:
-            raise OptionError(object, "file", target, str(error)) from None
-        x = jax.tree.map(jax.numpy.asarray, run.predict(batch.inputs))
-        y = problem.simulate(x, batch)
-        errors = {k: float(v[0]) for k, v in problem.metrics(x, y, batch).items()}
-        files = [target.with_name(f"{target.stem}_design.npy")]
-        np.save(files[0], np.asarray(problem.design(x)[0]))
-        if isinstance(problem, Draws):
-            files.append(files[0].with_suffix(".png"))
-            problem.figure(x, y, batch).savefig(files[1])
-    return errors, files
 
 
 def load(folder: Path | str, *, trust: bool = False) -> Run:

@@ -26,7 +26,7 @@ from physopt.rule import COUNTS, Parameters
 from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
-from physopt.training.figure import draw_training
+from physopt.training.figure import draw_samples, draw_training
 from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
@@ -39,9 +39,10 @@ from physopt.training.loop import (
     train,
     updates_on_copy,
 )
-from physopt.training.measuring import samples_of_test_sets, set_columns
+from physopt.training.measuring import overfitting, samples_of_test_sets, set_columns
 from physopt.training.memory import Memory
 from physopt.training.phases import OTHER, TRAINING, Phases
+from physopt.training.refinement import Refined, refined_test_sets, refines_designs
 from physopt.training.setup import Refused, plan, prepare, started
 from physopt.training.timing import announcing_duration
 
@@ -98,14 +99,23 @@ class Session:
         """Record errors of single samples and baselines, and draw."""
         with self.phases.phase("evaluation", "evaluating the best parameters"):
             errors = samples_of_test_sets(self._measure(self.best), self.sets)
-            write_samples(self.folder, errors)
+        refined = None
+        if refines_designs(self.config.problem):
+            with self.phases.phase("refinement", "refining the designs of the test sets"):
+                chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
+                refined = refined_test_sets(self.setup, self.best, self.sets, chunk)
+        write_samples(self.folder, errors | (refined.samples if refined else {}))
         with self.phases.phase("baselines"):
             samples = self._test_samples()
             record_baselines(self.config, self.folder, samples, self.display.phase)
         with self.phases.phase("figures", "drawing the figures"):
-            self._draw()
+            self._draw(refined)
+        if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
+            self.display.remark(text)
 
     def _announce(self, method: str | None) -> None:
+        if self.config.settings.dtype == "float64":
+            self.display.note("precision  float64")
         if method is not None:
             self.display.note(f"method  {method}")
             self.folder.write_status("running", "", method=method)
@@ -203,12 +213,13 @@ class Session:
 
     def _measure(self, params: Parameters) -> Measurements:
         """Evaluate parameters on all held-out sets."""
-        setup = self.setup
-        sizes = len(setup.held_out), self.config.settings.batch_size
-        chunk = evaluation_chunk(*sizes, len(self.devices))
+        setup, chunk = self.setup, self._chunk(len(self.setup.held_out))
         return jax.device_get(
             evaluate(setup.objective, params, setup.held_out, setup.source, chunk)
         )
+
+    def _chunk(self, size: int) -> int:
+        return evaluation_chunk(size, self.config.settings.batch_size, len(self.devices))
 
     def _chosen_by(self, losses: dict[str, float]) -> float:
         """Return the value that selects the best parameters."""
@@ -277,7 +288,7 @@ class Session:
         end = 2 * size if count is None else size + min(count, size)
         return jax.tree.map(lambda leaf: leaf[size:end], self.setup.held_out)
 
-    def _draw(self) -> None:
+    def _draw(self, refined: Refined | None) -> None:
         """Draw the training and, if supported, test samples with the best parameters."""
         problem, setup = self.config.problem, self.setup
         names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
@@ -285,9 +296,9 @@ class Session:
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
-        x = setup.predict(self.best, setup.held_out.inputs)
-        batch = self._test_samples(4)
+        x = jax.jit(setup.predict)(self.best, setup.held_out.inputs)
+        batch = self._test_samples(problem.drawn)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
-        y = problem.simulate(x, batch)
-        problem.figure(*jax.device_get((x, y, batch))).savefig(self.folder.path / "figure.png")
+        figure = draw_samples(problem, x, batch, refined and refined.first(len(batch)))
+        figure.savefig(self.folder.path / "figure.png")

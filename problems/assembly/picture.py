@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 COLORS = ("#0072b2", "#b0b0b0")
@@ -22,6 +23,7 @@ def draw_yields(times: ArrayLike, curves: Mapping[str, ArrayLike], titles: list[
         axis.set_xlabel("time in s", fontsize=8)
         axis.set_ylim(-3, 103)
         axis.tick_params(labelsize=7)
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("yield in %", fontsize=8)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
                   fontsize=8, frameon=False)  # fmt: skip

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from physopt.machine.devices import current_platform
 from physopt.numerics.keys import normal
 from physopt.problem import Batch
-from physopt.problems.ldft import generators
 from physopt.problems.ldft.baselines import bank_baselines
-from physopt.problems.ldft.curves import read_isotherm
+from physopt.problems.ldft.curves import read_target, target_statement
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
+from physopt.problems.ldft.flips import flipped_unknowns, refine_matrices
+from physopt.problems.ldft.generators import HasGenerators
 from physopt.problems.ldft.inverse import best_offset, inverse_step
 from physopt.problems.ldft.isotherm import (
     IsothermOptions,
@@ -35,7 +35,6 @@ from physopt.problems.ldft.isotherm import (
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.method import described
-from physopt.problems.ldft.options import InverseDesignOptions
 from physopt.problems.ldft.relaxation import binary, relax
 from physopt.problems.ldft.targets import (
     optimised_matrices,
@@ -49,24 +48,11 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class InverseDesign(InverseDesignOptions):
+class InverseDesign(HasGenerators):
     """Porous matrices with a given isotherm; a subclass sets the lattice."""
 
     test_sets: ClassVar = ("procedural",)
-    tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4}
-    desorption: ClassVar[bool] = False
-    if TYPE_CHECKING:
-        dimensions: ClassVar[int]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sites along each axis."""
-        return (self.size,) * self.dimensions
-
-    @property
-    def length(self) -> int:
-        """Points of an isotherm, including the desorption branch if there is one."""
-        return 2 * self.points if self.desorption else self.points
+    tiny: ClassVar = {"size": 4, "points": 5, "hidden": (8,), "channels": 4, "refine": 2}
 
     def sample(self, keys: jax.Array) -> Batch:
         """Draw training targets: isotherms [batch, length]."""
@@ -101,9 +87,8 @@ class InverseDesign(InverseDesignOptions):
         """Draw the matrices of the held-out isotherms, some of them optimised."""
         split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
         random = jax.vmap(self._random_matrix)(split[:, 0])
-        if not self.optimised_fraction:
+        if not (share := self.optimised_fraction):
             return random
-        share = self.optimised_fraction
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
         noise = jax.vmap(lambda key: normal(key, self.shape))(split[:, 2])
         target = self._procedural(split[:, 3])
@@ -112,24 +97,6 @@ class InverseDesign(InverseDesignOptions):
     def test_set(self, name: str, keys: jax.Array) -> Batch:
         """Draw procedural isotherms, many of which are unreachable."""
         return self._batch(self._procedural(keys))
-
-    def network(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the dense generator."""
-        return generators.DenseGenerator(
-            self.length, self.shape, rngs, self.hidden, self.activation, self.normalization
-        )
-
-    def network_convolutional(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the convolutional generator on a fixed field of noise."""
-        return generators.ConvolutionalGenerator(
-            self.length, self.shape, rngs, self.channels, 3, self.normalization
-        )
-
-    def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the source's generator; it used 64 channels in 2D, 8 in 3D, and batch norm."""
-        return generators.PaperGenerator(
-            self.length, self.shape, rngs, self.channels, self.normalization
-        )
 
     def matrix(self, x: jax.Array, progress: jax.Array) -> jax.Array:
         """Return pore fractions eta [batch, *lattice] in [0, 1]."""
@@ -162,7 +129,9 @@ class InverseDesign(InverseDesignOptions):
         return described(self.size, self.dimensions)
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return x after damped Gauss-Newton steps of the relaxed matrix sigmoid(x)."""
+        """Return x after steps of the inverse solver: of the relaxed or of the rounded matrix."""
+        if self.inverse == "flips":
+            return self.refined(x, batch, self.inverse_iterations)
         if self.inverse_offsets:
             x = best_offset(x, batch.target, self.isotherm, self.inverse_offsets)
         return inverse_step(
@@ -221,27 +190,60 @@ class InverseDesign(InverseDesignOptions):
         }
 
     def read_target(self, path: Path) -> Batch:
-        """Read a user's isotherm, a table of relative humidity and water content."""
-        curve = read_isotherm(path, self.points, self.desorption)
-        return self._batch(jnp.asarray(curve[None], dtype=float)).at(1.0)
+        """Read a user's isotherm; `extra` holds its points, humidity and content [1, n]."""
+        target, measured = read_target(path, self.points, self.desorption)
+        return self._batch(jnp.asarray(target, dtype=float), measured).at(1.0)
+
+    def target_statement(self, path: Path) -> dict[str, str]:
+        """Return how a user's isotherm is read: units, range, branches, normalisation."""
+        return target_statement(path, self.points, self.desorption)
 
     def design(self, x: jax.Array) -> jax.Array:
         """Return the binary matrices: 1 pore, 0 solid."""
         return binary(x)
 
+    def refined(self, x: jax.Array, batch: Batch, effort: int) -> jax.Array:
+        """Return x with the signs of the matrix after `effort` trials of flips.
+
+        A flipped site has its x at inverse_margin on the other side of zero. The new matrix is
+        never worse in mean_h |y - y*| + continuity R.
+        """
+        matrices = self._refined_matrices(binary(x), batch.target, effort)
+        return flipped_unknowns(x, matrices, self.inverse_margin)
+
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
-        """Evaluate baselines without training: a fixed matrix, and the nearest of a bank."""
-        return bank_baselines(self._random_matrix, self.isotherm, held_out.target)
+        """Evaluate baselines without training: a fixed matrix, and the nearest of a bank.
+
+        The nearest of the largest bank is also refined.
+        """
+        refine = partial(self._refined_matrices, trials=self.refine) if self.refine else None
+        return bank_baselines(self._random_matrix, self.isotherm, held_out.target, refine)
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
         """Draw the rounded matrices, their water densities and their isotherms."""
+        return self._figure(batch, x)
+
+    def refined_figure(self, x: jax.Array, refined: jax.Array, batch: Batch) -> Figure:
+        """Draw the rounded matrices of x and of the refined x, and the isotherms of both."""
+        before, _, y = self._drawn(x)
+        return self._figure(batch, refined, (before, y))
+
+    def _figure(self, batch: Batch, x: jax.Array, before: Any = None) -> Figure:
         from physopt.problems.ldft.picture import draw_designs
 
+        return draw_designs(*self._drawn(x), batch.target, self.points, before, batch.extra)
+
+    def _drawn(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return rounded matrices, their densities and their isotherms."""
         rounded = binary(jnp.asarray(x))
         options = self._options(rounded.dtype, reported=True)
         # Outside jit every loop of the solver would be compiled by itself.
         achieved, density = jax.jit(partial(isotherm, return_density=True, **options))(rounded)
-        return draw_designs(rounded, density, achieved, batch.target, self.points)
+        return rounded, density, achieved
+
+    def _refined_matrices(self, pores: jax.Array, target: jax.Array, trials: int) -> jax.Array:
+        options = self._options(pores.dtype, reported=True)
+        return refine_matrices(pores, target, trials=trials, continuity=self.continuity, **options)
 
     def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
         """Return the isotherms [batch, length] of pore fractions [batch, *lattice]."""
@@ -288,8 +290,8 @@ class InverseDesign(InverseDesignOptions):
         draw = procedural_loop if self.desorption else procedural_target
         return jax.vmap(lambda key: draw(key, self.points))(keys)
 
-    def _batch(self, target: jax.Array) -> Batch:
-        return Batch(inputs=2 * target - 1, target=target)
+    def _batch(self, target: jax.Array, extra: Any = ()) -> Batch:
+        return Batch(inputs=2 * target - 1, target=target, extra=extra)
 
     def _with_penalties(self, y: jax.Array, eta: jax.Array, progress: jax.Array) -> jax.Array:
         return jnp.concatenate([y, jax.vmap(self._penalties_of_one)(eta, progress)], axis=1)

@@ -1,7 +1,9 @@
 """Generators: networks from a target isotherm to the pre-activation of a porous matrix."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from flax import nnx
 
 from physopt.networks import Activation, Dense, Normalization, normalization_layer
 from physopt.numerics.linalg import HIGHEST
+from physopt.problems.ldft.options import InverseDesignOptions
 
 
 class DenseGenerator(nnx.Module):
@@ -159,3 +162,38 @@ class _Branch(nnx.Module):
         for layer, norm in zip((self.spread, self.gather), self.norms, strict=True):
             z = norm(jax.nn.relu(layer(z)))
         return z
+
+
+@dataclasses.dataclass(frozen=True)
+class HasGenerators(InverseDesignOptions):
+    """The generators of an inverse-design problem; a subclass sets the lattice."""
+
+    desorption: ClassVar[bool] = False
+    if TYPE_CHECKING:
+        dimensions: ClassVar[int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sites along each axis."""
+        return (self.size,) * self.dimensions
+
+    @property
+    def length(self) -> int:
+        """Points of an isotherm, including the desorption branch if there is one."""
+        return 2 * self.points if self.desorption else self.points
+
+    def network(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the dense generator."""
+        return DenseGenerator(
+            self.length, self.shape, rngs, self.hidden, self.activation, self.normalization
+        )
+
+    def network_convolutional(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the convolutional generator on a fixed field of noise."""
+        return ConvolutionalGenerator(
+            self.length, self.shape, rngs, self.channels, 3, self.normalization
+        )
+
+    def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the source's generator; it used 64 channels in 2D, 8 in 3D, and batch norm."""
+        return PaperGenerator(self.length, self.shape, rngs, self.channels, self.normalization)

@@ -1,5 +1,6 @@
 """Losses of an inverse design: misfits of the isotherm, and penalties on the matrix."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -43,6 +44,14 @@ def continuity_penalty(eta: jax.Array) -> jax.Array:
     # The sum over ordered pairs counts each difference twice; dividing by 2 d leaves 1/d.
     squares = sum(jnp.mean((eta - jnp.roll(eta, 1, axis)) ** 2, axis=axes) for axis in axes)
     return jnp.asarray(squares) / len(axes)
+
+
+def continuity_change(eta: jax.Array) -> jax.Array:
+    """Return what flipping one site of a binary matrix adds to the penalty: [batch, *lattice]."""
+    axes = tuple(range(1, eta.ndim))
+    neighbours = [jnp.roll(eta, shift, axis) for axis in axes for shift in (1, -1)]
+    agreeing = jnp.asarray(sum(1 - 2 * jnp.abs(eta - other) for other in neighbours))
+    return agreeing / (len(axes) * math.prod(eta.shape[1:]))
 
 
 def binarisation_penalty(eta: jax.Array) -> jax.Array:

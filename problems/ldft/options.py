@@ -4,13 +4,21 @@ import dataclasses
 from typing import Annotated, Literal
 
 from physopt.networks import Activation, Normalization
-from physopt.options import Bounds, NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
+from physopt.options import (
+    Bounds,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitFloat,
+)
 from physopt.problem import Problem
 from physopt.problems.ldft.isotherm import Gradient
 from physopt.problems.ldft.losses import Misfit
 from physopt.problems.ldft.relaxation import SHARPEST, Relaxation
 from physopt.problems.ldft.targets import Texture
 
+Inverse = Literal["relaxed", "flips"]
 Targets = Literal["mixture", "simulated", "procedural"]
 
 
@@ -65,8 +73,20 @@ class InverseDesignOptions(Problem):
     """Fraction of held-out matrices that are rounded inverse solves, which no random field
     resembles."""
 
+    refine: NonNegativeInt = 60
+    """Trials of the discrete solver that refines the designs of a finished run and the nearest of a
+    bank, each the isotherm of a matrix with flipped sites; 0 refines nothing. Its results are
+    reported as area_percent_refined, apart from those of the network."""
+
+    inverse: Inverse = "relaxed"
+    """Inverse solver of rule=sip. relaxed: Gauss-Newton steps of sigmoid(x); flips: trials of flips
+    of the rounded matrix."""
+
     inverse_iterations: PositiveInt = 1
-    """Gauss-Newton iterations in one call of the inverse solver."""
+    """Gauss-Newton iterations, or trials of flips, in one call of the inverse solver."""
+
+    inverse_margin: PositiveFloat = 0.5
+    """Distance from zero, on the other side, of the goal of a flipped site; for inverse=flips."""
 
     inverse_damping: PositiveFloat = 1e-2
     """Damping of the inverse solver, relative to the mean squared singular value."""

@@ -1,5 +1,7 @@
 """Figure of designs: matrices, water densities, and target and achieved isotherms."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
@@ -8,49 +10,75 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 SOLID = "#4a4a4a"
-WANTED, ACHIEVED, DESORPTION = "#222222", "#0072b2", "#d55e00"
+WANTED, ACHIEVED, DESORPTION, BEFORE = "#222222", "#0072b2", "#d55e00", "#999999"
 SOLID_AND_PORE = ListedColormap([SOLID, "#f2efe6"])
 WATER = LinearSegmentedColormap.from_list("water", ["#f2efe6", "#9ecae1", "#08519c"])
 SHOWN = (0.25, 0.5, 0.75)
 
 
 def draw_designs(
-    matrices: ArrayLike, density: ArrayLike, achieved: ArrayLike, wanted: ArrayLike, points: int
+    matrices: ArrayLike,
+    density: ArrayLike,
+    achieved: ArrayLike,
+    wanted: ArrayLike,
+    points: int,
+    before: tuple[ArrayLike, ArrayLike] | None = None,
+    measured: tuple[ArrayLike, ...] = (),
 ) -> Figure:
     """Draw one design per column: matrix, water at 25, 50 and 75 % humidity, isotherms.
 
     matrices [batch, n, n] or [batch, n, n, n], with layers side by side; density
     [batch, length, *lattice]; achieved and wanted [batch, length], where a desorption branch
-    follows the `points` of adsorption.
+    follows the `points` of adsorption. before: matrices and isotherms of the network alone, if the
+    designs are refined; a first row shows these matrices. measured: humidities and contents
+    [batch, n] of the points behind the wanted isotherms, if they are a user's.
     """
     matrices, density, achieved, wanted = (
         np.asarray(a, np.float64) for a in (matrices, density, achieved, wanted)
     )
-    count, rows = len(matrices), 2 + len(SHOWN)
+    unrefined = [np.asarray(a, np.float64) for a in before or ()]
+    extra = 1 if unrefined else 0
+    count, rows = len(matrices), 2 + len(SHOWN) + extra
     height, width = _flat(matrices[0]).shape
     heights = [height / width] * (rows - 1) + [1.1]
     size = (2.3 * count + 0.6, 2.0 * sum(heights) + 1.2)
     figure = Figure(figsize=size, dpi=130, layout=ConstrainedLayoutEngine(hspace=0.04))
     axes = figure.subplots(rows, count, squeeze=False, height_ratios=heights)
-    for column, matrix, rho, y, target in zip(
-        axes.T, matrices, density, achieved, wanted, strict=True
-    ):
-        _draw_matrix(column[0], matrix)
-        for axis, humidity in zip(column[1:-1], SHOWN, strict=True):
-            _draw_water(axis, matrix, rho[round(humidity * points) - 1])
-        _draw_isotherms(column[-1], y, target, points)
-    axes[0, 0].set_ylabel("solid (dark)", fontsize=8)
-    for axis, humidity in zip(axes[1:-1, 0], SHOWN, strict=True):
-        axis.set_ylabel(f"water, {100 * humidity:.0f} %", fontsize=8)
-    axes[-1, 0].set_ylabel("water per pore volume", fontsize=8)
-    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  fontsize=8, frameon=False)  # fmt: skip
+    for k, column in enumerate(axes.T):
+        if unrefined:
+            _draw_matrix(column[0], unrefined[0][k], f"error {_area(unrefined[1][k], wanted[k])}")
+            flips = f"{np.sum(unrefined[0][k] != matrices[k])} sites flipped"
+            _draw_matrix(column[1], matrices[k], flips)
+        else:
+            _draw_matrix(column[0], matrices[k], f"porosity {100 * matrices[k].mean():.0f} %")
+        for axis, humidity in zip(column[1 + extra : -1], SHOWN, strict=True):
+            _draw_water(axis, matrices[k], density[k][round(humidity * points) - 1])
+        if unrefined:
+            _draw_before(column[-1], unrefined[1][k], points)
+        _draw_isotherms(column[-1], achieved[k], wanted[k], points)
+        if measured:
+            humidity, content = (np.asarray(a, np.float64)[k] for a in measured)
+            column[-1].plot(100 * humidity, content, ".", color=WANTED, ms=3, label="measured")
+    _label_rows(list(axes[:, 0]), bool(unrefined))
+    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2 if count == 1 else 3, fontsize=8, frameon=False)  # fmt: skip
     return figure
 
 
-def _draw_matrix(axis: Axes, matrix: np.ndarray) -> None:
+def _label_rows(axes: Sequence[Axes], refined: bool) -> None:
+    names = ["network alone", "refined"] if refined else ["solid (dark)"]
+    names += [f"water, {100 * humidity:.0f} %" for humidity in SHOWN]
+    for axis, name in zip(axes, [*names, "water per pore volume"], strict=True):
+        axis.set_ylabel(name, fontsize=8)
+
+
+def _area(y: np.ndarray, target: np.ndarray) -> str:
+    return f"{100 * np.mean(np.abs(y - target)):.2f} %"
+
+
+def _draw_matrix(axis: Axes, matrix: np.ndarray, title: str) -> None:
     _draw_solid(axis, matrix)
-    axis.set_title(f"porosity {100 * matrix.mean():.0f} %", fontsize=9)
+    axis.set_title(title, fontsize=9)
 
 
 def _draw_water(axis: Axes, matrix: np.ndarray, density: np.ndarray) -> None:
@@ -67,6 +95,14 @@ def _draw_solid(axis: Axes, matrix: np.ndarray) -> None:
         axis.spines[:].set_visible(False)
 
 
+def _draw_before(axis: Axes, y: np.ndarray, points: int) -> None:
+    """Draw the isotherm of the network's matrix, both branches in one colour."""
+    humidity = np.linspace(0, 100, points + 1)
+    axis.plot(humidity, np.insert(y[:points], 0, 0), color=BEFORE, lw=1, label="network alone")
+    if len(y) > points:
+        axis.plot(humidity[::-1], y[points - 1 :], color=BEFORE, lw=1)
+
+
 def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) -> None:
     humidity = np.linspace(0, 100, points + 1)
     axis.plot(humidity, np.insert(target[:points], 0, 0), color=WANTED, lw=1.2, ls="--",
@@ -77,7 +113,7 @@ def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) 
         axis.plot(back, target[points - 1 :], color=WANTED, lw=1.2, ls=":",
                   label="wanted, desorption")  # fmt: skip
         axis.plot(back, y[points - 1 :], color=DESORPTION, lw=1.6, label="achieved, desorption")
-    axis.set_title(f"area error {100 * np.mean(np.abs(y - target)):.2f} %", fontsize=9)
+    axis.set_title(f"area error {_area(y, target)}", fontsize=9)
     axis.set_xlabel("relative humidity (%)", fontsize=8)
     axis.set_xlim(0, 100)
     axis.set_ylim(-0.03, 1.03)

@@ -31,6 +31,7 @@ from physopt.config.text import value_text
 from physopt.machine import devices
 from physopt.options import Options, PositiveInt
 from physopt.problems.ldft.design import InverseDesign
+from physopt.records.samples import Unreadable, read_samples
 from physopt.script import script
 from physopt.training.data import held_out_samples, held_out_sets
 from physopt.training.loop import evaluate, evaluation_chunk
@@ -91,8 +92,21 @@ def design_errors(folder: str | Path) -> Errors:
     return dict(zip(names, np.split(errors, len(names)), strict=True))
 
 
-def direct_errors(options: DesignOptions) -> Errors:
-    """Return the least error, over the starts, of a matrix that is optimised itself."""
+def refined_errors(folder: str | Path) -> Errors:
+    """Return the error of each test sample of a run after refinement, {} if it was not refined."""
+    try:
+        samples = read_samples(folder)
+    except Unreadable:
+        return {}
+    columns = {name: f"{METRIC}_refined{name.removeprefix('test')}" for name in TITLES}
+    return {name: samples[column] for name, column in columns.items() if column in samples}
+
+
+def direct_errors(options: DesignOptions) -> tuple[Errors, Errors]:
+    """Return the least errors, over the starts, of a matrix that is optimised itself.
+
+    Those of the optimisation alone, and those after refinement.
+    """
     out = options.study / DIRECT
     call(
         "sweep", f"problem={options.problem}", "rule=adam", "rule.learning_rate=0.3",
@@ -102,24 +116,29 @@ def direct_errors(options: DesignOptions) -> Errors:
         f"seed={','.join(map(str, range(options.restarts)))}", f"out={out}", "device=cpu",
         "threads=1", f"workers={options.workers}",
     )  # fmt: skip
-    starts = [design_errors(run) for run in analysis.load(out / options.problem)["folder"].unique()]
-    return {name: np.min([errors[name] for errors in starts], axis=0) for name in starts[0]}
+    folders = analysis.load(out / options.problem)["folder"].unique()
+    kinds = [[errors(folder) for folder in folders] for errors in (design_errors, refined_errors)]
+    alone, refined = (
+        {name: np.min([errors[name] for errors in starts], axis=0) for name in starts[0]}
+        for starts in kinds
+    )
+    return alone, refined
 
 
-def rule_errors(options: DesignOptions) -> dict[str, Errors]:
-    """Return the errors of each rule of the comparison, of its median run."""
+def median_runs(options: DesignOptions) -> dict[str, str]:
+    """Return the folder of the median run of each rule of the comparison."""
     finals = run_errors(analysis.load(options.study / "results" / options.problem))
     found = {}
     for rule, runs in finals.groupby("rule"):
         median = runs.sort_values("final_error").iloc[len(runs) // 2]
         if np.isfinite(median["final_error"]):
-            found[str(rule)] = design_errors(str(median["folder"]))
+            found[str(rule)] = str(median["folder"])
     return found
 
 
 def bank_errors(options: DesignOptions) -> dict[str, dict[str, float]]:
-    """Return {method: {test set: mean error}} of those who do not train."""
-    problem: InverseDesign = find("problem", options.problem)()
+    """Return {method: {test set: mean error}} of the baselines."""
+    problem: InverseDesign = find("problem", options.problem)(refine=0)
     found: dict[str, dict[str, float]] = {}
     samples, size = held_out_samples(problem, options.heldout_size), options.heldout_size
     for place, name in enumerate(held_out_sets(problem)):
@@ -162,6 +181,19 @@ def designs_table(errors: dict[str, Errors], bank: dict[str, dict[str, float]]) 
         f"Reachable, by a matrix that anyone here found within {REACHED:g} %: {shares} targets.\n\n"
         + markdown_table(heads, rows)
     )
+
+
+def refined_table(errors: dict[str, Errors]) -> str:
+    """Return the mean errors of refined designs, a row a method, best first."""
+    ordered = sorted(
+        (item for item in errors.items() if item[1]), key=lambda m: m[1]["test"].mean()
+    )
+    rows = [
+        [f"`{method}`", *(amount(float(found[name].mean())) for name in found)]
+        for method, found in ordered
+    ]
+    heads = ["refined by flips", *(f"{TITLES[name]}: mean, %" for name in TITLES)]
+    return markdown_table(heads, rows) if rows else ""
 
 
 def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -227,11 +259,16 @@ def draw(errors: dict[str, Errors], title: str) -> Figure:
 def study(options: DesignOptions) -> None:
     """Make the runs that are missing, and write tables and figure."""
     options.out.mkdir(parents=True, exist_ok=True)
-    errors = {**rule_errors(options), DIRECT: direct_errors(options)}
+    folders = median_runs(options)
+    direct, direct_refined = direct_errors(options)
+    errors = {**{rule: design_errors(run) for rule, run in folders.items()}, DIRECT: direct}
+    refined = {rule: refined_errors(run) for rule, run in folders.items()}
     text = (
         f"Designs of {options.problem}, one by one: the median run of each rule; `{DIRECT}` is "
         f"optimisation of the matrix itself, the best of {options.restarts} starts.\n"
         + designs_table(errors, bank_errors(options))
+        + "\n"
+        + refined_table({**refined, DIRECT: direct_refined})
     )
     (options.out / f"{options.problem}.md").write_text(text, encoding="utf-8")
     draw(errors, options.problem).savefig(options.out / f"{options.problem}.png", dpi=110)

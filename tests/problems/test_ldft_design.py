@@ -1,5 +1,7 @@
 """The inverse-design problems: relaxations, penalties, inverse solver, user-supplied curves."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from physopt.problems.ldft.losses import binarisation_penalty, continuity_penalt
 from physopt.problems.ldft.named import LDFT2D, LDFT3D, LDFTHysteresis
 from physopt.problems.ldft.relaxation import binary, relax
 from physopt.problems.ldft.targets import random_matrix
+from physopt.records.samples import read_samples
 from physopt.training.data import held_out_samples
 
 SMALL = {"size": 6, "points": 10, "hidden": (16,)}
@@ -209,12 +212,16 @@ def test_other_generators_make_matrices_that_are_not_uniform(cls, network):
 
 
 def test_baselines_improve_with_the_bank():
-    problem = LDFT2D(**SMALL)
+    problem = LDFT2D(**SMALL, refine=10)
     batch = jax.jit(problem.held_out)(keys(8))
-    actual = {k: v["area_percent"] for k, v in problem.baselines(batch).items()}
+    found = problem.baselines(batch)
+    actual = {k: v["area_percent"] for k, v in found.items()}
     order = [actual[f"nearest_of_{k}"] for k in (1000, 100, 10)]
     assert order == sorted(order)
     assert actual["fixed_matrix"] > actual["nearest_of_1000"]
+    refined = {k: v["area_percent_refined"] for k, v in found.items() if len(v) > 1}
+    assert list(refined) == ["nearest_of_1000"], "no other is refined"
+    assert refined["nearest_of_1000"] <= actual["nearest_of_1000"] + 1e-3
 
 
 @pytest.mark.parametrize(
@@ -252,22 +259,47 @@ def test_a_table_that_is_not_an_isotherm_is_rejected(tmp_path, text, desorption,
 def test_a_trained_generator_designs_for_a_user_s_curve(tmp_path, capsys):
     from physopt.cli import main
 
+    problem = LDFT2D(**SMALL, refine=6)
     run = physopt.run(
-        LDFT2D(**SMALL), "adam", steps=4, log_every=2, heldout_size=4, batch_size=4, out=tmp_path
+        problem, "adam", steps=4, log_every=2, heldout_size=4, batch_size=4, out=tmp_path
     )
     assert {"area_percent", "area_percent_procedural"} <= set(run.curve.columns)
+    assert not any("refined" in column for column in run.curve.columns)
+    samples = read_samples(run.folder)
+    for part in ("", "_procedural"):
+        refined, alone = (samples[f"area_percent{kind}{part}"] for kind in ("_refined", ""))
+        assert (refined <= alone + 1e-3).all()
+        assert refined.mean() < alone.mean()
     assert (run.folder / "figure.png").stat().st_size > 10_000
     assert "nearest_of_100" in (run.folder / "baselines.json").read_text()
     (tmp_path / "mine.csv").write_text("0,0\n1,1\n")
     assert main(["design", str(run.folder), str(tmp_path / "mine.csv")]) == 0
-    assert "area_percent" in capsys.readouterr().out
-    matrix = np.load(tmp_path / "mine_design.npy")
-    assert matrix.shape == (6, 6)
-    assert set(np.unique(matrix)) <= {0, 1}
-    y = np.asarray(isotherm(jnp.asarray(matrix[None]), dimensions=2, spacing=0.1))
-    assert y.shape == (1, 10)
+    printed = capsys.readouterr().out
+    assert "area_percent_refined" in printed
+    assert "read  file: table, commas between columns, decimal points, UTF-8\n" in printed
+    assert "read  branches: adsorption 2 points, no desorption\n" in printed
+    errors = json.loads((tmp_path / "mine_design.json").read_text())
+    solve = jax.jit(lambda eta: isotherm(eta, dimensions=2, spacing=0.1))
+    for name, metric in (("design", "area_percent_refined"), ("network", "area_percent")):
+        matrix = np.load(tmp_path / f"mine_{name}.npy")
+        assert matrix.shape == (6, 6)
+        assert set(np.unique(matrix)) <= {0, 1}
+        y = np.asarray(solve(jnp.asarray(matrix[None])))[0]
+        area = 100 * np.mean(np.abs(y - np.linspace(0.1, 1, 10)))
+        np.testing.assert_allclose(area, errors[metric], atol=1e-3)
+    assert errors["area_percent_refined"] < errors["area_percent"]
+    assert errors["target"]["humidity"].endswith("0 to 1")
+    batch = problem.read_target(tmp_path / "mine.csv")
+    figure = problem.figure(jnp.ones((1, 6, 6)), batch.target, batch)
+    drawn = {line.get_label(): np.asarray(line.get_xydata()) for line in figure.axes[-1].lines}
+    np.testing.assert_allclose(drawn["measured"], [[0, 0], [100, 1]])
     assert (tmp_path / "mine_design.png").exists()
     assert main(["design", str(run.folder), str(tmp_path / "none.csv")]) == 2
+    (tmp_path / "bad.csv").write_text("RH (%),uptake (g/g)\n10,0.1\n50,x\n90,0.2\n")
+    capsys.readouterr()
+    assert main(["design", str(run.folder), str(tmp_path / "bad.csv")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bad.csv: row 3, column 2 (uptake (g/g)): 'x' is no number" in line
 
 
 @pytest.mark.parametrize(
