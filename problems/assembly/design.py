@@ -40,7 +40,7 @@ class Assembly(Problem):
     with y* = 0. Loss 1/2 |y - y*|^2. unassembled is 1 - yield at t. Squares of five yields, and
     penalties in ln k, are our own: the source minimises minus the yield at t.
 
-    Source: S. Jhaveri et al., PNAS 121, e2403384121 (2024), program KineticAssembly_AD.
+    Source: S. Jhaveri et al., PNAS 121 (2024); program github.com/mjohn218/KineticAssembly_AD.
     """
 
     subunits: Literal[3, 4] = 4
@@ -95,6 +95,13 @@ class Assembly(Problem):
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return the share of subunits outside of complexes at the last time."""
         return {"unassembled": 1 - y[:, OUTPUTS - 1]}
+
+    def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
+        """Return the errors with k = 1/(uM s) for all reactions."""
+        x = self.initial_unknowns(held_out)
+        y = jax.jit(self.simulate)(x, held_out)
+        errors = self.metrics(x, y, held_out)
+        return {"equal rates": {name: float(jnp.mean(error)) for name, error in errors.items()}}
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> "Figure":
         """Draw yields against time, with those of equal rates."""

@@ -37,8 +37,8 @@ class AssemblyFit(Problem):
     absolute_error is sum |y - y*|, rate_error the mean of |ln k - ln k*|. Rates of late steps
     hardly change the yields where nucleation is slow.
 
-    Source: S. Jhaveri et al., PNAS 121, e2403384121 (2024), program KineticAssembly_AD; ranges and
-    concentrations are our own.
+    Source: S. Jhaveri et al., PNAS 121 (2024); program github.com/mjohn218/KineticAssembly_AD.
+    Ranges and concentrations are our own.
     """
 
     subunits: Literal[3, 4] = 3

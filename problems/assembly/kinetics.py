@@ -9,7 +9,7 @@ The equilibrium is fixed, the rates decide how soon it is reached. Rates of a co
 orders of magnitude, so that the equations are stiff; their solutions are smooth in the logarithm of
 time. An L-stable Rosenbrock method solves them in float64, with steps of constant ratio.
 
-Source: S. Jhaveri et al., PNAS 121, e2403384121 (2024); its program is KineticAssembly_AD.
+Source: S. Jhaveri et al., PNAS 121 (2024); program github.com/mjohn218/KineticAssembly_AD.
 """
 
 from collections.abc import Callable
