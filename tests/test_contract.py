@@ -32,8 +32,9 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# `ldft2d` takes a minute of compilation; these two run the same code and take longer still.
-SLOW = ("ldft3d", "ldft_hysteresis")
+# `ldft2d` takes a minute of compilation; the next two run the same code and take longer still.
+# `assembly_fit` runs that of `assembly`.
+SLOW = ("ldft3d", "ldft_hysteresis", "assembly_fit")
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
 
