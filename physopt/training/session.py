@@ -291,8 +291,7 @@ class Session:
     def _draw(self, refined: Refined | None) -> None:
         """Draw the training and, if supported, test samples with the best parameters."""
         problem, setup = self.config.problem, self.setup
-        names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
-        training = draw_training(self.folder.curve(), ", ".join(names))
+        training = draw_training(self.folder.curve(), problem.target)
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
