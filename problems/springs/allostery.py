@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Springs(SpringOptions):
-    """Choose the stiffnesses of a spring network that make distant bonds respond to a stretched one.
+    """Choose stiffnesses that make distant bonds of a network respond to a stretched one.
 
     The nodes of a free, disordered triangular lattice are joined by springs of stiffness
     k_b = R^tanh(x_b), with the energy 1/2 sum_b k_b e_b^2; e_b is the extension of bond b to first
@@ -117,7 +117,7 @@ class Springs(SpringOptions):
         return {"strain_error": jnp.linalg.norm(y - batch.target, axis=1) / wanted}
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> "Figure":
-        """Draw the networks with equal and with designed springs, and the strains of the targets."""
+        """Draw the networks with equal and designed springs, and the strains of the targets."""
         from physopt.problems.springs.picture import draw_networks
 
         x, graph, (source, targets) = jnp.asarray(x), self.graph(), self.ports()

@@ -15,7 +15,7 @@ from physopt.options import NonNegativeFloat, OptionError
 from physopt.problem import Batch
 from physopt.problems.springs.graph import Graph, triangular
 from physopt.problems.springs.options import SpringOptions
-from physopt.problems.springs.response import Network, free_state, product
+from physopt.problems.springs.response import Network, free_state
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,11 +58,11 @@ class SpringsElastic(SpringOptions):
     The lattice of the problem `springs`, repeated periodically, under the strains eps_xx, eps_yy
     and gamma_xy = 2 eps_xy: bond b from node i to j has the extension
     e_b = n . (u_j - u_i) + l_b n . eps n, and the displacements u minimise 1/2 sum_b k_b e_b^2. The
-    minimum is area/2 eps^T C eps, with the elastic tensor C [3, 3] in Voigt's notation. x
-    [batch, bonds], k_b = R^tanh(x_b); y and y* [batch, 6] are C_11, C_22, C_33, C_12, C_13, C_23 for
-    observable=tensor, and [batch, 2] the Poisson ratios nu_xy, nu_yx for tensions along x and y for
-    observable=poisson_ratio. y* is that of random stiffnesses, so a solution exists. Loss
-    1/2 |y - y*|^2; elastic_error = |y - y*| / |y*|.
+    minimum is area/2 eps^T C eps, with the elastic tensor C [3, 3] in Voigt's notation.
+    x [batch, bonds] gives k_b = R^tanh(x_b). For observable=tensor, y and y* [batch, 6] are C_11,
+    C_22, C_33, C_12, C_13, C_23; for observable=poisson_ratio they are [batch, 2], nu_xy and nu_yx
+    under tension along x and y. y* belongs to random stiffnesses, so a solution exists.
+    Loss 1/2 |y - y*|^2; elastic_error = |y - y*| / |y*|.
 
     dC_ij/dk_b = e_bi e_bj / area, with e_bi the extension under unit strain i. Sizes and ranges are
     choices of this project.

@@ -59,7 +59,7 @@ def triangular(size: int, disorder: float, seed: int, *, periodic: bool) -> Grap
     for right, up in ((1, 0), (0, 1), (-1, 1)):
         # The neighbours above an odd row lie one column further to the right.
         there = (column + right + up * (row % 2), row + up)
-        inside = (0 <= there[0]) & (there[0] < size) & (there[1] < size)
+        inside = (there[0] >= 0) & (there[0] < size) & (there[1] < size)
         other = there[1] % size * size + there[0] % size
         vector = np.array([right + up / 2, HEIGHT * up]) + shift[other] - shift
         keep = np.full(size**2, True) if periodic else inside

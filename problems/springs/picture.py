@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -20,8 +21,8 @@ LARGEST_STRAIN = 0.3
 
 def draw_networks(
     graph: Graph,
-    stiffness: Sequence[ArrayLike],
-    strain: Sequence[ArrayLike],
+    stiffness: Sequence[jax.Array],
+    strain: Sequence[jax.Array],
     outputs: Sequence[ArrayLike],
     names: Sequence[str],
     ports: tuple[Sequence[int], Sequence[int]] = ((), ()),
@@ -36,8 +37,8 @@ def draw_networks(
     figure = Figure(figsize=(2.5 * count + 0.8, 6.4), dpi=130, layout="constrained")
     axes = figure.subplots(3, count, squeeze=False, height_ratios=[1, 1, 0.7])
     for row, (widths, colours) in enumerate(zip(stiffness, strain, strict=True)):
-        for axis, width, colour in zip(axes[row], widths, colours, strict=True):
-            _draw_springs(axis, graph, np.asarray(width), np.asarray(colour), ports)
+        for k, axis in enumerate(axes[row]):
+            _draw_springs(axis, graph, np.asarray(widths[k]), np.asarray(colours[k]), ports)
     for k, axis in enumerate(axes[2]):
         _draw_outputs(axis, before[k], after[k], wanted[k], names)
     for axis, name in zip(axes[:, 0], ("equal springs", "designed springs", "output"), strict=True):
