@@ -19,8 +19,8 @@ from physopt.problems.springs.response import (
     coupled_gradient,
     free_state,
     nudged_gradient,
-    output_response,
     product,
+    state_and_response,
 )
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Springs(SpringOptions):
         system = self.system(x.dtype)
         stiffness, pull = jax.vjp(self.stiffness, x)
         (slope,) = pull(jnp.ones_like(stiffness))  # diagonal, since k_b depends on x_b alone
-        extension = self.states(x)
-        response = jax.vmap(partial(output_response, system))(stiffness)
+        extension, response = jax.vmap(partial(state_and_response, system))(stiffness)
         jacobian = -jnp.swapaxes(response, 1, 2) * (extension * slope)[:, None]
         return product(extension, system.outputs.T), jacobian
 

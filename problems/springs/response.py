@@ -9,6 +9,7 @@ Outputs are y = C e. All functions take one sample and are vmapped over a batch:
 C [outputs, bonds], k, e_0 [bonds].
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -49,15 +50,20 @@ def free_state(network: Network, stiffness: jax.Array) -> jax.Array:
     return network.imposed - product(network.extensions, solve(matrix, force, assume_a="pos"))
 
 
-def output_response(network: Network, stiffness: jax.Array) -> jax.Array:
-    """Return the extensions due to unit forces on the outputs, A K^-1 A^T C^T [bonds, outputs]."""
+def state_and_response(network: Network, stiffness: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return e [bonds] and the extensions due to unit forces on the outputs [bonds, outputs].
+
+    The latter are A K^-1 A^T C^T; one factorisation gives both.
+    """
     matrix = stiffness_matrix(network.extensions, stiffness)
-    force = product(network.extensions.T, network.outputs.T)
-    return product(network.extensions, cho_solve(cho_factor(matrix), force))
+    sources = jnp.concatenate([(stiffness * network.imposed)[:, None], network.outputs.T], axis=1)
+    force = product(network.extensions.T, sources)
+    moved = product(network.extensions, solve(matrix, force, assume_a="pos"))
+    return network.imposed - moved[:, 0], moved[:, 1:]
 
 
 def nudged_slope(
-    network: Network, stiffness: jax.Array, misfit: jax.Array, nudge: float
+    network: Network, stiffness: jax.Array, misfit: jax.Array, nudge: jax.Array
 ) -> jax.Array:
     """Return (e_nudge - e) / nudge, [bonds]: the response to the nudged energy E + nudge L.
 
@@ -89,7 +95,9 @@ def nudged_gradient(
     """
     free = free_state(network, stiffness)
     misfit = product(network.outputs, free) - target
-    first, second = (b * nudged_slope(network, stiffness, misfit, b) for b in nudges)
+    pair = jnp.asarray(nudges, stiffness.dtype)
+    slopes = jax.vmap(partial(nudged_slope, network, stiffness, misfit))(pair)
+    first, second = pair[:, None] * slopes
     return (first - second) / (nudges[0] - nudges[1]) * (free + 0.5 * (first + second))
 
 
@@ -105,9 +113,8 @@ def coupled_gradient(
     Source: M. Stern, D. Hexner, J. W. Rocks, A. J. Liu, Phys. Rev. X 11, 021045 (2021),
     doi 10.1103/PhysRevX.11.021045.
     """
-    free = free_state(network, stiffness)
+    free, response = state_and_response(network, stiffness)
     misfit = product(network.outputs, free) - target
-    response = output_response(network, stiffness)
     compliance = product(network.outputs, response)
     slope = -product(response, solve(compliance, misfit, assume_a="pos"))
     return slope * (free + 0.5 * nudge * slope)
