@@ -49,7 +49,9 @@ class Estimated(AnyOptax):
         """Return L, the estimate of dL/dx and their cost."""
         estimate = self._estimator(objective.problem)
         assert estimate is not None, "update called after a refusal"
-        return objective.mean_loss(x, batch), estimate(x, batch, key), self._spent(len(batch))
+        # One after the other: on a CPU with few cores, concurrent LAPACK calls can deadlock in XLA.
+        loss, x = jax.lax.optimization_barrier((objective.mean_loss(x, batch), x))
+        return loss, estimate(x, batch, key), self._spent(len(batch))
 
     def _estimator(self, problem: Problem) -> Callable[..., Tree] | None:
         own = getattr(problem, f"estimate_gradient_{self.estimator}", None)

@@ -9,7 +9,6 @@ Outputs are y = C e. All functions take one sample and are vmapped over a batch:
 C [outputs, bonds], k, e_0 [bonds].
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -62,43 +61,35 @@ def state_and_response(network: Network, stiffness: jax.Array) -> tuple[jax.Arra
     return network.imposed - moved[:, 0], moved[:, 1:]
 
 
-def nudged_slope(
-    network: Network, stiffness: jax.Array, misfit: jax.Array, nudge: jax.Array
-) -> jax.Array:
-    """Return (e_nudge - e) / nudge, [bonds]: the response to the nudged energy E + nudge L.
-
-    L = 1/2 |y - y*|^2 adds springs of stiffness `nudge` that pull the outputs to their targets;
-    misfit is y - y* of the free state. From the minimum of both,
-
-        (K + nudge (C A)^T C A) (s_nudge - s) = -nudge (C A)^T (y - y*),
-
-    solved as it stands, because the difference of two states loses its digits at a small nudge.
-    A negative nudge that makes the energy unbounded gives NaN.
-    """
-    to_outputs = product(network.outputs, network.extensions)
-    matrix = stiffness_matrix(network.extensions, stiffness)
-    matrix += nudge * product(to_outputs.T, to_outputs)
-    slope = cho_solve(cho_factor(matrix), -product(to_outputs.T, misfit))
-    return product(network.extensions, slope)
-
-
 def nudged_gradient(
     network: Network, stiffness: jax.Array, target: jax.Array, nudges: tuple[float, float]
 ) -> jax.Array:
     """Return dL/dk [bonds] by equilibrium propagation between the states at two nudges.
 
     dE/dk_b = e_b^2 / 2, so the estimate is (e_1^2 - e_2^2) / (2 (nudge_1 - nudge_2)). Its error is
-    of the order of the larger nudge, and of its square for the nudges b and -b.
+    of the order of the larger nudge, and of its square for the nudges b and -b. With
+    L = 1/2 |y - y*|^2, a nudge adds springs of stiffness b that pull the outputs to their targets:
+
+        K_b = K + b (C A)^T C A,   K_b (s_b - s) = -b (C A)^T (y - y*).
+
+    The differences s_b - s are solved for, because subtracting two states loses their digits at a
+    small nudge. A negative nudge that makes the energy unbounded gives NaN.
 
     Source: B. Scellier, Y. Bengio, Front. Comput. Neurosci. 11, 24 (2017),
     doi 10.3389/fncom.2017.00024; the symmetric difference: A. Laborieux et al., arXiv 2006.03824.
     """
-    free = free_state(network, stiffness)
-    misfit = product(network.outputs, free) - target
-    pair = jnp.asarray(nudges, stiffness.dtype)
-    slopes = jax.vmap(partial(nudged_slope, network, stiffness, misfit))(pair)
-    first, second = pair[:, None] * slopes
-    return (first - second) / (nudges[0] - nudges[1]) * (free + 0.5 * (first + second))
+    pair = jnp.stack([jnp.asarray(nudge, stiffness.dtype) for nudge in nudges])
+    to_outputs = product(network.outputs, network.extensions)
+    matrix = stiffness_matrix(network.extensions, stiffness)
+    added = jnp.insert(pair, 0, 0)[:, None, None] * product(to_outputs.T, to_outputs)
+    # One call for all three: on a CPU with few cores, XLA's concurrent LAPACK calls can deadlock.
+    factors, _ = cho_factor(matrix + added, lower=True)
+    force = product(network.extensions.T, stiffness * network.imposed)
+    free = network.imposed - product(network.extensions, cho_solve((factors[0], True), force))
+    pull = product(to_outputs.T, target - product(network.outputs, free))
+    moved = jax.vmap(lambda factor: cho_solve((factor, True), pull))(factors[1:])
+    first, second = pair[:, None] * product(moved, network.extensions.T)
+    return (first - second) / (pair[0] - pair[1]) * (free + 0.5 * (first + second))
 
 
 def coupled_gradient(
