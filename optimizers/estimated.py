@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from physopt.objective import Objective
 from physopt.optimizers.first_order import AnyOptax
@@ -49,8 +50,10 @@ class Estimated(AnyOptax):
         """Return L, the estimate of dL/dx and their cost."""
         estimate = self._estimator(objective.problem)
         assert estimate is not None, "update called after a refusal"
-        # One after the other: on a CPU with few cores, concurrent LAPACK calls can deadlock in XLA.
-        loss, x = jax.lax.optimization_barrier((objective.mean_loss(x, batch), x))
+        loss = objective.mean_loss(x, batch)
+        # Makes the estimate wait for the loss: on a CPU with few cores, LAPACK calls of a program
+        # that run at the same time can deadlock in XLA, which removes an optimization_barrier.
+        x = jax.tree.map(lambda leaf: jnp.where(jnp.isnan(loss), jnp.nan, leaf), x)
         return loss, estimate(x, batch, key), self._spent(len(batch))
 
     def _estimator(self, problem: Problem) -> Callable[..., Tree] | None:

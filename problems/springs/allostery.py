@@ -125,7 +125,9 @@ class Springs(SpringOptions):
         names = [str(k) for k in range(1, self.targets + 1)]
         outputs = (self.simulate(equal, batch), y, batch.target)
         stiffness = [self.stiffness(a) for a in (equal, x)]
-        return draw_networks(graph, stiffness, strains, outputs, names, ([source], list(targets)))
+        return draw_networks(
+            graph, stiffness, strains, outputs, names, 0.3, ([source], list(targets))
+        )
 
     def graph(self) -> Graph:
         """Return the lattice."""

@@ -147,7 +147,7 @@ class SpringsElastic(SpringOptions):
         strains = [self.states(a)[:, :, 0] / graph.lengths for a in (equal, x)]
         outputs = (self.simulate(equal, batch), y, batch.target)
         stiffness = [self.stiffness(a) for a in (equal, x)]
-        return draw_networks(graph, stiffness, strains, outputs, NAMES[self.observable])
+        return draw_networks(graph, stiffness, strains, outputs, NAMES[self.observable], 1.0)
 
     def graph(self) -> Graph:
         """Return the periodic lattice."""

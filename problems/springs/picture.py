@@ -15,8 +15,6 @@ from physopt.problems.springs.graph import Graph
 
 SOURCE, TARGET, WANTED, ACHIEVED = "#d55e00", "#009e73", "#222222", "#0072b2"
 STRAINS = "coolwarm"
-LARGEST_STRAIN = 0.3
-"""Strain of the darkest colours, relative to the source or to the applied strain."""
 
 
 def draw_networks(
@@ -25,12 +23,13 @@ def draw_networks(
     strain: Sequence[jax.Array],
     outputs: Sequence[ArrayLike],
     names: Sequence[str],
+    largest: float,
     ports: tuple[Sequence[int], Sequence[int]] = ((), ()),
 ) -> Figure:
     """Draw one network per column: equal springs, the designed springs, and the outputs.
 
     stiffness and strain [batch, bonds]: before and after; outputs [batch, |y|]: before, after and
-    wanted, with a name for each component. ports: bonds that are marked, sources and targets.
+    wanted, with a name for each component. largest: strain of the darkest colours. ports: bonds that are marked, sources and targets.
     """
     before, after, wanted = (np.asarray(a, np.float64) for a in outputs)
     count = len(wanted)
@@ -38,12 +37,14 @@ def draw_networks(
     axes = figure.subplots(3, count, squeeze=False, height_ratios=[1, 1, 0.7])
     for row, (widths, colours) in enumerate(zip(stiffness, strain, strict=True)):
         for k, axis in enumerate(axes[row]):
-            _draw_springs(axis, graph, np.asarray(widths[k]), np.asarray(colours[k]), ports)
+            _draw_springs(
+                axis, graph, np.asarray(widths[k]), np.asarray(colours[k]), largest, ports
+            )
     for k, axis in enumerate(axes[2]):
         _draw_outputs(axis, before[k], after[k], wanted[k], names)
     for axis, name in zip(axes[:, 0], ("equal springs", "designed springs", "output"), strict=True):
         axis.set_ylabel(name, fontsize=8)
-    scale = ScalarMappable(Normalize(-LARGEST_STRAIN, LARGEST_STRAIN), STRAINS)
+    scale = ScalarMappable(Normalize(-largest, largest), STRAINS)
     bar = figure.colorbar(scale, ax=axes[:2], shrink=0.6, aspect=30)
     bar.set_label("strain of a bond", fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -57,6 +58,7 @@ def _draw_springs(
     graph: Graph,
     stiffness: np.ndarray,
     strain: np.ndarray,
+    largest: float,
     ports: tuple[Sequence[int], Sequence[int]],
 ) -> None:
     """Draw bonds with a width that grows with the root of the stiffness, and mark the ports."""
@@ -66,7 +68,7 @@ def _draw_springs(
         axis.add_collection(LineCollection(list(lines[list(bonds)]), colors=colour, linewidths=8,
                                            alpha=0.35, capstyle="round"))  # fmt: skip
     drawn = LineCollection(list(lines), linewidths=1.3 * np.sqrt(stiffness), cmap=STRAINS,
-                           norm=Normalize(-LARGEST_STRAIN, LARGEST_STRAIN))  # fmt: skip
+                           norm=Normalize(-largest, largest))  # fmt: skip
     drawn.set_array(strain)
     axis.add_collection(drawn)
     axis.set_aspect("equal")

@@ -6,20 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from physopt.options import OptionError
-from physopt.problems.springs import Springs, SpringsElastic
+from physopt.problems.springs import Springs, SpringsElastic, response
 from physopt.problems.springs.elastic import UNIFORM, poisson_ratios, under_strain
 from physopt.problems.springs.graph import Graph, boundary_bonds, triangular
-from physopt.problems.springs.response import (
-    Network,
-    coupled_gradient,
-    free_state,
-    nudged_gradient,
-)
+from physopt.problems.springs.response import Network
 
 SIZE = 4
+free_state = jax.jit(response.free_state)
+nudged_gradient = jax.jit(response.nudged_gradient)
+coupled_gradient = jax.jit(response.coupled_gradient)
 
 
 def normal(seed, *shape):
@@ -191,7 +188,6 @@ def test_gradient_and_jacobian_agree_with_differences(problem):
         batch = problem.sample(jax.random.split(jax.random.key(0), 2))
         x = jnp.asarray(0.5 * normal(3, *problem.initial_unknowns(batch).shape))
         simulate = jax.jit(partial(problem.simulate, batch=batch))
-        check_grads(simulate, (x,), order=1, modes=["rev"])
         y, slope = jax.jit(problem.linearize)(x, batch)
         step, direction = 1e-5, jnp.asarray(normal(4, *x.shape))
         ahead, behind = (simulate(x + sign * step * direction) for sign in (1, -1))
@@ -199,6 +195,10 @@ def test_gradient_and_jacobian_agree_with_differences(problem):
         moved = jnp.einsum("byk,bk->by", slope, direction)
         # The third derivative times step^2, and rounding errors of 1e-16 / step.
         np.testing.assert_allclose(moved, (ahead - behind) / (2 * step), atol=1e-8)
+        weight = jnp.asarray(normal(5, *y.shape))
+        gradient = jax.jit(jax.grad(lambda x: jnp.sum(weight * problem.simulate(x, batch))))(x)
+        pulled = jnp.einsum("byk,by->bk", slope, weight)
+        np.testing.assert_allclose(gradient, pulled, atol=1e-12)
 
 
 def test_wanted_elasticity_has_a_solution():
@@ -236,7 +236,7 @@ def test_a_one_sided_nudge_has_a_bias_of_first_order(allostery):
         def loss(k):
             return 0.5 * jnp.sum((system.outputs @ free_state(system, k) - batch.target[0]) ** 2)
 
-        exact = jax.grad(loss)(k)
+        exact = jax.jit(jax.grad(loss))(k)
         one, half, both = (
             relative(nudged_gradient(system, k, batch.target[0], nudges), exact)
             for nudges in ((1e-2, 0.0), (5e-3, 0.0), (1e-2, -1e-2))
@@ -258,7 +258,7 @@ def test_coupled_learning_weighs_misfits_by_the_stiffness_of_the_outputs(alloste
             misfit = system.outputs @ free_state(system, k) - target
             return 0.5 * misfit @ weight @ misfit
 
-        expected = jax.grad(loss)(k)
+        expected = jax.jit(jax.grad(loss))(k)
         errors = [relative(coupled_gradient(system, k, target, nudge), expected)
                   for nudge in (1e-2, 5e-3, 1e-9)]  # fmt: skip
         # At nudge = 1 the clamped state has the wanted outputs: e_C^2 = e^2 + 2 estimate.
@@ -276,7 +276,5 @@ def test_the_figure_shows_both_networks_and_the_outputs():
         x = jnp.ones_like(problem.initial_unknowns(batch))
         figure = problem.figure(x, problem.simulate(x, batch), batch)
         before, after = (figure.axes[k].collections[-1].get_linewidths() for k in (0, 2))
-        bonds = x.shape[1]
         np.testing.assert_allclose(before, 1.3)
         np.testing.assert_allclose(after, 1.3 * np.sqrt(10 ** np.tanh(1)), rtol=1e-5)
-        assert len(after) == bonds or len(after) == 1
