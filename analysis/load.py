@@ -7,7 +7,7 @@ lost. Columns, beside those of curve.jsonl:
     folder, source       the run's folder, and the loaded folder that contains it
     problem, rule        names; case and method are these with the options in which runs differ,
                          without the value of a setting that is common to all rules on a problem
-    seed batch_size train_size heldout_size log_every network dtype start    settings
+    seed batch_size train_size redraw heldout_size log_every network dtype start  settings
     budget_steps, budget_seconds                                        steps= and seconds=
     device               kind of device, with their number if there are several
     versions             of jax, jaxlib, flax and optax, "unknown" if the records lack one
@@ -37,7 +37,15 @@ from physopt.records.reading import shown
 UNKNOWN = "unknown"
 """The device or the versions of a run whose records lack them."""
 
-_NUMBERS = ("seed", "batch_size", "train_size", "heldout_size", "log_every", "device_count")
+_NUMBERS = (
+    "seed",
+    "batch_size",
+    "train_size",
+    "redraw",
+    "heldout_size",
+    "log_every",
+    "device_count",
+)
 _SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_kind")
 _RUN_COLUMNS = (
     *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
@@ -142,7 +150,7 @@ def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.
     texts = pd.DataFrame([{name: _text(value) for name, value in run.items()} for run in runs])
     texts = texts.reindex(columns=table.columns)[table["status"] != "damaged"]
     table["case"] = _labels(table, texts, ["problem"], ("heldout_size",))
-    shown = ("batch_size", "train_size", "network", "dtype", "start")
+    shown = ("batch_size", "train_size", "redraw", "network", "dtype", "start")
     table["method"] = _labels(table, texts, ["case", "rule"], shown)
     names = [name for name in _names(("run", *_CURVE_COLUMNS), evaluations) if name not in table]
     curve = pd.DataFrame(evaluations, columns=names, dtype=float)

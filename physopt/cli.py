@@ -10,7 +10,7 @@ import shlex
 import sys
 
 import physopt
-from physopt.commands import Command, feasibility, names, runs, scores, sweeps
+from physopt.commands import Command, feasibility, names, race, runs, scores, sweeps
 from physopt.config.registry import Untrusted
 from physopt.machine.failures import explained, own_words
 from physopt.machine.output import discarding_lost_output
@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "resume": runs.RESUME,
     "sweep": sweeps.SWEEP,
     "tune": sweeps.TUNE,
+    "race": race.RACE,
     "status": runs.STATUS,
     "score": scores.SCORE,
     "report": scores.REPORT,

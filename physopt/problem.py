@@ -35,8 +35,7 @@ class Batch:
     inputs: of the network. target: the desired observations y*. extra: further data for the physics
     (an initial state, for example). progress: [batch], the fraction of the training budget spent,
     for annealing; set by the training loop, and 1 in evaluation. kind: [batch] int32, the term of
-    the loss to which each sample belongs; () for a loss of one term. redrawn: [batch] bool, whether
-    the previous update used other samples, set by the training loop; () is unknown.
+    the loss to which each sample belongs; () for a loss of one term.
     """
 
     inputs: Tree
@@ -44,13 +43,11 @@ class Batch:
     extra: Tree = ()
     progress: Tree = ()
     kind: Tree = ()
-    redrawn: Tree = ()
 
-    def at(self, progress: jax.Array | float, redrawn: jax.Array | bool = True) -> "Batch":
-        """Return these samples at a progress in [0, 1], and whether they are new."""
+    def at(self, progress: jax.Array | float) -> "Batch":
+        """Return these samples at a progress in [0, 1]."""
         spent = jnp.broadcast_to(jnp.asarray(progress, jnp.float32), (len(self),))
-        new = jnp.broadcast_to(jnp.asarray(redrawn, bool), (len(self),))
-        return dataclasses.replace(self, progress=spent, redrawn=new)
+        return dataclasses.replace(self, progress=spent)
 
     def __len__(self) -> int:
         return jax.tree.leaves((self.inputs, self.target))[0].shape[0]
@@ -63,9 +60,9 @@ class Problem(Options, ABC):
     default settings of a run on this physics (batch_size, steps, ...).
 
     `test_sets` name further test sets, drawn by `test_set` and reported separately, as
-    test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second.
-    `float64_inverse`: whether `invert` calculates in float64 whatever the run's type, which a TPU
-    cannot.
+    test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second. `drawn`: test
+    samples that `figure` receives. `float64_inverse`: whether `invert` calculates in float64
+    whatever the run's type, which a TPU cannot.
 
     A further network is a further method: `network=paper` selects `network_paper`.
     """
@@ -75,6 +72,7 @@ class Problem(Options, ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     test_sets: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[Mapping[str, Any]] = {}
+    drawn: ClassVar[int] = 4
     float64_inverse: ClassVar[bool] = False
 
     @abstractmethod
@@ -257,6 +255,15 @@ class Designs(Protocol):
 
     def design(self, x: Tree) -> jax.Array:
         """Return the structure to be built, [batch, ...], from the unknowns x."""
+        ...
+
+
+@runtime_checkable
+class StatesTargets(Protocol):
+    """A problem that states how it reads a user's target."""
+
+    def target_statement(self, path: Path) -> dict[str, str]:
+        """Return units, ranges and repairs by name. Raises ValueError as `read_target` does."""
         ...
 
 

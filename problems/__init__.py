@@ -16,5 +16,16 @@ PROBLEMS = {
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",
+    "assembly": "physopt.problems.assembly.design:Assembly",
+    "assembly_fit": "physopt.problems.assembly.fit:AssemblyFit",
+    "trap": "physopt.problems.trap.problem:Trap",
+    "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
+    "pinn_poisson_nd": "physopt.problems.pinn.poisson_nd:PoissonNDPINN",
+    "pinn_heat": "physopt.problems.pinn.heat:HeatPINN",
+    "pinn_burgers": "physopt.problems.pinn.burgers:BurgersPINN",
+    "pinn_allen_cahn": "physopt.problems.pinn.allen_cahn:AllenCahnPINN",
+    "pinn_kdv": "physopt.problems.pinn.kdv:KdVPINN",
+    "pinn_convection": "physopt.problems.pinn.convection:ConvectionPINN",
+    "pinn_helmholtz": "physopt.problems.pinn.helmholtz:HelmholtzPINN",
 }
 """Name -> "module:Class"; a class is imported on first use."""

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,3 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for name, slices in nightly_cases().items():
         for item in (item for part in slices for item in tests.get(name, [])[part]):
             item.add_marker(pytest.mark.nightly)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that leaves JAX in float64, in which the tests after it would run."""
+    yield
+    if (jax := sys.modules.get("jax")) and jax.config.values["jax_enable_x64"]:
+        jax.config.update("jax_enable_x64", False)
+        pytest.fail(f"{item.nodeid} leaves JAX in float64")

@@ -44,3 +44,13 @@ def test_the_problem_can_be_learnt(folder):
 
     run = physopt.run(find("problem", "pendulum.py:Pendulum")(), "adam", steps=500, out=folder)
     assert run.curve.error.iloc[-1] < 0.1 * run.curve.error.iloc[0]
+
+
+def test_the_differential_equation_can_be_solved(folder):
+    from physopt.config.registry import find
+
+    wave = find("problem", "wave.py:Wave")()
+    settings = {"steps": 40, "heldout_size": 64, "log_every": 40, "out": folder}
+    run = physopt.run(wave, "levenberg_marquardt", **settings)
+    assert run.curve.relative_l2.iloc[0] > 0.1
+    assert run.curve.relative_l2.iloc[-1] < wave.target[1]

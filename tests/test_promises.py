@@ -18,7 +18,7 @@ from physopt.config.settings import Settings
 from physopt.feasibility.options import FeasibilityOptions
 from physopt.options import annotations
 from physopt.records.status import LOCKED_EXIT_CODE, STATUSES
-from physopt.sweeping.options import SweepOptions, TuneOptions
+from physopt.sweeping.options import RaceOptions, SweepOptions, TuneOptions
 
 HERE = Path(__file__).resolve().parent
 TINY, DESCENT = f"{HERE / 'tiny.py'}:Tiny", f"{HERE / 'tiny.py'}:Descent"
@@ -44,6 +44,7 @@ COMMAND_OPTIONS = {
     "resume": Extension,
     "sweep": SweepOptions,
     "tune": TuneOptions,
+    "race": RaceOptions,
     "score": ScoreOptions,
     "report": ReportOptions,
     "compare": CompareOptions,
@@ -98,7 +99,8 @@ def test_each_status_has_its_exit_code():
 
 
 def test_the_commands_have_their_names():
-    known = "run resume sweep tune status score report compare design feasibility list info check"
+    known = "run resume sweep tune race status score report compare design feasibility list info "
+    known += "check"
     assert list(COMMANDS) == known.split()
 
 

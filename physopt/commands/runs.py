@@ -14,6 +14,7 @@ from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
 from physopt.config.text import from_text, split_values
 from physopt.options import NonNegativeInt, OptionError, Options, PositiveFloat, PositiveInt
+from physopt.records.reading import shown
 
 if TYPE_CHECKING:
     from physopt.config import RunConfig
@@ -153,19 +154,22 @@ def _status(words: list[str]) -> int:
 
 
 def _design(words: list[str]) -> int:
-    from physopt.training.design import design
+    from physopt.training.design import design, target_statement
     from physopt.training.run import load
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
-    table, rest = first_word(
+    file, rest = first_word(
         rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
     options = from_text(DesignOptions, flat_arguments(rest))
-    errors, files = design(load(folder, trust=options.trust), Path(table), options.refine)
+    run, target = load(folder, trust=options.trust), Path(file)
+    for name, statement in target_statement(run, target).items():
+        print(f"read  {name}: {shown(statement)}", flush=True)
+    errors, files = design(run, target, options.refine)
     for name, value in errors.items():
         print(f"{name}  {value:.4g}")
-    for file in files:
-        print(f"wrote  {file}")
+    for path in files:
+        print(f"wrote  {path}")
     return 0
 
 
@@ -206,12 +210,26 @@ DESIGN = Command(
     plain_help(
         _DESIGN_USAGE,
         """
-        Apply the network of a run to a target of your own: for the LDFT problems FILE is a table
-        of relative humidity and water content, one point a row. The network's matrix is then
-        refined by flips of its sites. Prints the true error of both, computed by the converged
-        simulator: area_percent of the network alone, area_percent_refined of the refined design.
-        Writes next to FILE the design (NAME_design.npy), the network's own (NAME_network.npy), the
-        errors (.json) and a picture of both (.png).
+        Apply the network of a run to a target of your own. The network's matrix is then refined by
+        flips of its sites. Prints how the target was read, and the true error of both matrices,
+        computed by the converged simulator: area_percent of the network alone,
+        area_percent_refined of the refined design. Writes next to FILE the design
+        (NAME_design.npy), the network's own (NAME_network.npy), the errors (.json) and a picture of
+        both with the target (.png).
+
+        For the LDFT problems FILE is an isotherm:
+          a text table, a point a row: separators , ; tab | or spaces, decimal points or commas,
+            lines before the table, UTF-8 or UTF-16
+          an .xlsx workbook, an AIF file, the JSON of the NIST/ARPA-E database or of pyGAPS
+          (.xlsx, AIF and other encodings: pip install physopt[isotherms])
+        Headings name columns and units:
+          RH (%), p/p0, or a pressure such as p (kPa), with a column p0 (kPa) or a line such as
+            'Temperature: 25 °C' or 'Saturation pressure: 3.17 kPa'
+          uptake (g/g), (%), (mmol/g), (cm3/g STP) and the like: divided by their maximum
+          branch: ads or des; or lines ADS and DES; or columns adsorption and desorption
+        A table of two columns needs none: humidity in [0, 1] or [0, 100] %, then water content,
+        which is divided by its maximum if that exceeds 1; then desorption, in falling humidity.
+        What cannot be read with confidence is refused, with the row and the reason.
 
         python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv
         python -m physopt design runs/results/ldft2d/adam/0123456789ab isotherm.csv refine=0

@@ -32,7 +32,7 @@ def _sweep(words: list[str]) -> int:
     from physopt.sweeping.driver import survey, sweep
     from physopt.sweeping.plan import planned_runs
 
-    request, options = _read(SweepOptions, words)
+    request, options = read_grid(SweepOptions, words)
     runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
@@ -40,7 +40,7 @@ def _sweep(words: list[str]) -> int:
     return show_sweep(sweep(runs, options, display_for_terminal()), runs[0].settings.out)
 
 
-def _read(cls: type, words: list[str]) -> "tuple[Request, Any]":
+def read_grid(cls: type, words: list[str]) -> "tuple[Request, Any]":
     """Return the requested grid, and the options that are no part of it."""
     from physopt.sweeping.plan import read_request, take
 
@@ -72,7 +72,7 @@ def _tune(words: list[str]) -> int:
     from physopt.sweeping.studies import studies
     from physopt.sweeping.tuning import planned_studies, tune
 
-    request, options = _read(TuneOptions, words)
+    request, options = read_grid(TuneOptions, words)
     request.top.setdefault("out", ["runs/tuning"])
     tuned = studies(request)
     if options.plan:

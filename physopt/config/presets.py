@@ -60,6 +60,15 @@ _STEEP = {"sgd": {"clip_norm": 1.0}}
 # 100 %: the loss of other samples grows while that of the batch falls.
 _ROUGH = {"metropolis": {"sigma": 1e-3}, "open_es": {"learning_rate": 1e-3}}
 
+# Collocation points of one smooth function make J numerically rank deficient: half of its singular
+# values lie below 1e-7 of the largest. A half-inverse step needs no cutoff in float64, but a line
+# search: a fixed step of 1 diverges, and 0.3 does not move. L-BFGS gains from a longer memory.
+_PINN = {
+    "lbfgs": {"memory_size": 50},
+    "gauss_newton": {"tau": 1e-7},
+    "hig": {"learning_rate": 1.0, "line_search": "grid", "tau": 1e-12},
+}
+
 RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "ldft2d": _LDFT,
     "ldft3d": _LDFT,
@@ -71,6 +80,14 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "burgers_supervised": {"metropolis": {"sigma": 3e-3}},
     "poisson8": _STEEP | _ROUGH | {"muon": {"learning_rate": 2e-3}},
     "sin": _STEEP,
+    "pinn_poisson": _PINN,
+    "pinn_poisson_nd": _PINN,
+    "pinn_heat": _PINN,
+    "pinn_burgers": _PINN,
+    "pinn_allen_cahn": _PINN,
+    "pinn_kdv": _PINN,
+    "pinn_convection": _PINN,
+    "pinn_helmholtz": _PINN,
 }
 """{problem: {rule: {option: value}}}"""
 

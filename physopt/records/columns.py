@@ -33,7 +33,17 @@ RESERVED: frozenset[str] = frozenset(
         *CLOCK,
         *("train_loss", "peak_bytes"),
         # Columns that `analysis.load` adds from the other records.
-        *("folder", "source", "run", "train_size", "heldout_size", "log_every", "network", "start"),
+        *(
+            "folder",
+            "source",
+            "run",
+            "train_size",
+            "redraw",
+            "heldout_size",
+            "log_every",
+            "network",
+            "start",
+        ),
         *("stop_at_target", "status", "reason", "finished", "budget_steps", "budget_seconds"),
         *("device", "case", "method", "target_metric", "target_value", "tuning_trials"),
         *("versions", "source_version", "timing", "blas_threads"),

@@ -5,8 +5,9 @@ The command line's help reads this file: it imports nothing heavy.
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
-from physopt.options import NonNegativeInt, Options, PositiveFloat, PositiveInt
+from physopt.options import Bounds, NonNegativeInt, Options, PositiveFloat, PositiveInt
 from physopt.records.status import FINISHED, SETTLED
 
 
@@ -51,3 +52,27 @@ class TuneOptions(SweepOptions):
 
     tuned: Path | None = None
     """File for the selected options; none: tuned.toml in the folder of the trials."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RaceOptions(SweepOptions):
+    """How rules are raced: as sweeps of growing training time over fewer and fewer rules."""
+
+    workers: PositiveInt | None = None
+    """Concurrent runs on this machine; none: one per accelerator or per core."""
+
+    threads: PositiveInt | None = 1
+    """CPU threads of each run; none divides the cores among the workers."""
+
+    seconds: PositiveFloat = 120.0
+    """Training seconds of each worker, all rounds together. Starts, compilation and evaluation are
+    not counted."""
+
+    seeds: Annotated[int, Bounds(2, 1000)] = 5
+    """Seeds of each rule in the last round, from which the intervals are computed."""
+
+    rates: PositiveInt = 3
+    """Step sizes of each rule in the first round, by factors of 4 around its default."""
+
+    reference: str = "adam"
+    """Rule that stays in the race to its end, for comparison; none keeps the best rules alone."""

@@ -95,7 +95,7 @@ def probe() -> Machine:
 
 def local_options(options: SweepOptions, machine: Machine) -> SweepOptions:
     """Complete the options for this machine: one concurrent run per accelerator or four cores."""
-    default = len(machine.accelerators()) or max(1, _cores() // _CORES_PER_RUN)
+    default = len(machine.accelerators()) or max(1, cores() // _CORES_PER_RUN)
     return options.replace(workers=options.workers or default)
 
 
@@ -106,11 +106,12 @@ def thread_limits(options: SweepOptions) -> dict[str, str]:
     """
     threads = options.threads
     if threads is None and options.workers and not options.executor:
-        threads = max(1, _cores() // options.workers)
+        threads = max(1, cores() // options.workers)
     return {} if threads is None else dict.fromkeys(THREAD_LIMITS, str(threads))
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
     affinity = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 

@@ -24,7 +24,7 @@ from physopt.records.status import RESULTS
 from physopt.sweeping.display import SweepDisplay
 from physopt.sweeping.driver import survey, sweep
 from physopt.sweeping.estimate import Row
-from physopt.sweeping.options import TuneOptions
+from physopt.sweeping.options import SweepOptions, TuneOptions
 from physopt.sweeping.studies import Study
 
 Names = tuple[str, str]
@@ -40,7 +40,7 @@ def tune(
     scaled = _in_units(studies, options, display)
     planned = [study.runs(options.trials) for study in scaled]
     runs = [run for trials in planned for _, of_trial in trials for run in of_trial]
-    rows = _made(runs, options, display)
+    rows = completed(runs, options, display)
     table = []
     for study, trials in zip(scaled, planned, strict=True):
         problem, rule = study.names
@@ -105,9 +105,9 @@ def write_selection(
     entries |= {names: (trials, options) for names, options in selected.items()}
     lines = [f"# {line}" for line in remark.splitlines()]
     for (problem, rule), (spent, options) in sorted(entries.items()):
-        inner = ", ".join(f"{k} = {_toml(v)}" for k, v in {"name": rule, **options}.items())
+        inner = ", ".join(f"{k} = {toml_text(v)}" for k, v in {"name": rule, **options}.items())
         lines += ["", "[[grid]]", f"tuning_trials = {spent}"]
-        lines += [f"problem = {_toml(problem)}", f"rule = {{{inner}}}"]
+        lines += [f"problem = {toml_text(problem)}", f"rule = {{{inner}}}"]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -119,15 +119,15 @@ def _in_units(
     out: Path | None = None,
 ) -> list[Study]:
     """Measure the units on which ranges depend, in runs beside the trials or in `out`."""
-    rows = _made([study.pilot(out) for study in studies if study.units], options, display)
+    rows = completed([study.pilot(out) for study in studies if study.units], options, display)
     return [
         study.in_units(RunFolder(rows[study.pilot(out)].folder)) if study.units else study
         for study in studies
     ]
 
 
-def _made(
-    runs: Sequence[RunConfig], options: TuneOptions, display: SweepDisplay | None
+def completed(
+    runs: Sequence[RunConfig], options: SweepOptions, display: SweepDisplay | None
 ) -> dict[RunConfig, Row]:
     """Make runs as a sweep; raise KeyboardInterrupt if one was interrupted."""
     rows = sweep(runs, options, display) if runs else []
@@ -178,7 +178,8 @@ def _best(study: Study, trials: pd.DataFrame) -> tuple[dict[str, Any] | None, li
     return {}, ["no trial reached its end; the defaults are kept"]
 
 
-def _toml(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """Return an option's value as TOML."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml_text, value)) + "]"
     return '"none"' if value is None else json.dumps(value)

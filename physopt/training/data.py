@@ -44,10 +44,6 @@ class Source(Protocol):
         """Return the batch of an update."""
         ...
 
-    def redrawn(self, step: jax.Array) -> jax.Array | bool:
-        """Return whether the batch of an update differs from that of the previous update."""
-        ...
-
 
 def _samples(
     problem: Problem, key: jax.Array, positions: jax.Array, size: int, mesh: Mesh | None = None
@@ -85,10 +81,6 @@ class FreshSamples:
         key = batch_key(self.key, step)
         return _samples(self.problem, key, positions, self.batch_size, self.mesh)
 
-    def redrawn(self, step: jax.Array) -> bool:
-        """Every batch is new."""
-        return True
-
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -110,10 +102,6 @@ class TrainingSet:
         """Take the next `batch_size` samples."""
         indices = _window(step, self.batch_size, len(self.samples))
         return divided(jax.tree.map(lambda leaf: leaf[indices], self.samples), self.mesh)
-
-    def redrawn(self, step: jax.Array) -> jax.Array | bool:
-        """The whole set in one batch is new in the first update only."""
-        return len(self.samples) != self.batch_size or step == 0
 
 
 @partial(
@@ -137,10 +125,6 @@ class RedrawnSet:
         key = jax.random.fold_in(self.key, step // self.every)
         positions = _window(step, self.batch_size, self.size)
         return _samples(self.problem, key, positions, self.size, self.mesh)
-
-    def redrawn(self, step: jax.Array) -> jax.Array | bool:
-        """The whole set in one batch is new after each redraw."""
-        return self.size != self.batch_size or step % self.every == 0
 
 
 @partial(
@@ -195,10 +179,6 @@ class SameSamples:
         """Return all samples."""
         return divided(self.samples, self.mesh)
 
-    def redrawn(self, step: jax.Array) -> jax.Array:
-        """The batch is new in the first update only."""
-        return step == 0
-
 
 def next_batch(
     source: Source, kept: Any, objective: Objective, params: Parameters, step: jax.Array
@@ -240,9 +220,11 @@ def training_source(
 
 
 def stays_the_same(source: Source) -> bool:
-    """Return whether a source gives the same batch in every update."""
+    """Return whether a source gives the same batch in every update, or until the next redraw."""
     if isinstance(source, TrainingSet):
         return len(source.samples) == source.batch_size
+    if isinstance(source, RedrawnSet):
+        return source.size == source.batch_size and source.every > 1
     return isinstance(source, SameSamples)
 
 

@@ -2,16 +2,31 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from physopt.machine import devices
 from physopt.options import OptionError
-from physopt.problem import Batch, Designs, Draws, Problem, Refines, Tree
+from physopt.problem import Batch, Designs, Draws, Problem, Refines, StatesTargets, Tree
 from physopt.training.figure import draw_samples
 from physopt.training.refinement import refine_and_measure
 from physopt.training.run import Run
+
+
+def target_statement(run: Run, target: Path) -> dict[str, str]:
+    """Return how the problem of a run reads a user's target: units, ranges, repairs by name.
+
+    Raises OptionError if the file is invalid.
+    """
+    problem = run.config.problem
+    if not isinstance(problem, StatesTargets):
+        return {}
+    try:
+        return problem.target_statement(target)
+    except (OSError, ValueError) as error:
+        raise OptionError(object, "file", target, str(error)) from None
 
 
 def design(
@@ -22,8 +37,9 @@ def design(
     refine: effort of the refinement, 0 for none; None takes the problem's own.
 
     Returns the errors and the files written next to the target: the design NAME_design.npy, the
-    network's own NAME_network.npy if it was refined, the errors NAME_design.json, and a figure
-    NAME_design.png. METRIC_refined is the error of a refined design, METRIC that of the network.
+    network's own NAME_network.npy if it was refined, the errors and the statement of the target
+    NAME_design.json, and a figure NAME_design.png. METRIC_refined is the error of a refined design,
+    METRIC that of the network.
     Raises OptionError if the problem does not read targets or the file is invalid.
     """
     problem, settings = run.config.problem, run.config.settings
@@ -70,7 +86,10 @@ def _write(
         files.append(target.with_name(f"{target.stem}_network.npy"))
         np.save(files[-1], np.asarray(problem.design(x)[0]))
     files.append(final.with_suffix(".json"))
-    files[-1].write_text(json.dumps(errors, indent=2) + "\n", encoding="utf-8")
+    record: dict[str, Any] = dict(errors)
+    if isinstance(problem, StatesTargets):
+        record["target"] = problem.target_statement(target)
+    files[-1].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if isinstance(problem, Draws):
         figure = draw_samples(problem, x, batch, refined)
         files.append(final.with_suffix(".png"))

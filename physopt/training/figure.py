@@ -1,10 +1,11 @@
 """Training figure: losses and diagnostics of one run, from the rows of its curve.
 
-The panels are the losses, the norms of gradient and update and, if the rule decomposes the
-Jacobian, its spectrum, which helps to explain why a rule fails on a problem.
+The panels are the losses, the metric of the problem's target, the norms of gradient and update and,
+if the rule decomposes the Jacobian, its spectrum, which helps to explain why a rule fails.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,27 +19,61 @@ if TYPE_CHECKING:
 Rows = Sequence[dict[str, Any]]
 
 
-def draw_training(rows: Rows, title: str) -> "Figure":
-    """Draw losses, norms and spectrum against the updates; panels without values are omitted.
+def draw_training(rows: Rows, target: tuple[str, float] | None = None) -> "Figure":
+    """Draw losses, target, norms and spectrum against updates and training seconds.
 
     The rows are those of curve.jsonl; values reported by a rule are means over the updates since
-    the previous row.
+    the previous row. target: a metric and the value at which the problem counts as solved. Panels
+    without values are omitted.
     """
     from matplotlib.figure import Figure
 
-    panels = [_losses, *_drawable(rows)]
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    panels = [_losses, *_drawable(rows, target)]
+    figure = Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
     for axes, draw in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
         draw(axes, rows)
         axes.set_xlabel("updates")
         axes.grid(alpha=0.3, linewidth=0.5)
-    figure.suptitle(title, fontsize="medium")
+        _seconds(axes, rows)
+        if axes.get_legend_handles_labels()[0]:  # below the axes, where no curve is covered
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+            axes.legend(fontsize="small", frameon=False, **place)
+    figure.suptitle(_title(rows[-1]), fontsize="medium")
     return figure
 
 
-def _drawable(rows: Rows) -> list[Any]:
-    needed = {_norms: "update_norm", _spectrum: "largest"}
-    return [draw for draw, name in needed.items() if len(_points(rows, name)[0]) > 0]
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['rule']} on {row['problem']}, seed {row['seed']}, run {row['run_id']}"
+
+
+def _drawable(rows: Rows, target: tuple[str, float] | None) -> list[Any]:
+    needed: list[tuple[Any, str]] = [(_norms, "update_norm"), (_spectrum, "largest")]
+    if target is not None:
+        needed.insert(0, (partial(_target, target=target), f"validation_{target[0]}"))
+    return [draw for draw, name in needed if len(_points(rows, name)[0]) > 0]
+
+
+def _seconds(axes: "Axes", rows: Rows) -> None:
+    """Add an axis of training seconds, which grow with the updates but not always evenly."""
+    steps, seconds = _points(rows, "t_train")
+    steps, first = np.unique(steps, return_index=True)
+    seconds = seconds[first]
+    if len(steps) < 2 or not np.all(np.diff(seconds) > 0):
+        return
+    axes.set_xlim(steps[0], steps[-1])
+    # Ticks beyond the last row would otherwise pile up at its place.
+    steps, seconds = (np.append(a, a[-1] + 10 * (a[-1] - a[0])) for a in (steps, seconds))
+    functions = partial(np.interp, xp=steps, fp=seconds), partial(np.interp, xp=seconds, fp=steps)
+    axes.secondary_xaxis("top", functions=functions).set_xlabel("training time (s)")
+
+
+def _target(axes: "Axes", rows: Rows, target: tuple[str, float]) -> None:
+    metric, value = target
+    _line(axes, rows, f"validation_{metric}", "validation", linestyle="--", color="C4")
+    _line(axes, rows, metric, "test", color="C4")
+    if value > 0 or axes.get_yscale() == "linear":
+        axes.axhline(value, color="k", linewidth=0.8, linestyle=":", label=f"target {value:g}")
+    axes.set_ylabel(metric)
 
 
 def _losses(axes: "Axes", rows: Rows) -> None:
@@ -47,14 +82,12 @@ def _losses(axes: "Axes", rows: Rows) -> None:
         label = name.removesuffix("_loss") + (", batch mean" if name == "train_loss" else "")
         _line(axes, rows, name, label, linestyle=style, color="C0")
     axes.set_ylabel("loss")
-    _legend(axes)
 
 
 def _norms(axes: "Axes", rows: Rows) -> None:
     _line(axes, rows, "grad_norm", "gradient", color="C1", linestyle="--")
     _line(axes, rows, "update_norm", "update", color="C2")
     axes.set_ylabel("norm")
-    _legend(axes)
 
 
 def _spectrum(axes: "Axes", rows: Rows) -> None:
@@ -70,12 +103,6 @@ def _spectrum(axes: "Axes", rows: Rows) -> None:
         axes.set_title(
             f"kept: {rank[0]:.0f} of them at first, {rank[-1]:.0f} at the end", fontsize="small"
         )
-    _legend(axes)
-
-
-def _legend(axes: "Axes") -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small", frameon=False)
 
 
 def _line(axes: "Axes", rows: Rows, name: str, label: str, **style: Any) -> None:

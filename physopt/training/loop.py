@@ -109,9 +109,8 @@ def make_updates(
         progress = jnp.clip(jnp.maximum(carry.step * per_step, floor), 0.0, 1.0)
         step = carry.step
         batch, kept = next_batch(source, carry.kept, objective, carry.params, step)
-        batch = batch.at(progress, source.redrawn(step))
         updates, state, info = rule.update(
-            objective, carry.params, carry.state, batch, rule_key(key, step)
+            objective, carry.params, carry.state, batch.at(progress), rule_key(key, step)
         )
         info = _complete(info, updates)
         sums = jax.tree.map(lambda total, value: total + value, carry.sums, info)

@@ -1,6 +1,7 @@
 """Measuring: the numbers of held-out sets from those of their samples."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,6 +9,9 @@ from numpy.typing import ArrayLike
 from physopt.options import OptionError
 from physopt.problem import Batch, Measurements, MeasuresSet, Problem, Tree
 from physopt.records.columns import measured_columns
+
+LARGEST_GAP = 10.0
+"""Ratio of validation and training loss beyond which a run remarks on overfitting."""
 
 
 def measurements(problem: Problem, x: Tree, batch: Batch) -> Measurements:
@@ -60,6 +64,20 @@ def samples_of_test_sets(measured: Measurements, sets: tuple[str, ...]) -> dict[
             for (name, part), column in columns.items()
             if part != "validation"
         }
+
+
+def overfitting(row: Mapping[str, Any], train_size: int | None) -> str | None:
+    """Return a remark on a fixed training set whose loss is far below that of the validation set.
+
+    row: of the curve. None without a fixed set, or if the losses are of one order of magnitude.
+    """
+    training, validation = row.get("train_loss"), row["validation_loss"]
+    if train_size is None or not training or not validation > LARGEST_GAP * training:
+        return None
+    return (
+        f"The validation loss is {validation / training:.3g} times the training loss: the training "
+        f"set of {train_size} samples is overfitted. More samples, or redraw=200, may help."
+    )
 
 
 def _split(arrays: Mapping[str, ArrayLike], count: int) -> list[dict[str, np.ndarray]]:

@@ -39,7 +39,7 @@ from physopt.training.loop import (
     train,
     updates_on_copy,
 )
-from physopt.training.measuring import samples_of_test_sets, set_columns
+from physopt.training.measuring import overfitting, samples_of_test_sets, set_columns
 from physopt.training.memory import Memory
 from physopt.training.phases import OTHER, TRAINING, Phases
 from physopt.training.refinement import Refined, refined_test_sets, refines_designs
@@ -110,8 +110,12 @@ class Session:
             record_baselines(self.config, self.folder, samples, self.display.phase)
         with self.phases.phase("figures", "drawing the figures"):
             self._draw(refined)
+        if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
+            self.display.remark(text)
 
     def _announce(self, method: str | None) -> None:
+        if self.config.settings.dtype == "float64":
+            self.display.note("precision  float64")
         if method is not None:
             self.display.note(f"method  {method}")
             self.folder.write_status("running", "", method=method)
@@ -287,13 +291,12 @@ class Session:
     def _draw(self, refined: Refined | None) -> None:
         """Draw the training and, if supported, test samples with the best parameters."""
         problem, setup = self.config.problem, self.setup
-        names = name_of("problem", type(problem)), name_of("rule", type(self.config.rule))
-        training = draw_training(self.folder.curve(), ", ".join(names))
+        training = draw_training(self.folder.curve(), problem.target)
         training.savefig(self.folder.path / "training.png", dpi=150)
         if not isinstance(problem, Draws):
             return
-        x = setup.predict(self.best, setup.held_out.inputs)
-        batch = self._test_samples(4)
+        x = jax.jit(setup.predict)(self.best, setup.held_out.inputs)
+        batch = self._test_samples(problem.drawn)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
         figure = draw_samples(problem, x, batch, refined and refined.first(len(batch)))

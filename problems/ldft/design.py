@@ -21,7 +21,7 @@ from physopt.machine.devices import current_platform
 from physopt.numerics.keys import normal
 from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
-from physopt.problems.ldft.curves import read_isotherm
+from physopt.problems.ldft.curves import read_target, target_statement
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
 from physopt.problems.ldft.flips import flipped_unknowns, refine_matrices
 from physopt.problems.ldft.generators import HasGenerators
@@ -87,9 +87,8 @@ class InverseDesign(HasGenerators):
         """Draw the matrices of the held-out isotherms, some of them optimised."""
         split = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
         random = jax.vmap(self._random_matrix)(split[:, 0])
-        if not self.optimised_fraction:
+        if not (share := self.optimised_fraction):
             return random
-        share = self.optimised_fraction
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
         noise = jax.vmap(lambda key: normal(key, self.shape))(split[:, 2])
         target = self._procedural(split[:, 3])
@@ -191,9 +190,13 @@ class InverseDesign(HasGenerators):
         }
 
     def read_target(self, path: Path) -> Batch:
-        """Read a user's isotherm, a table of relative humidity and water content."""
-        curve = read_isotherm(path, self.points, self.desorption)
-        return self._batch(jnp.asarray(curve[None], dtype=float)).at(1.0)
+        """Read a user's isotherm; `extra` holds its points, humidity and content [1, n]."""
+        target, measured = read_target(path, self.points, self.desorption)
+        return self._batch(jnp.asarray(target, dtype=float), measured).at(1.0)
+
+    def target_statement(self, path: Path) -> dict[str, str]:
+        """Return how a user's isotherm is read: units, range, branches, normalisation."""
+        return target_statement(path, self.points, self.desorption)
 
     def design(self, x: jax.Array) -> jax.Array:
         """Return the binary matrices: 1 pore, 0 solid."""
@@ -218,16 +221,17 @@ class InverseDesign(HasGenerators):
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
         """Draw the rounded matrices, their water densities and their isotherms."""
-        from physopt.problems.ldft.picture import draw_designs
-
-        return draw_designs(*self._drawn(x), batch.target, self.points)
+        return self._figure(batch, x)
 
     def refined_figure(self, x: jax.Array, refined: jax.Array, batch: Batch) -> Figure:
         """Draw the rounded matrices of x and of the refined x, and the isotherms of both."""
+        before, _, y = self._drawn(x)
+        return self._figure(batch, refined, (before, y))
+
+    def _figure(self, batch: Batch, x: jax.Array, before: Any = None) -> Figure:
         from physopt.problems.ldft.picture import draw_designs
 
-        before, _, y = self._drawn(x)
-        return draw_designs(*self._drawn(refined), batch.target, self.points, (before, y))
+        return draw_designs(*self._drawn(x), batch.target, self.points, before, batch.extra)
 
     def _drawn(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return rounded matrices, their densities and their isotherms."""
@@ -286,8 +290,8 @@ class InverseDesign(HasGenerators):
         draw = procedural_loop if self.desorption else procedural_target
         return jax.vmap(lambda key: draw(key, self.points))(keys)
 
-    def _batch(self, target: jax.Array) -> Batch:
-        return Batch(inputs=2 * target - 1, target=target)
+    def _batch(self, target: jax.Array, extra: Any = ()) -> Batch:
+        return Batch(inputs=2 * target - 1, target=target, extra=extra)
 
     def _with_penalties(self, y: jax.Array, eta: jax.Array, progress: jax.Array) -> jax.Array:
         return jnp.concatenate([y, jax.vmap(self._penalties_of_one)(eta, progress)], axis=1)

@@ -23,13 +23,15 @@ def draw_designs(
     wanted: ArrayLike,
     points: int,
     before: tuple[ArrayLike, ArrayLike] | None = None,
+    measured: tuple[ArrayLike, ...] = (),
 ) -> Figure:
     """Draw one design per column: matrix, water at 25, 50 and 75 % humidity, isotherms.
 
     matrices [batch, n, n] or [batch, n, n, n], with layers side by side; density
     [batch, length, *lattice]; achieved and wanted [batch, length], where a desorption branch
     follows the `points` of adsorption. before: matrices and isotherms of the network alone, if the
-    designs are refined; a first row shows these matrices.
+    designs are refined; a first row shows these matrices. measured: humidities and contents
+    [batch, n] of the points behind the wanted isotherms, if they are a user's.
     """
     matrices, density, achieved, wanted = (
         np.asarray(a, np.float64) for a in (matrices, density, achieved, wanted)
@@ -54,9 +56,12 @@ def draw_designs(
         if unrefined:
             _draw_before(column[-1], unrefined[1][k], points)
         _draw_isotherms(column[-1], achieved[k], wanted[k], points)
+        if measured:
+            humidity, content = (np.asarray(a, np.float64)[k] for a in measured)
+            column[-1].plot(100 * humidity, content, ".", color=WANTED, ms=3, label="measured")
     _label_rows(list(axes[:, 0]), bool(unrefined))
-    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
-                  fontsize=8, frameon=False)  # fmt: skip
+    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2 if count == 1 else 3, fontsize=8, frameon=False)  # fmt: skip
     return figure
 
 

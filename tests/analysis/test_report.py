@@ -66,7 +66,7 @@ def test_a_picture_has_its_method_seed_and_error(tmp_path):
     examples = Path(analysis.__file__).resolve().parent / "example_results" / "designs"
     analysis.write_report(analysis.load(examples), tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<b>ldft2d</b> adam, seed 0, area_percent 2.9" in text
+    assert "<b>ldft2d</b> adam, seed 0, area_percent 2.6" in text
 
 
 def test_five_hundred_runs_stay_under_five_megabytes(tmp_path):

@@ -127,7 +127,7 @@ def test_a_correct_class_passes_every_check(options):
         (WrongSlope(), "linearize", "forward differentiation"),
         (SharedDraws(), "one independent sample per key", "keys of the others"),
         (WrongTarget(), "one finite number per sample", "target names eror"),
-        (ReadsValues(), "simulate: samples", "Concretization"),
+        (ReadsValues(), "network: inputs", "Concretization"),
     ],
 )
 def test_a_problem_s_mistake_is_named(problem, claim, words):

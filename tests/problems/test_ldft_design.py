@@ -274,7 +274,10 @@ def test_a_trained_generator_designs_for_a_user_s_curve(tmp_path, capsys):
     assert "nearest_of_100" in (run.folder / "baselines.json").read_text()
     (tmp_path / "mine.csv").write_text("0,0\n1,1\n")
     assert main(["design", str(run.folder), str(tmp_path / "mine.csv")]) == 0
-    assert "area_percent_refined" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "area_percent_refined" in printed
+    assert "read  file: table, commas between columns, decimal points, UTF-8\n" in printed
+    assert "read  branches: adsorption 2 points, no desorption\n" in printed
     errors = json.loads((tmp_path / "mine_design.json").read_text())
     solve = jax.jit(lambda eta: isotherm(eta, dimensions=2, spacing=0.1))
     for name, metric in (("design", "area_percent_refined"), ("network", "area_percent")):
@@ -285,8 +288,18 @@ def test_a_trained_generator_designs_for_a_user_s_curve(tmp_path, capsys):
         area = 100 * np.mean(np.abs(y - np.linspace(0.1, 1, 10)))
         np.testing.assert_allclose(area, errors[metric], atol=1e-3)
     assert errors["area_percent_refined"] < errors["area_percent"]
+    assert errors["target"]["humidity"].endswith("0 to 1")
+    batch = problem.read_target(tmp_path / "mine.csv")
+    figure = problem.figure(jnp.ones((1, 6, 6)), batch.target, batch)
+    drawn = {line.get_label(): np.asarray(line.get_xydata()) for line in figure.axes[-1].lines}
+    np.testing.assert_allclose(drawn["measured"], [[0, 0], [100, 1]])
     assert (tmp_path / "mine_design.png").exists()
     assert main(["design", str(run.folder), str(tmp_path / "none.csv")]) == 2
+    (tmp_path / "bad.csv").write_text("RH (%),uptake (g/g)\n10,0.1\n50,x\n90,0.2\n")
+    capsys.readouterr()
+    assert main(["design", str(run.folder), str(tmp_path / "bad.csv")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bad.csv: row 3, column 2 (uptake (g/g)): 'x' is no number" in line
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """The published settings in runs/papers: each file is a run that the command line can start."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
 from flax import nnx
 
 from physopt.config import from_words
+from physopt.problems import PROBLEMS
+from physopt.problems.pinn.points import counts
 
 PAPERS = Path(__file__).resolve().parent.parent.parent / "runs" / "papers"
 FILES = sorted(PAPERS.glob("*.toml"))
@@ -18,7 +21,8 @@ def test_every_published_experiment_has_a_file():
     sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp"}
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
-    assert names == hig | sip | ldft | {f"burgers_{name}" for name in burgers}
+    pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
+    assert names == hig | sip | ldft | pinn | {"trap"} | {f"burgers_{name}" for name in burgers}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -80,3 +84,21 @@ def test_the_ldft_files_have_the_sources_protocol_and_budget(name, channels):
     assert own.settings.steps is not None
     assert own.settings.steps * own.settings.batch_size == 6_400_000
     assert own.problem.as_dict()["gradient"] == "implicit"
+
+
+def test_the_physics_informed_files_have_the_sources_points_and_networks():
+    """Points and parameters of the sources' programs and records."""
+    expected = {
+        "pinn_poisson": (129, {0: 900, 1: 120}),
+        "pinn_heat": (257, {0: 900, 1: 30, 2: 60}),
+        "pinn_poisson_nd": (10_065, {0: 3000, 1: 500}),
+        "pinn_helmholtz": (5301, {0: 64, 1: 64}),
+    }
+    for name, (parameters, points) in expected.items():
+        config = from_words([str(PAPERS / f"{name}.toml")])
+        problem: Any = config.problem
+        network = nnx.eval_shape(lambda problem=problem: problem.network(nnx.Rngs(0)))
+        leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+        assert sum(leaf.size for leaf in leaves) == parameters
+        kinds = counts(config.settings.batch_size, problem.shares)
+        assert dict(enumerate(kinds)) == points

@@ -18,7 +18,7 @@ from physopt.problem import Batch, MeasuresSet
 from physopt.records.samples import TEST_METRICS, read_samples
 from physopt.training.data import FreshSamples, held_out_samples, held_out_sets
 from physopt.training.loop import evaluate
-from physopt.training.measuring import samples_of_test_sets, set_columns
+from physopt.training.measuring import overfitting, samples_of_test_sets, set_columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,3 +182,12 @@ def test_check_accepts_set_metrics_and_requires_both_methods():
             return {}
 
     assert any("one of them is missing" in finding.detail for finding in check(Half()))
+
+
+@pytest.mark.parametrize(
+    ("training", "size", "expected"), [(1e-3, 8, "500 times"), (0.4, 8, None), (1e-3, None, None)]
+)
+def test_a_training_set_far_below_the_validation_set_is_overfitted(training, size, expected):
+    text = overfitting({"train_loss": training, "validation_loss": 0.5}, size)
+    assert text is None if expected is None else expected in str(text)
+    assert overfitting({"train_loss": None, "validation_loss": 0.5}, 8) is None, "before training"

@@ -1,0 +1,1 @@
+"""Measured isotherms, read from the files of sorption instruments and of databases."""

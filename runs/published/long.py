@@ -1,0 +1,89 @@
+"""Experiments of hours: the protocols of the sources, made only if named by `only`."""
+
+from collections.abc import Iterator
+
+from quantities import Experiment, Quantity, about, above, below, final, paper, ratio
+from short import CONTROL, HIG, SIP
+
+LDFT = "Liu et al., npj Comput. Mater. 9, 121 (2023)"
+
+
+def long_experiments() -> Iterator[Experiment]:
+    """List the experiments."""
+    yield field("poisson", {60: (3, "3 times"), 5000: (10, "10 times")}, "figure 6b")
+    yield field("heat", {100: (1.34, "34 % more accurate"),
+                         10_000: (2.3, "130 % more accurate")}, "figure 6d")  # fmt: skip
+    yield oscillators()
+    yield quantum()
+    for network, value, deviation in (
+        ("cfe", 28.8, 0.8),
+        ("staggered", 15.3, 0.7),
+        ("refined", 14.2, 0.7),
+    ):
+        yield burgers(network, value, deviation)
+    yield ldft("ldft2d", 3.30)
+    yield ldft("ldft3d", 2.93)
+    yield ldft("ldft_hysteresis", 4.7)
+
+
+def field(problem: str, gains: dict[int, tuple[float, str]], where: str) -> Experiment:
+    """SIP and Adam at the batch size of the source; gains {updates: (factor, its words)}."""
+    runs = {
+        "sip": paper(f"sip_{problem}"),
+        "adam": paper(f"sip_{problem}", "rule=adam", "rule.learning_rate=1e-3"),
+    }
+    return Experiment(f"{problem}_b128", SIP, runs, [
+        Quantity(f"batch 128, {step} updates: x_l1 of Adam over SIP", *about(value, 20),
+                 ratio("adam", "sip", "x_l1", step), words, where)
+        for step, (value, words) in gains.items()
+    ], f"{max(gains)} updates, b 128", slow=True)  # fmt: skip
+
+
+def oscillators() -> Experiment:
+    """HIG and Adam for an hour."""
+    runs = {
+        "hig": paper("hig_oscillators", "steps=none", "seconds=3600"),
+        "adam": paper("hig_oscillators", "steps=none", "seconds=3600", "batch_size=512",
+                      "rule=adam", "rule.learning_rate=3e-4"),
+    }  # fmt: skip
+    return Experiment("oscillators_hour", HIG, runs, [
+        Quantity("squared error of HIG after an hour", *below(1e-6),
+                 final("hig", "squared_error"), "1e-7", "section 3.1"),
+        Quantity("squared error of Adam after an hour", *below(1e-3),
+                 final("adam", "squared_error"), "1e-4", "section 3.1"),
+        Quantity("squared error after an hour, Adam over HIG", *above(100),
+                 ratio("adam", "hig", "squared_error"), "1000", "section 3.1"),
+    ], "3600 s, b 128 (HIG) and 512 (Adam)", slow=True)  # fmt: skip
+
+
+def quantum() -> Experiment:
+    """HIG on the dipole until its error stops falling."""
+    runs = {"hig": paper("hig_quantum", "steps=none", "seconds=5400")}
+    return Experiment("quantum_long", HIG, runs, [
+        Quantity("infidelity of HIG after 90 minutes", *below(1e-5),
+                 final("hig", "infidelity"), "about 1e-6", "section 3.3"),
+    ], "5400 s, b 16", slow=True)  # fmt: skip
+
+
+def burgers(network: str, value: float, deviation: float) -> Experiment:
+    """A predictor of forces, trained through the physics from its initial weights."""
+    runs = {"adam": paper(f"burgers_{network}")}
+    return Experiment(f"burgers_{network}", CONTROL, runs, [
+        Quantity(f"{network}, trained through the physics: L1 norm of the force",
+                 f"{value} ± {deviation}", value - deviation, value + deviation,
+                 final("adam", "force_l1"), f"{value} ± {deviation}", "table 1"),
+    ], "see the file of the run", slow=True, note=(
+        "the source starts from supervised weights (run burgers_supervised.toml, then "
+        "start=FOLDER) and has a further penalty, on changes of the force."
+    ))  # fmt: skip
+
+
+def ldft(problem: str, percent: float) -> Experiment:
+    """The network of the source by its own protocol."""
+    return Experiment(f"{problem}_protocol", LDFT, {"sgd": paper(problem)}, [
+        Quantity(f"{problem}: area error on binary matrices, %", *below(percent),
+                 final("sgd", "area_percent"), f"{percent:g} %", "test loss after 100 epochs"),
+    ], "100,000 updates, b 64", slow=True, note=(
+        "the source's test set of particle-swarm textures is not available; ours is drawn from "
+        "the generators of training and others."
+    ))  # fmt: skip

@@ -1,0 +1,91 @@
+"""The page of published numbers: its commands start runs, and it says what the records say."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from physopt.config import from_words
+from physopt.options import OptionError
+
+PUBLISHED = Path(__file__).resolve().parent.parent.parent / "runs" / "published"
+sys.path.insert(0, str(PUBLISHED))
+
+import page  # noqa: E402
+from long import long_experiments  # noqa: E402
+from quantities import Experiment, Quantity, about, above, at, below, final, ratio  # noqa: E402
+from short import short_experiments  # noqa: E402
+
+EXPERIMENTS = [*short_experiments(), *long_experiments()]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_the_runs_of_an_experiment_can_be_started(experiment):
+    for words in experiment.runs.values():
+        config = from_words([*words, "seed=1"])
+        assert config.settings.steps or config.settings.seconds
+    low_to_high = [q.low < q.high for q in experiment.quantities]
+    assert low_to_high
+    assert all(low_to_high)
+
+
+def test_every_record_belongs_to_a_quantity_and_its_verdict_to_its_interval():
+    quantities = {(e.name, q.name): q for e in EXPERIMENTS for q in e.quantities}
+    records = page.read_records()
+    assert len(quantities) == sum(len(e.quantities) for e in EXPERIMENTS)
+    assert set(records) <= set(quantities)
+    assert len(records) >= 19
+    for key, record in records.items():
+        within = quantities[key].low <= float(str(record["median"])) <= quantities[key].high
+        assert record["holds"] == ("yes" if within else "no")
+
+
+def test_the_page_is_the_one_that_the_records_make():
+    text = page.page(EXPERIMENTS, page.read_records(), page.read_unmeasured())
+    assert text == (PUBLISHED.parent / "published.md").read_text(encoding="utf-8")
+
+
+def test_a_published_number_has_its_place_and_a_missing_run_is_named():
+    for row in page.read_unmeasured():
+        assert {"source", "where", "quantity", "published"} <= set(row)
+        assert row.get("reason") or row.get("command")
+    for experiment in EXPERIMENTS:
+        for quantity in experiment.quantities:
+            assert bool(quantity.published) == bool(quantity.where)
+    quantity = Quantity("a", *about(2.0, 10), at("one", "loss", 1), "2", "table 1")
+    experiment = Experiment("e", "paper", {"one": ["problem=toy"]}, [quantity], "1 update")
+    missing = page.quantity_row(experiment, quantity, None)
+    assert missing[1:] == ["2 (table 1)", "2 ± 10 %", "–", "1 update", "–", "not run yet",
+                           "`problem=toy`"]  # fmt: skip
+    record = {"median": "3", "lowest": "2", "highest": "4", "seeds": 3, "device": "cpu",
+              "holds": "no"}  # fmt: skip
+    measured = page.quantity_row(experiment, quantity, record)
+    assert measured[3:7] == ["3 [2, 4], 3 seeds", "1 update", "cpu", "**does not hold**"]
+
+
+def test_numbers_are_read_from_curves():
+    curves = {
+        "one": pd.DataFrame({"step": [0, 10], "loss": [8.0, 6.0]}),
+        "two": pd.DataFrame({"step": [0, 10], "loss": [4.0, 2.0]}),
+    }
+    assert at("one", "loss", 10)(curves) == 6
+    assert final("two", "loss")(curves) == 2
+    assert ratio("one", "two", "loss")(curves) == 3
+    assert ratio("one", "two", "loss", 0)(curves) == 2
+    assert below(1.0)[1:] == (-float("inf"), 1.0)
+    assert above(1.0)[1:] == (1.0, float("inf"))
+
+
+def test_an_unknown_experiment_is_refused():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("published_main", PUBLISHED / "__main__.py")
+    assert spec
+    assert spec.loader
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+    with pytest.raises(OptionError, match="names none of trap"):
+        main.selected(EXPERIMENTS, main.PageOptions(only="nothing"))
+    assert not [e for e in main.selected(EXPERIMENTS, main.PageOptions()) if e.slow]
+    assert main.selected(EXPERIMENTS, main.PageOptions(run=False)) == []
