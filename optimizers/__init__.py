@@ -22,6 +22,7 @@ RULES = {
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",
+    "coupled": "physopt.optimizers.estimated:CoupledLearning",
     "randomized": "physopt.optimizers.estimated:Randomized",
     "ssbroyden": "physopt.optimizers.quasi_newton:QuasiNewton",
     "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",

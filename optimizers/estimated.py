@@ -3,23 +3,26 @@
 A problem offers an estimator as a method
 
     estimate_gradient_equilibrium(x, batch, key, nudge) -> dL/dx
+    estimate_gradient_coupled(x, batch, key, nudge) -> a step in place of dL/dx
     estimate_gradient_randomized(x, batch, key, fraction) -> dL/dx
 
 or, if it has only one, as `estimate_gradient(x, batch, key)`, which either rule uses. All return
-the gradient of the batch's mean loss, leaves like x.
+the gradient of the batch's mean loss, leaves like x; coupled learning returns a step that vanishes
+with it.
 """
 
 import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from physopt.objective import Objective
 from physopt.optimizers.first_order import AnyOptax
-from physopt.options import PositiveFloat, UnitFloat
+from physopt.options import Bounds, PositiveFloat, UnitFloat
 from physopt.problem import Batch, EstimatesGradient, Problem, Tree
 from physopt.rule import Info, cost
 
@@ -47,7 +50,11 @@ class Estimated(AnyOptax):
         """Return L, the estimate of dL/dx and their cost."""
         estimate = self._estimator(objective.problem)
         assert estimate is not None, "update called after a refusal"
-        return objective.mean_loss(x, batch), estimate(x, batch, key), self._spent(len(batch))
+        loss = objective.mean_loss(x, batch)
+        # Makes the estimate wait for the loss: on a CPU with few cores, LAPACK calls of a program
+        # that run at the same time can deadlock in XLA, which removes an optimization_barrier.
+        x = jax.tree.map(lambda leaf: jnp.where(jnp.isnan(loss), jnp.nan, leaf), x)
+        return loss, estimate(x, batch, key), self._spent(len(batch))
 
     def _estimator(self, problem: Problem) -> Callable[..., Tree] | None:
         own = getattr(problem, f"estimate_gradient_{self.estimator}", None)
@@ -85,6 +92,30 @@ class EquilibriumPropagation(Estimated):
 
     def _spent(self, size: int) -> Info:
         return cost(simulate=4 * size)  # the loss; free, and nudged up and down
+
+
+@dataclasses.dataclass(frozen=True)
+class CoupledLearning(Estimated):
+    """Coupled learning: a local step from the free state of a physics and one with held outputs.
+
+    In the clamped state the outputs are held a fraction `nudge` of the way from their free values
+    to the targets. The step is that of dE/dx (clamped) - dE/dx (free), divided by the nudge. It
+    vanishes with the misfit, but is no gradient of the loss: at a small nudge it is dL/dx with the
+    misfit multiplied by the stiffness that the physics opposes to its outputs.
+    Source: M. Stern, D. Hexner, J. W. Rocks, A. J. Liu, Phys. Rev. X 11, 021045 (2021),
+    doi 10.1103/PhysRevX.11.021045.
+    """
+
+    nudge: Annotated[float, Bounds(0, 1, above=True)] = 1e-2
+    """Fraction of the misfit that the clamped state removes."""
+
+    estimator: ClassVar = "coupled"
+
+    def _strength(self) -> float:
+        return self.nudge
+
+    def _spent(self, size: int) -> Info:
+        return cost(simulate=3 * size)  # the loss; free and clamped
 
 
 @dataclasses.dataclass(frozen=True)

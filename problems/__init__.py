@@ -11,6 +11,8 @@ PROBLEMS = {
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
+    "springs": "physopt.problems.springs.allostery:Springs",
+    "springs_elastic": "physopt.problems.springs.elastic:SpringsElastic",
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",

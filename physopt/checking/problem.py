@@ -24,6 +24,7 @@ SAMPLES = 3
 ESTIMATORS: dict[str, tuple[float, ...]] = {
     "estimate_gradient": (),
     "estimate_gradient_equilibrium": (1e-2,),
+    "estimate_gradient_coupled": (1e-2,),
     "estimate_gradient_randomized": (0.5,),
 }
 """Methods that estimate dL/dx, and the options for their tests."""

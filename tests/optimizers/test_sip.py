@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from tiny import Tiny
 
 from physopt.objective import build
-from physopt.optimizers.estimated import EquilibriumPropagation, Randomized
+from physopt.optimizers.estimated import CoupledLearning, EquilibriumPropagation, Randomized
 from physopt.optimizers.first_order import SGD, Adam
 from physopt.optimizers.sip import SIP
 from physopt.training.per_sample import build_unknowns
@@ -140,6 +140,9 @@ class Estimating(Tiny):
     def estimate_gradient_equilibrium(self, x, batch, key, nudge):
         return jax.tree.map(lambda g: nudge * g, self._gradient(x, batch))
 
+    def estimate_gradient_coupled(self, x, batch, key, nudge):
+        return self.estimate_gradient_equilibrium(x, batch, key, nudge)
+
     def estimate_gradient_randomized(self, x, batch, key, fraction):
         keep = jax.random.bernoulli(key, fraction)
         return jnp.where(keep, self._gradient(x, batch) / fraction, 0)
@@ -160,6 +163,7 @@ class Single(Tiny):
     ("rule", "problem", "pulled"),
     [
         (EquilibriumPropagation(nudge=1.0), Estimating(), 0),
+        (CoupledLearning(nudge=1.0), Estimating(), 0),
         (Randomized(fraction=1.0), Estimating(), BATCH),
         (EquilibriumPropagation(), Single(), 0),
         (Randomized(fraction=0.25), Single(), BATCH / 4),
