@@ -52,9 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that leaves JAX in float64, in which the tests after it would run."""
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Fail a test file that leaves JAX in float64, in which the tests after it would run."""
     yield
-    if (jax := sys.modules.get("jax")) and jax.config.values["jax_enable_x64"]:
+    ends = nextitem is None or nextitem.path != item.path
+    if ends and (jax := sys.modules.get("jax")) and jax.config.values["jax_enable_x64"]:
         jax.config.update("jax_enable_x64", False)
-        pytest.fail(f"{item.nodeid} leaves JAX in float64")
+        pytest.fail(f"{item.path.name} leaves JAX in float64")

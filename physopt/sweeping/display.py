@@ -93,11 +93,13 @@ class LiveTable(SweepDisplay):
 def _progress(row: Row) -> str:
     """Return what a run is doing: its phase before and after training, else step and losses."""
     folder, steps = RunFolder(row.folder), row.config.settings.steps
-    phase, newest = folder.read("status.json").get("phase", "starting"), folder.newest_row()
-    if phase != TRAINING or "step" not in newest:
+    status, newest = folder.read("status.json"), folder.newest_row()
+    if (phase := status.get("phase", TRAINING)) != TRAINING:
         return str(phase)
-    of = f"/{steps}" if steps else ""
-    return f"step {newest['step']}{of}  {row_text(newest)}"
+    step = max(status.get("step", -1), newest.get("step", -1))
+    if step < 0:
+        return "starting"
+    return f"step {step}{f'/{steps}' if steps else ''}  {row_text(newest)}".rstrip()
 
 
 def display_for_terminal() -> SweepDisplay:

@@ -275,6 +275,6 @@ def test_the_figure_shows_both_networks_and_the_outputs():
         batch = problem.sample(jax.random.split(jax.random.key(0), 2))
         x = jnp.ones_like(problem.initial_unknowns(batch))
         figure = problem.figure(x, problem.simulate(x, batch), batch)
-        before, after = (figure.axes[k].collections[-1].get_linewidths() for k in (0, 2))
+        before, after = (figure.axes[k].collections[-1].get_linewidth() for k in (0, 2))
         np.testing.assert_allclose(before, 1.3)
         np.testing.assert_allclose(after, 1.3 * np.sqrt(10 ** np.tanh(1)), rtol=1e-5)

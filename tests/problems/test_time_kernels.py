@@ -53,7 +53,7 @@ def test_fields_move_alike():
     with jax.enable_x64(True):
         agree(
             jax.grad(motion, has_aux=True), jnp.asarray(forces), jnp.asarray(start),
-            layout=Kernel(lanes=1, interpret=True), atol=1e-13,  # rounding of numbers near 9
+            layout=Kernel(lanes=1, interpret=True), atol=2e-12,  # rounding of derivatives near 100
         )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_no_run_is_planned_twice():
     ("tokens", "expected"),
     [
         (["problem=exp"], "rule=: name a rule"),
-        (["problem=exp", "rule=adam,spi"], "did you mean sip?"),
+        (["problem=exp", "rule=adam,sipp"], "did you mean sip?"),
         (["problem=exp", "rule=adam,lbfgs", "rule.learning_rate=1"], "unknown key"),
         (["problem=exp", "rule=adam", "batch_size=8,0"], "batch_size=0: must be at least 1"),
         (["problem=exp", "rule=adam", "seed=0,x"], "seed=x"),

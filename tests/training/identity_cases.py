@@ -33,10 +33,21 @@ def run_id(problem, rule=None, **given):
 
 
 def one_byte_changed(text):
-    """Return a source with one character changed, in its last number or else its last name."""
+    """Return a source with one character changed, in its last number or else its last name.
+
+    Pictures, which are no part of a run's identity, are left as they are.
+    """
     tree = ast.parse(text)
+    pictures = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "figure"
+    ]
+    drawn = {id(part) for node in pictures for part in ast.walk(node)}
     numbers = [
-        n for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) in (int, float)
+        n
+        for n in ast.walk(tree)
+        if id(n) not in drawn and isinstance(n, ast.Constant) and type(n.value) in (int, float)
     ]
     nodes = numbers or [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     if not nodes:
