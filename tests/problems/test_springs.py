@@ -52,7 +52,7 @@ def allostery():
         def loss(x):
             return jnp.mean(problem.loss(problem.simulate(x, batch), batch))
 
-        yield problem, batch, x, jax.jit(jax.grad(loss))(x)
+        return problem, batch, x, jax.jit(jax.grad(loss))(x)
 
 
 def relative(a, b):
