@@ -106,7 +106,7 @@ def test_every_problem(name):
 def test_every_rule(name):
     rule = rule_for(find("problem", "toy")(), name)
     # The toy problem estimates no gradient of its own.
-    for problem_name in ("toy", "ldft2d"):
+    for problem_name in ("toy", "ldft2d", "springs"):
         _, objective, params, batch = case(problem_name)
         if rule.refuses(objective) is None:
             check_update(rule, objective, params, batch)
@@ -116,7 +116,7 @@ def test_every_rule(name):
         assert rule.refuses(objective) is None
         check_update(rule, objective, params, batch)
         return
-    raise AssertionError(f"{name} refuses both: {rule.refuses(objective)}")
+    raise AssertionError(f"{name} refuses all: {rule.refuses(objective)}")
 
 
 def test_powers_by_shifted_factorisations():

@@ -29,8 +29,8 @@ def draw_networks(
     """Draw one network per column: equal springs, the designed springs, and the outputs.
 
     stiffness and strain [batch, bonds]: before and after; outputs [batch, |y|]: before, after and
-    wanted, with a name for each component. largest: strain of the darkest colours. ports: bonds
-    that are marked, sources and targets.
+    wanted, with a name for each component. largest: strain of the darkest colours.
+    ports: bonds that are marked, sources and targets.
     """
     before, after, wanted = (np.asarray(a, np.float64) for a in outputs)
     count = len(wanted)
