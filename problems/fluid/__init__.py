@@ -1,0 +1,1 @@
+"""Incompressible fluids on staggered grids: steps of the simulation, and the problems made of them."""
