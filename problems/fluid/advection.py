@@ -25,9 +25,7 @@ class Interpolated(NamedTuple):
     highest: jax.Array
 
 
-def interpolate(
-    field: jax.Array, position: jax.Array, boundary: str = "periodic"
-) -> Interpolated:
+def interpolate(field: jax.Array, position: jax.Array, boundary: str = "periodic") -> Interpolated:
     """Interpolate a field [*grid] linearly along each axis at positions [..., d], in cells.
 
     Position i is that of entry i of the field.
@@ -55,9 +53,7 @@ def interpolate(
     return Interpolated(jnp.asarray(value), together.min(axis=0), together.max(axis=0))
 
 
-def semi_lagrangian(
-    field: jax.Array, motion: jax.Array, boundary: str = "periodic"
-) -> jax.Array:
+def semi_lagrangian(field: jax.Array, motion: jax.Array, boundary: str = "periodic") -> jax.Array:
     """Return the field at the points from which it is carried here: field(s - motion), [*grid].
 
     First order in the spacing where time step and spacing are refined together; no new extrema.

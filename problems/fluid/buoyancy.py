@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from physopt.problems.fluid.grid import to_faces
 
 
-def buoyancy(
-    density: jax.Array, lift: Sequence[float], boundary: str = "periodic"
-) -> jax.Array:
+def buoyancy(density: jax.Array, lift: Sequence[float], boundary: str = "periodic") -> jax.Array:
     """Return the change of a staggered velocity in one step: [*grid] -> [*grid, d].
 
     lift [d]: acceleration at density 1, in cells per step squared, along each axis.

@@ -143,7 +143,7 @@ def test_steady_vortices_stay_with_first_order():
         return project(advect_velocity(velocity))[0]
 
     errors = []
-    for n in (16, 32, 64):  # for the same time: half a revolution of a vortex at its centre
+    for n in (16, 32, 64):  # for the same time: an eighth of a revolution at the centre of a vortex
         velocity = vortices(n)
         for _ in range(n // 4):
             velocity = step(velocity)
