@@ -1,1 +1,1 @@
-"""Incompressible fluids on staggered grids: steps of the simulation, and the problems made of them."""
+"""Incompressible fluids on staggered grids: steps of a simulation, and problems made of them."""

@@ -65,13 +65,13 @@ def test_a_motion_of_whole_cells_is_exact(method):
 def test_interpolation_reproduces_linear_functions_and_continues_them_as_named():
     slopes = np.array([0.5, -2.0, 3.0])
     cells = np.stack(np.meshgrid(*map(np.arange, (4, 5, 6)), indexing="ij"), -1)
-    field, position = jnp.asarray(cells @ slopes), np.array([[0.3, 3.9, 2.0], [2.5, 0.1, 4.7]])
+    field, position = jnp.asarray(cells @ slopes), jnp.asarray([[0.3, 3.9, 2.0], [2.5, 0.1, 4.7]])
     sampled = interpolate(field, position)
     np.testing.assert_allclose(sampled.value, position @ slopes, atol=ROUNDING)
     around = np.floor(position) @ slopes  # the corners lie half a slope to either side
     np.testing.assert_allclose(sampled.lowest, around - 2.0, atol=ROUNDING)
     np.testing.assert_allclose(sampled.highest, around + 3.5, atol=ROUNDING)
-    line, outside = jnp.asarray([1.0, 5.0, 7.0]), np.array([[-0.25], [2.5], [-9.0], [9.0]])
+    line, outside = jnp.asarray([1.0, 5.0, 7.0]), jnp.asarray([[-0.25], [2.5], [-9.0], [9.0]])
     for boundary, expected in (
         ("periodic", [2.5, 4.0, 1.0, 1.0]),
         ("edge", [1.0, 7.0, 1.0, 7.0]),
