@@ -9,6 +9,7 @@ PROBLEMS = {
     "heat": "physopt.problems.heat:Heat",
     "burgers": "physopt.problems.burgers.control:Burgers",
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
+    "navier_stokes": "physopt.problems.fluid.navier_stokes:NavierStokes",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "springs": "physopt.problems.springs.allostery:Springs",

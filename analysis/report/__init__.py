@@ -6,6 +6,7 @@ its content security policy forbids every request. The template escapes text fro
 
 import base64
 import io
+import itertools
 import math
 import os
 from importlib import metadata
@@ -16,7 +17,7 @@ import jinja2
 import pandas as pd
 from bokeh.resources import Resources
 from markupsafe import Markup
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from physopt.analysis import words
 from physopt.analysis.comparison import Comparison, Runs
@@ -48,6 +49,9 @@ PICTURE_WIDTH = 760
 
 LARGEST_PICTURE = 50_000_000
 """Pixels above which a picture is left out: a small file may hold very many."""
+
+MOST_FRAMES = 100
+"""Frames of a film that are shown; all of them together count as one picture."""
 
 
 def write_report(runs: Runs, out: Path | str, axis: str | None = None, **options: Any) -> int:
@@ -127,7 +131,7 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
     """Return the pictures of designs, one per method: that of its run with the lowest error.
 
     errors: as of `run_errors`. Each picture is {case, method, caption, uri}; at most PICTURES, the
-    first of every case before any second.
+    first of every case before any second. That of a run with a film also has {film}.
     """
     errors = errors.sort_values("final_error", kind="stable")
     drawn = errors[[os.path.isfile(Path(f, "figure.png")) for f in errors["folder"]]]
@@ -139,6 +143,8 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
         if uri:
             error = f"{row['metric']} {words.amount(row['final_error'])}"
             names = {"case": row["case"], "method": row["method"]}
+            if film := _film(Path(row["folder"]) / "film.gif"):
+                names["film"] = film
             entries.append({**names, "caption": f"seed {row['seed']:g}, {error}", "uri": uri})
     return entries
 
@@ -156,6 +162,25 @@ def _small(path: Path) -> str | None:
     small = Image.new("RGB", opaque.size, "white")
     small.paste(opaque, mask=opaque.getchannel("A"))
     small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
+    return _uri(small)
+
+
+def _film(path: Path) -> str | None:
+    """Return a film as a data URI, None if there is none that can be read."""
+    try:
+        with Image.open(path, formats=["GIF"]) as film:
+            if math.prod(film.size) * MOST_FRAMES > LARGEST_PICTURE:
+                return None
+            shown = itertools.islice(ImageSequence.Iterator(film), MOST_FRAMES)
+            frames = [(frame.convert("RGB"), frame.info.get("duration", 100)) for frame in shown]
+    except Exception:
+        return None
+    first, *others = (frame for frame, _ in frames)
+    durations = [int(duration) for _, duration in frames]
+    return _uri(first, save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def _uri(picture: Image.Image, **more: Any) -> str:
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=72, method=6)
+    picture.save(out, "WEBP", quality=72, method=6, **more)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()

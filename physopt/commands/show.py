@@ -33,6 +33,7 @@ from physopt.records.samples import Unreadable, read_samples
 from physopt.records.status import STATUSES
 from physopt.records.units import seconds_text
 from physopt.training.display import console
+from physopt.training.film import Films
 
 _CAPABILITIES = {
     "baselines": HasBaselines,
@@ -41,6 +42,7 @@ _CAPABILITIES = {
     "invert": Inverts,
     "estimate_gradient": EstimatesGradient,
     "figure": Draws,
+    "film": Films,
     "refined": Refines,
 }
 
@@ -73,7 +75,7 @@ def show_run(path: Path) -> int:
         out.print(f"method  {escape(method)}")
     out.print(f"source  {escape(_source(record))}")
     out.print(f"folder  {escape(str(path))}")
-    for figure in ("training.png", "figure.png"):
+    for figure in ("training.png", "figure.png", "film.gif"):
         if (path / figure).exists():
             out.print(f"figure  {escape(str(path / figure))}")
     if (profile := path / "profile" / "operations.csv").exists():

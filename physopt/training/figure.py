@@ -6,11 +6,13 @@ if the rule decomposes the Jacobian, its spectrum, which helps to explain why a 
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physopt.problem import Batch, Draws, Refines, Tree
+from physopt.problem import Batch, Draws, Problem, Refines, Tree
+from physopt.training.film import Films, write_film
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +122,14 @@ def _points(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     steps, values = np.asarray(pairs, dtype=float).reshape(-1, 2).T
     return steps, values
+
+
+def write_pictures(problem: Problem, x: Tree, batch: Batch, refined: Tree, folder: Path) -> None:
+    """Write figure.png and film.gif of the unknowns of a batch, as far as the problem has them."""
+    if isinstance(problem, Draws):
+        draw_samples(problem, x, batch, refined).savefig(folder / "figure.png")
+    if isinstance(problem, Films):
+        write_film(folder / "film.gif", problem.film(x, batch))
 
 
 def draw_samples(problem: Draws, x: Tree, batch: Batch, refined: Tree = None) -> "Figure":

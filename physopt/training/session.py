@@ -26,7 +26,8 @@ from physopt.rule import COUNTS, Parameters
 from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
-from physopt.training.figure import draw_samples, draw_training
+from physopt.training.figure import draw_training, write_pictures
+from physopt.training.film import Films
 from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
@@ -293,11 +294,11 @@ class Session:
         problem, setup = self.config.problem, self.setup
         training = draw_training(self.folder.curve(), problem.target)
         training.savefig(self.folder.path / "training.png", dpi=150)
-        if not isinstance(problem, Draws):
+        if not isinstance(problem, Draws | Films):
             return
         x = jax.jit(setup.predict)(self.best, setup.held_out.inputs)
         batch = self._test_samples(problem.drawn)
         first = len(setup.held_out) // len(self.sets)
         x = jax.tree.map(lambda leaf: leaf[first : first + len(batch)], x)
-        figure = draw_samples(problem, x, batch, refined and refined.first(len(batch)))
-        figure.savefig(self.folder.path / "figure.png")
+        after = refined and refined.first(len(batch))
+        write_pictures(problem, x, batch, after, self.folder.path)

@@ -28,6 +28,10 @@ class Pendulum(Base):
         """Draw."""
         import matplotlib
         return matplotlib.plot(x, color="red")
+
+    def film(self, x, batch):
+        """Draw."""
+        return {"reached": 0.1 * x}
 '''
 
 
@@ -43,6 +47,7 @@ class Pendulum(Base):
         ("return f", "\n\n        return f"),
         ("0.5", "5e-1"),
         ('color="red"', 'color="blue"'),
+        ("0.1 * x", "0.2 * x"),
         ("import numpy as np\n", "import numpy as np\nif TYPE_CHECKING:\n    import helper\n"),
         ("import numpy as np\n", 'import numpy as np\nif __name__ == "__main__":\n    run()\n'),
     ],
@@ -69,6 +74,7 @@ def test_edits_that_cannot_change_a_number_keep_the_hash(old, new):
         ("RATE = 0.5", "RATE = 0.5\nRATE = 1"),
         ("    def simulate", "    @jit\n    def simulate"),
         ("figure(self, x, y, batch)", "figure(self, x)"),  # another method of that name
+        ("film(self, x, batch)", "film(self, x, y, batch)"),
     ],
 )
 def test_all_other_edits_change_the_hash(old, new):

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from physopt.training.source.meaning import is_figure, meaning_of
+from physopt.training.source.meaning import meaning_of, only_draws
 
 _BY_DATACLASS = ("<string>", dataclasses.__file__)
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), Path)
@@ -115,7 +115,7 @@ class Cells:
             if isinstance(function, FunctionType):
                 if _is_generated(function):
                     continue
-                if is_figure(name, inspect.signature(function).parameters):
+                if only_draws(name, inspect.signature(function).parameters):
                     continue
             elif name.startswith("__") or name in ("_abc_impl", "defined_at"):
                 continue

@@ -5,7 +5,8 @@ parentheses do not count. Left out of the tree are
 
     docstrings, and any other statement that is only a string
     blocks of `if TYPE_CHECKING:` and `if __name__ == "__main__":`, which an import does not execute
-    methods `figure(self, x, y, batch)` (physopt.problem.Draws), which only draw
+    methods `figure(self, x, y, batch)` (physopt.problem.Draws) and `film(self, x, batch)`
+    (physopt.training.film.Films), which only draw
 
 The hash depends neither on the version of Python nor on the folder.
 """
@@ -84,7 +85,7 @@ def _counting(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # docstrings, an ellipsis
-        if isinstance(node, ast.FunctionDef) and is_figure(
+        if isinstance(node, ast.FunctionDef) and only_draws(
             node.name, (argument.arg for argument in node.args.args)
         ):
             continue
@@ -94,9 +95,12 @@ def _counting(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         yield node
 
 
-def is_figure(name: str, arguments: Iterable[str]) -> bool:
-    """Return whether a method of this name and these arguments is that of physopt.problem.Draws."""
-    return name == "figure" and list(arguments) == ["self", "x", "y", "batch"]
+_DRAWS = {("figure", "self", "x", "y", "batch"), ("film", "self", "x", "batch")}
+
+
+def only_draws(name: str, arguments: Iterable[str]) -> bool:
+    """Return whether a method is that of Draws or Films."""
+    return (name, *arguments) in _DRAWS
 
 
 def _is_skipped_by_import(test: ast.expr) -> bool:

@@ -53,6 +53,7 @@ SHOWS_ONLY = {
     "physopt.training.design": "applies trained networks",
     "physopt.training.display": "prints",
     "physopt.training.figure": "draws",
+    "physopt.training.film": "draws",
     "physopt.training.interrupt": "handles signals",
     "physopt.training.phases": "measures and shows phases",
     "physopt.training.timing": "announces durations and records the load of the machine",
