@@ -10,6 +10,8 @@ PROBLEMS = {
     "burgers": "physopt.problems.burgers.control:Burgers",
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "navier_stokes": "physopt.problems.fluid.navier_stokes:NavierStokes",
+    "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
+    "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "springs": "physopt.problems.springs.allostery:Springs",

@@ -77,6 +77,8 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "quantum": _QUANTUM,
     "poisson": _LARGE | _STEEP,
     "heat": _LARGE,
+    "pressure_guess": _LARGE,
+    "forced_burgers": _LARGE,
     "burgers_supervised": {"metropolis": {"sigma": 3e-3}},
     "poisson8": _STEEP | _ROUGH | {"muon": {"learning_rate": 2e-3}},
     "sin": _STEEP,

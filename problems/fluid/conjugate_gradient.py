@@ -50,9 +50,7 @@ def iterated(operator: Operator, b: jax.Array, start: jax.Array, count: int) -> 
     return _history(operator, b, start, count)[0].x
 
 
-def largest_residuals(
-    operator: Operator, b: jax.Array, start: jax.Array, count: int
-) -> jax.Array:
+def largest_residuals(operator: Operator, b: jax.Array, start: jax.Array, count: int) -> jax.Array:
     """Return max |b - A x| before and after each of `count` iterations, [count + 1]."""
     return _history(operator, b, start, count)[1]
 

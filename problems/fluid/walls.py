@@ -52,9 +52,11 @@ def walls(solid: np.ndarray, open_cells: np.ndarray | None = None) -> Walls:
     is_open = np.zeros_like(passable) if open_cells is None else passable & open_cells
     fluid = passable & ~is_open
     free = [passable & _cells_before(passable, axis) for axis in range(passable.ndim)]
-    regions, count = ndimage.label(fluid)
+    regions = np.zeros(fluid.shape, int)
+    ndimage.label(fluid, output=regions)
     outlets = ndimage.binary_dilation(is_open)  # open cells and their neighbours
-    closed = [regions == k for k in range(1, count + 1) if not (outlets & (regions == k)).any()]
+    labels = range(1, regions.max() + 1)
+    closed = [regions == k for k in labels if not (outlets & (regions == k)).any()]
     constants = [region / np.sqrt(region.sum()) for region in closed]
     return Walls(
         fluid.astype(float),
