@@ -15,6 +15,22 @@ from jax import lax
 Operator = Callable[[jax.Array], jax.Array]
 
 
+def _unchanged(x: jax.Array) -> jax.Array:
+    return x
+
+
+class System(NamedTuple):
+    """The equations A x = b."""
+
+    operator: Operator
+    """x -> A x, symmetric and positive semidefinite."""
+    b: jax.Array
+    """In the range of A."""
+    in_range: Operator = _unchanged
+    """Projection to the range of a singular A. The residual loses the rounding errors outside it,
+    along which the steps would otherwise grow without bound."""
+
+
 class State(NamedTuple):
     """Iterate, residual b - A x, search direction, squared residual and number of iterations."""
 
@@ -26,58 +42,55 @@ class State(NamedTuple):
 
 
 def conjugate_gradient(
-    operator: Operator, b: jax.Array, start: jax.Array, limit: jax.Array | float, most: int
+    system: System, start: jax.Array, limit: jax.Array | float, most: int
 ) -> State:
     """Iterate until no entry of the residual exceeds `limit`, or `most` times.
 
-    b must lie in the range of a singular operator. x is NaN where b is. Not differentiable in
-    reverse mode.
+    x is NaN if b has a NaN. Not differentiable in reverse mode.
     """
 
     def is_running(state: State) -> jax.Array:
         return (jnp.max(jnp.abs(state.residual)) > limit) & (state.iterations < most)
 
-    state = lax.while_loop(is_running, partial(_step, operator), _start(operator, b, start))
+    state = lax.while_loop(is_running, partial(_step, system), _start(system, start))
     # The comparison with NaN ends the loop at once.
     return state._replace(x=jnp.where(jnp.isnan(state.squared), jnp.nan, state.x))
 
 
-def iterated(operator: Operator, b: jax.Array, start: jax.Array, count: int) -> jax.Array:
+def iterated(system: System, start: jax.Array, count: int) -> jax.Array:
     """Return x after `count` iterations, differentiable in b and in the start.
 
     x depends on the start nonlinearly, through the lengths and directions of the steps.
     """
-    return _history(operator, b, start, count)[0].x
+    return _history(system, start, count)[0].x
 
 
-def largest_residuals(operator: Operator, b: jax.Array, start: jax.Array, count: int) -> jax.Array:
+def largest_residuals(system: System, start: jax.Array, count: int) -> jax.Array:
     """Return max |b - A x| before and after each of `count` iterations, [count + 1]."""
-    return _history(operator, b, start, count)[1]
+    return _history(system, start, count)[1]
 
 
-def _history(
-    operator: Operator, b: jax.Array, start: jax.Array, count: int
-) -> tuple[State, jax.Array]:
+def _history(system: System, start: jax.Array, count: int) -> tuple[State, jax.Array]:
     """Return the last state and the largest residual of every one."""
 
     def step(state: State, _: None) -> tuple[State, jax.Array]:
-        state = _step(operator, state)
+        state = _step(system, state)
         return state, jnp.max(jnp.abs(state.residual))
 
-    first = _start(operator, b, start)
+    first = _start(system, start)
     last, largest = lax.scan(step, first, length=count)
     return last, jnp.concatenate([jnp.max(jnp.abs(first.residual))[None], largest])
 
 
-def _start(operator: Operator, b: jax.Array, start: jax.Array) -> State:
-    residual = b - operator(start)
+def _start(system: System, start: jax.Array) -> State:
+    residual = system.in_range(system.b - system.operator(start))
     return State(start, residual, residual, jnp.sum(residual**2), jnp.int32(0))
 
 
-def _step(operator: Operator, state: State) -> State:
-    applied = operator(state.direction)
+def _step(system: System, state: State) -> State:
+    applied = system.operator(state.direction)
     length = _ratio(state.squared, jnp.sum(state.direction * applied))
-    residual = state.residual - length * applied
+    residual = system.in_range(state.residual - length * applied)
     squared = jnp.sum(residual**2)
     direction = residual + _ratio(squared, state.squared) * state.direction
     return State(

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from scipy import ndimage
 
-from physopt.problems.fluid.conjugate_gradient import conjugate_gradient
+from physopt.problems.fluid.conjugate_gradient import System, conjugate_gradient
 from physopt.problems.fluid.grid import divergence, gradient
 
 
@@ -119,11 +119,9 @@ def solve_pressure(
     relative tolerance: nothing of the iteration is stored. It does not depend on the guess.
     """
 
-    operator = partial(negative_laplacian, geometry)
-
     def solve(source: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         limit = tolerance * jnp.max(jnp.abs(source))
-        state = conjugate_gradient(operator, -solvable(geometry, source), start, limit, most)
+        state = conjugate_gradient(pressure_system(geometry, source), start, limit, most)
         return solvable(geometry, state.x), state.iterations
 
     fixed = lax.stop_gradient(source)
@@ -139,9 +137,13 @@ def solve_pressure(
     return pressure + change, iterations
 
 
-def negative_laplacian(geometry: Walls, pressure: jax.Array) -> jax.Array:
-    """Return -laplacian_in(pressure), which is positive semidefinite, [*grid]."""
-    return -laplacian_in(geometry, pressure)
+def pressure_system(geometry: Walls, source: jax.Array) -> System:
+    """Return the positive semidefinite equations -laplacian_in(p) = -source."""
+    return System(
+        lambda pressure: -laplacian_in(geometry, pressure),
+        -solvable(geometry, source),
+        partial(solvable, geometry),
+    )
 
 
 def project(

@@ -12,7 +12,7 @@ def decaying_noise(key: jax.Array, shape: tuple[int, ...], power: float) -> jax.
 
     The Fourier coefficients are independent complex normal numbers times
     power sqrt(n) (1 + |k|)^-power, with k in cycles per cell and n cells per axis; the field is the
-    real part. Its standard deviation depends on n: 0.11 for power = 8 at n = 128.
+    real part. Its standard deviation depends on n: 0.12 for power = 8 at n = 128.
 
     Source: `randfreq` of PhiFlow, used by arXiv 2007.00016.
     """

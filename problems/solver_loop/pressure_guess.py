@@ -12,11 +12,12 @@ from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems.fluid.closed_box import solve_in_closed_box
 from physopt.problems.fluid.conjugate_gradient import (
+    System,
     conjugate_gradient,
     iterated,
     largest_residuals,
 )
-from physopt.problems.fluid.walls import laplacian_in, negative_laplacian, solvable
+from physopt.problems.fluid.walls import laplacian_in, pressure_system, solvable
 from physopt.problems.solver_loop.guess_network import PressureUNet
 from physopt.problems.solver_loop.smoke import closed_box, random_divergence
 
@@ -156,20 +157,19 @@ class PressureGuess(Problem):
 
     def iterations(self, guess: jax.Array, divergence: jax.Array) -> jax.Array:
         """Return how many iterations CG takes from a guess [n, n], at most MOST."""
-        state = conjugate_gradient(*self._system(divergence), guess, self.tolerance, MOST)
+        state = conjugate_gradient(self._system(divergence), guess, self.tolerance, MOST)
         return state.iterations.astype(guess.dtype)
 
     def _improved(self, guess: jax.Array, divergence: jax.Array) -> jax.Array:
         """Return CG_k(x) of one sample, [n, n]."""
-        return iterated(*self._system(divergence), guess, self.solver_steps)
+        return iterated(self._system(divergence), guess, self.solver_steps)
 
     def _residuals(self, count: int, guess: jax.Array, divergence: jax.Array) -> jax.Array:
         """Return the largest residual before and after each of `count` iterations."""
-        return largest_residuals(*self._system(divergence), guess, count)
+        return largest_residuals(self._system(divergence), guess, count)
 
-    def _system(self, divergence: jax.Array) -> tuple[partial[jax.Array], jax.Array]:
-        """Return -laplace and -d, a positive semidefinite system."""
-        return partial(negative_laplacian, closed_box(self.size)), -divergence
+    def _system(self, divergence: jax.Array) -> System:
+        return pressure_system(closed_box(self.size), divergence)
 
 
 def _norm(field: jax.Array) -> jax.Array:
