@@ -10,7 +10,7 @@ from physopt.networks.convolution import convolve
 from physopt.networks.unet import initialize
 from physopt.problems.solver_loop.forcing import TIME_STEP, Waves, advance, force
 
-VELOCITY, FORCE = 0.5, 0.27
+VELOCITY, FORCE = 0.6, 0.27
 """Typical values, by which the network's inputs are divided."""
 
 WINDOW = 5

@@ -81,7 +81,7 @@ class PressureGuess(Problem):
     target: ClassVar = ("iterations", 30.0)
     tiny: ClassVar = {"size": 8, "frames": 2, "features": (2, 4)}
     defaults: ClassVar = {
-        "batch_size": 32, "train_size": 2048, "steps": 1000, "log_every": 50,
+        "batch_size": 16, "train_size": 2048, "steps": 1000, "log_every": 50,
     }  # fmt: skip
 
     def sample(self, keys: jax.Array) -> Batch:
