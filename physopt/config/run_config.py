@@ -175,6 +175,9 @@ def suited(problem: "type[Problem]", given: Mapping[str, Any]) -> dict[str, Any]
     defaults = {"steps": 1000, "network": network, **problem.defaults}
     if given.get("seconds") is not None:
         defaults.pop("steps")
+    if given.get("network", network) == "none":  # which trains on nothing
+        defaults.pop("train_size", None)
+        defaults.pop("redraw", None)
     return defaults
 
 

@@ -17,6 +17,9 @@ from quantities import (
 )
 from short import CONTROL, HIG, LOOP, SIP
 
+UNTRAINED = ["network=none", "train_size=none", "rule=sgd", "steps=1"]
+"""Words of a run whose first evaluation has x = 0."""
+
 LDFT = "Liu et al., npj Comput. Mater. 9, 121 (2023)"
 
 
@@ -107,7 +110,9 @@ def pressure_guess() -> Experiment:
     """Iterations of conjugate gradients from guesses of networks, at the source's size."""
     name, where = "sol_pressure_guess", "guesses for conjugate gradients"
     runs = {
-        "zero": paper(name, "network=none", "rule=sgd", "batch_size=200", "steps=1"),
+        "zero": paper(
+            name, "network=none", "train_size=none", "rule=sgd", "batch_size=200", "steps=1"
+        ),
         "supervised": paper(name, "problem.misfit=supervised"),
         "phy": paper(name, "problem.misfit=residual"),
         "sol": paper(name),
@@ -144,7 +149,9 @@ def forced_burgers() -> Experiment:
         "SOL": (0.158, 0.017, final("SOL", "velocity_mae")),
     }
     runs = {
-        "SRC": paper(name, "network=none", "rule=sgd", "batch_size=5", "steps=1"),
+        "SRC": paper(
+            name, "network=none", "train_size=none", "rule=sgd", "batch_size=5", "steps=1"
+        ),
         "PRE": paper(name, "problem.look_ahead=1", "problem.states=precomputed"),
         "NON": paper(name, "problem.look_ahead=1"),
         "SOL": paper(name),
