@@ -23,6 +23,9 @@ from physopt.problems.solver_loop.noise import decaying_noise
 LIFT = (0.0, 0.981)
 """Acceleration of smoke of density 1, cells per step squared: a tenth of gravity, upwards."""
 
+LEAST = 1e-4
+"""Standard deviation of a divergence below which the fluid is at rest; at first it is near 0.1."""
+
 POWER = 32.0
 """Decay of the random fields."""
 
@@ -63,7 +66,8 @@ def advance(smoke: Smoke) -> tuple[Smoke, jax.Array]:
 def random_divergence(key: jax.Array, size: int, frames: int) -> jax.Array:
     """Draw the divergence of one of the first `frames` steps of a simulation, [n, n].
 
-    It is scaled to unit standard deviation, and has no mean.
+    It is scaled to unit standard deviation, and has no mean. If the fluid has come to rest by then,
+    as a uniform velocity without smoke does, it is the last divergence before.
     """
     of_smoke, of_frame = jax.random.split(key)
     drawn = jax.random.randint(of_frame, (), 0, frames)
@@ -71,7 +75,8 @@ def random_divergence(key: jax.Array, size: int, frames: int) -> jax.Array:
     def step(carry: tuple[Smoke, jax.Array], frame: jax.Array):
         smoke, kept = carry
         smoke, divergence = advance(smoke)
-        return (smoke, jnp.where(frame == drawn, divergence, kept)), None
+        is_kept = (frame <= drawn) & (jnp.std(divergence) > LEAST)
+        return (smoke, jnp.where(is_kept, divergence, kept)), None
 
     start = random_smoke(of_smoke, size)
     (_, kept), _ = jax.lax.scan(step, (start, jnp.zeros_like(start.density)), jnp.arange(frames))
