@@ -78,6 +78,7 @@ def random_divergence(key: jax.Array, size: int, frames: int) -> jax.Array:
         is_kept = (frame <= drawn) & (jnp.std(divergence) > LEAST)
         return (smoke, jnp.where(is_kept, divergence, kept)), None
 
-    start = random_smoke(of_smoke, size)
-    (_, kept), _ = jax.lax.scan(step, (start, jnp.zeros_like(start.density)), jnp.arange(frames))
-    return solvable(closed_box(size), kept / jnp.std(kept))
+    start, box = random_smoke(of_smoke, size), closed_box(size)
+    first = divergence_in(box, at_rest(box, start.velocity))
+    (_, kept), _ = jax.lax.scan(step, (start, first), jnp.arange(frames))
+    return solvable(box, kept / jnp.std(kept))
