@@ -78,7 +78,7 @@ class PressureGuess(Problem):
     features: tuple[PositiveInt, ...] = (4, 8, 16, 32)
     """Channels of the network's levels, the finest one first."""
 
-    target: ClassVar = ("iterations", 30.0)
+    target: ClassVar = ("iterations", 60.0)
     tiny: ClassVar = {"size": 8, "frames": 2, "features": (2, 4)}
     defaults: ClassVar = {
         "batch_size": 16, "train_size": 2048, "steps": 1000, "log_every": 50,
