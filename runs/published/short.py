@@ -30,6 +30,7 @@ def short_experiments() -> Iterator[Experiment]:
     yield quantum()
     yield field("poisson", ((60, *about(2.3, 20)), (200, *about(3.0, 20))))
     yield field("heat", ((60, *about(1.26, 10)),))
+    yield navier_stokes()
 
 
 def trap() -> Experiment:
@@ -168,3 +169,23 @@ def field(problem: str, ratios: tuple[tuple[int, str, float, float], ...]) -> Ex
                  ratio("adam", "sip", "x_l1", step))
         for step, text, low, high in ratios
     ], f"{steps} updates, b 16", note=FIELD_NOTES[problem])  # fmt: skip
+
+
+def navier_stokes() -> Experiment:
+    """SIP by reverse simulation and Adam, at a quarter of the source's cells and batch size."""
+    words = ["problem.size=32", "problem.levels=4", "batch_size=16", "steps=200"]
+    runs = {
+        "sip": paper("sip_navier_stokes", *words),
+        "adam": paper("sip_navier_stokes", *words, "rule=adam", "rule.learning_rate=5e-3"),
+        "estimated": paper("sip_navier_stokes", *words, "problem.translation=estimated"),
+        "gauss_newton": paper("sip_navier_stokes", *words, "problem.inverse=gauss_newton"),
+    }
+    return Experiment("navier_stokes", SIP, runs, [
+        Quantity("32 x 32, batch 16, 200 updates: velocity_l1 of Adam over SIP", "1.5 to 3.5",
+                 1.5, 3.5, ratio("adam", "sip", "velocity_l1"),
+                 "2.3 at 64 x 64, batch 64", "section 3.5"),
+        Quantity("the same without knowledge of the translation", *above(1),
+                 ratio("adam", "estimated", "velocity_l1")),
+        Quantity("the same by Gauss-Newton, without knowledge of the translation", *above(1),
+                 ratio("adam", "gauss_newton", "velocity_l1")),
+    ], "200 updates, b 16")  # fmt: skip
