@@ -20,12 +20,13 @@ from physopt.problems.fluid.navier_stokes import (
 from physopt.problems.fluid.swirl import SIDE, Motion, centre_of_mass, centring, spin_of, swirl
 
 PROBLEM = NavierStokes()
+invert = jax.jit(PROBLEM.invert)
 
 
 @pytest.fixture(scope="module")
 def batch():
-    """Twenty-four scenes."""
-    return jax.jit(PROBLEM.sample)(jax.random.split(jax.random.key(0), 24))
+    """Sixteen scenes."""
+    return jax.jit(PROBLEM.sample)(jax.random.split(jax.random.key(0), 16))
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,13 @@ def true_flow(batch):
     return jax.jit(jax.vmap(PROBLEM.flow))(batch.extra["velocity"], batch.extra["first"])
 
 
+@jax.jit
+def spins_of(velocity):
+    return jax.vmap(spin_of)(velocity)
+
+
 def spins(velocity):
-    return np.asarray(jax.vmap(spin_of)(velocity))
+    return np.asarray(spins_of(velocity))
 
 
 # --- scenes
@@ -52,7 +58,7 @@ def test_scenes_are_translated_swirls_of_a_marker_in_a_box(batch):
     u = np.asarray(jax.vmap(centring)(first))
     omega = spins(velocity)
     assert np.abs(omega).max() < 2.1
-    assert np.std(omega) == pytest.approx(2 / np.sqrt(3), rel=0.3)
+    assert np.std(omega) == pytest.approx(2 / np.sqrt(3), rel=0.4)
     family = jax.vmap(lambda u, spin: Motion(u, spin).velocity(32))(u, omega)
     # What remains are two fields of unit deviation times 0.1, less their own share of the swirl.
     assert np.std(velocity - family) == pytest.approx(0.1, rel=0.05)
@@ -89,8 +95,8 @@ def test_a_translation_moves_the_centre_of_mass_to_the_middle(batch):
     u = jax.vmap(centring)(first)
     x = jnp.broadcast_to(u[:, None, None], (*first.shape, 2))
     last = jax.jit(jax.vmap(PROBLEM.flow))(x, first).marker[:, -1]
-    # Interpolation to first order keeps it, and the correction nearly does: 4 units are a cell.
-    assert np.abs(centre_of_mass(last)).max() < 0.4
+    # Interpolation and its correction keep the centre of mass; the limiter does not.
+    assert np.linalg.norm(centre_of_mass(last), axis=1).max() < SIDE / 32
 
 
 def test_reversal_returns_the_marker_within_a_cell(batch, true_flow):
@@ -143,42 +149,35 @@ def test_gradient_agrees_with_central_differences(objective):
 # --- inverse steps
 
 
-@pytest.fixture(scope="module")
-def inverted(batch):
-    """Velocities after ten inverse steps from a fluid at rest, by each method."""
-
-    def solve(**options):
-        invert = jax.jit(dataclasses.replace(PROBLEM, **options).invert)
-        x = PROBLEM.initial_unknowns(batch)
-        for _ in range(10):
-            x = invert(x, batch)
-        return x
-
-    return {
-        "known": solve(),
-        "estimated": solve(translation="estimated"),
-        "gauss_newton": solve(inverse="gauss_newton"),
-    }
+def iterated(invert, batch, iterations):
+    """Apply inverse steps from a fluid at rest."""
+    x = PROBLEM.initial_unknowns(batch)
+    for _ in range(iterations):
+        x = invert(x, batch)
+    return x
 
 
 def test_the_change_of_omega_has_the_right_sign(batch):
-    invert, true = jax.jit(PROBLEM.invert), batch.extra["velocity"]
+    true = batch.extra["velocity"]
     for error in (-0.5, 0.5):
         x = true + error * jnp.asarray(swirl(32), true.dtype)
         change = spins(invert(x, batch)) - spins(x)
         assert (change * error < 0).mean() > 0.9
 
 
-def test_a_known_translation_leaves_omega_alone_to_be_found(batch, inverted):
-    error = np.abs(spins(inverted["known"]) - spins(batch.extra["velocity"]))
+def test_with_a_known_translation_omega_is_found(batch):
+    error = np.abs(spins(iterated(invert, batch, 10)) - spins(batch.extra["velocity"]))
     assert (error < 0.2).mean() >= 0.85
 
 
-def test_a_centre_of_mass_alone_does_not_tell_translation_and_swirl_apart(batch, inverted):
-    errors = {
-        name: float(np.median(PROBLEM.metrics(x, x, batch)["velocity_error"]))
-        for name, x in inverted.items()
-    }
-    assert errors["known"] < 0.05
-    assert errors["estimated"] > 3 * errors["known"]
-    assert errors["gauss_newton"] < errors["estimated"]
+def test_a_centre_of_mass_does_not_tell_translation_and_swirl_apart_but_a_shape_does(batch):
+    """Neither method has the generator's translation."""
+
+    def error(iterations, **options):
+        invert = jax.jit(dataclasses.replace(PROBLEM, **options).invert)
+        x = iterated(invert, batch, iterations)
+        return float(np.median(PROBLEM.metrics(x, x, batch)["velocity_error"]))
+
+    assert error(10, translation="estimated") > 0.15
+    # What remains are the weak random fields: 1 % of the velocity.
+    assert error(2, inverse="gauss_newton") < 0.02
