@@ -177,15 +177,9 @@ def navier_stokes() -> Experiment:
     runs = {
         "sip": paper("sip_navier_stokes", *words),
         "adam": paper("sip_navier_stokes", *words, "rule=adam", "rule.learning_rate=5e-3"),
-        "estimated": paper("sip_navier_stokes", *words, "problem.translation=estimated"),
-        "gauss_newton": paper("sip_navier_stokes", *words, "problem.inverse=gauss_newton"),
     }
     return Experiment("navier_stokes", SIP, runs, [
         Quantity("32 x 32, batch 16, 200 updates: velocity_l1 of Adam over SIP", "1.5 to 3.5",
                  1.5, 3.5, ratio("adam", "sip", "velocity_l1"),
                  "2.3 at 64 x 64, batch 64", "section 3.5"),
-        Quantity("the same without knowledge of the translation", *above(1),
-                 ratio("adam", "estimated", "velocity_l1")),
-        Quantity("the same by Gauss-Newton, without knowledge of the translation", *above(1),
-                 ratio("adam", "gauss_newton", "velocity_l1")),
     ], "200 updates, b 16")  # fmt: skip
