@@ -80,6 +80,8 @@ RULE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "pressure_guess": _LARGE,
     "forced_burgers": _LARGE,
     "burgers_supervised": {"metropolis": {"sigma": 3e-3}},
+    # The learning rate of the source.
+    "navier_stokes": {rule: {"learning_rate": 5e-3} for rule in ("adam", "sip")},
     "poisson8": _STEEP | _ROUGH | {"muon": {"learning_rate": 2e-3}},
     "sin": _STEEP,
     "pinn_poisson": _PINN,

@@ -124,6 +124,11 @@ def _points(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
     return steps, values
 
 
+def is_drawn(problem: Problem) -> bool:
+    """Return whether a problem draws its solutions."""
+    return isinstance(problem, Draws | Films)
+
+
 def write_pictures(problem: Problem, x: Tree, batch: Batch, refined: Tree, folder: Path) -> None:
     """Write figure.png and film.gif of the unknowns of a batch, as far as the problem has them."""
     if isinstance(problem, Draws):
@@ -138,5 +143,6 @@ def draw_samples(problem: Draws, x: Tree, batch: Batch, refined: Tree = None) ->
 
     if refined is not None and isinstance(problem, Refines):
         return problem.refined_figure(*jax.device_get((x, refined, batch)))
-    y = problem.simulate(x, batch)  # type: ignore[attr-defined]
+    # One program: the operations one by one would be compiled one by one.
+    y = jax.jit(problem.simulate)(x, batch)  # type: ignore[attr-defined]
     return problem.figure(*jax.device_get((x, y, batch)))

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from physopt.problem import Batch, Tree
 
@@ -31,7 +32,7 @@ class Films(Protocol):
         ...
 
 
-def write_film(path: Path, rows: Mapping[str, jax.Array]) -> None:
+def write_film(path: Path, rows: Mapping[str, ArrayLike]) -> None:
     """Write fields {name: [batch, times, n, m]} as an animated GIF: a row of fields for each name.
 
     Values from 0 to 1 have the colours of viridis, others those of 0 or 1. As in `imshow` with

@@ -15,7 +15,7 @@ from physopt.machine import devices
 from physopt.machine.cache import watching, with_own_lines
 from physopt.machine.mesh import mesh_of
 from physopt.options import OptionError
-from physopt.problem import Batch, Draws, Measurements
+from physopt.problem import Batch, Measurements
 from physopt.profiling.profile import profile_run
 from physopt.records.checkpoints import Checkpoints
 from physopt.records.columns import chosen_by
@@ -26,8 +26,7 @@ from physopt.rule import COUNTS, Parameters
 from physopt.training.baselines import record_baselines
 from physopt.training.data import held_out_sets
 from physopt.training.display import Display
-from physopt.training.figure import draw_training, write_pictures
-from physopt.training.film import Films
+from physopt.training.figure import draw_training, is_drawn, write_pictures
 from physopt.training.interrupt import Interrupt
 from physopt.training.loop import (
     Budget,
@@ -294,7 +293,7 @@ class Session:
         problem, setup = self.config.problem, self.setup
         training = draw_training(self.folder.curve(), problem.target)
         training.savefig(self.folder.path / "training.png", dpi=150)
-        if not isinstance(problem, Draws | Films):
+        if not is_drawn(problem):
             return
         x = jax.jit(setup.predict)(self.best, setup.held_out.inputs)
         batch = self._test_samples(problem.drawn)

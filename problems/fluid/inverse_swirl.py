@@ -29,6 +29,9 @@ GAIN = 1e-3
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)
 """Lengths of a Gauss-Newton step that are tried."""
 
+SPINS = (-1.5, -0.5, 0.5, 1.5)
+"""Values of omega from which a Gauss-Newton step may start."""
+
 DAMPING = 1e-4
 """Damping of a Gauss-Newton step, relative to the mean square of a column of the Jacobian."""
 
@@ -101,27 +104,43 @@ def reverse_step(
 
 
 def gauss_newton_step(
-    velocity: jax.Array, target: jax.Array, observe: Callable[[jax.Array], jax.Array]
+    velocity: jax.Array,
+    markers: tuple[jax.Array, jax.Array],
+    simulate: Callable[[jax.Array, jax.Array], Flow],
+    observe: Callable[[jax.Array], jax.Array],
 ) -> Motion:
     """Return the motion after a damped Gauss-Newton step on 1/2 |y - y*|^2 in (u_x, u_y, omega).
 
-    It starts from the mean and `spin_of` the velocity [n, n, 2]. Three forward derivatives give
-    dy/dq; the step is shortened to the best of LENGTHS. y = observe(v0) [|y|].
+    y = observe(m) [|y|] of the final marker m. The step starts from the mean and `spin_of` the
+    velocity [n, n, 2], or, where that has a lower loss, from one of SPINS with the translation
+    that leads the final centre of mass to its place: a swirl turns a marker by up to 4 radians,
+    and beyond one or two the loss has other minima. Three forward derivatives give dy/dq; the step
+    is shortened to the best of LENGTHS.
     """
-    n = velocity.shape[0]
+    first, last = markers
+    n, target = velocity.shape[0], observe(last)
+    u, wanted = jnp.mean(velocity, axis=(0, 1)), centre_of_mass(last)
+
+    def moved(q: jax.Array) -> jax.Array:
+        return simulate(Motion(q[:2], q[2]).velocity(n), first).marker[-1]
 
     def observed(q: jax.Array) -> jax.Array:
-        return observe(Motion(q[:2], q[2]).velocity(n))
+        return observe(moved(q))
 
-    q = jnp.append(jnp.mean(velocity, axis=(0, 1)), spin_of(velocity))
+    def losses(q: jax.Array) -> jax.Array:
+        return 0.5 * jnp.sum((jax.vmap(observed)(q) - target) ** 2, axis=-1)
+
+    def centred(spin: jax.Array) -> jax.Array:
+        miss = wanted - centre_of_mass(moved(jnp.append(u, spin)))
+        return jnp.append(u + miss / DURATION, spin)
+
+    others = jax.vmap(centred)(jnp.asarray(SPINS, u.dtype))
+    starts = jnp.concatenate([jnp.append(u, spin_of(velocity))[None], others])
+    q = starts[jnp.argmin(losses(starts))]
     slope, y = jax.jacfwd(lambda q: (observed(q),) * 2, has_aux=True)(q)
     normal = jnp.matmul(slope.T, slope, precision=HIGHEST)
     normal = normal + DAMPING * jnp.trace(normal) / 3 * jnp.eye(3, dtype=q.dtype)
     right = jnp.matmul(slope.T, target - y, precision=HIGHEST)
     step = jnp.linalg.solve(normal, right)
-
-    def losses(q: jax.Array) -> jax.Array:
-        return 0.5 * jnp.sum((jax.vmap(observed)(q) - target) ** 2, axis=-1)
-
     q = shortened(q[None], step[None], losses, LENGTHS)[0]
     return Motion(q[:2], q[2])

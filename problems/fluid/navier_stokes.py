@@ -151,10 +151,8 @@ class NavierStokes(UNetOptions, Problem):
         return reverse_step(x, markers, self.flow, self.reverse, translation)
 
     def _gauss_newton_step(self, x: jax.Array, sample: Batch) -> Motion:
-        def observe(velocity: jax.Array) -> jax.Array:
-            return self._observed(velocity, sample.extra["first"]).ravel()
-
-        return gauss_newton_step(x, sample.target.ravel(), observe)
+        markers = sample.extra["first"], sample.extra["last"]
+        return gauss_newton_step(x, markers, self.flow, lambda marker: spectrum(marker).ravel())
 
 
 def spectrum(marker: jax.Array) -> jax.Array:

@@ -82,8 +82,9 @@ def random_scene(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
 
     The marker is 1 where a random field is largest inside a box of half side 28, whose centre is
     uniform in the middle half of the square; it covers 5 to 15 % of the square, or less where the
-    field is positive in less. The velocity is the translation that leads the marker's centre of
-    mass to the middle, a swirl of omega in U(-2, 2), and random fields of standard deviation 0.1.
+    field is positive in less (at most about 10 %). The velocity is the translation that leads the
+    marker's centre of mass to the middle, a swirl of omega in U(-2, 2), and random fields of
+    standard deviation 0.1.
     """
     keys = jax.random.split(key, 5)
     centre = jax.random.uniform(keys[0], (2,), minval=-SIDE / 4, maxval=SIDE / 4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from quantities import (
     Curves,
     Experiment,
@@ -28,6 +29,7 @@ def long_experiments() -> Iterator[Experiment]:
     yield field("poisson", {60: (3, "3 times"), 5000: (10, "10 times")}, "figure 6b")
     yield field("heat", {100: (1.34, "34 % more accurate"),
                          10_000: (2.3, "130 % more accurate")}, "figure 6d")  # fmt: skip
+    yield navier_stokes()
     yield oscillators()
     yield quantum()
     for network, value, deviation in (
@@ -54,6 +56,28 @@ def field(problem: str, gains: dict[int, tuple[float, str]], where: str) -> Expe
                  ratio("adam", "sip", "x_l1", step), words, where)
         for step, (value, words) in gains.items()
     ], f"{max(gains)} updates, b 128", slow=True)  # fmt: skip
+
+
+def navier_stokes() -> Experiment:
+    """SIP by reverse simulation and Adam on the Navier-Stokes equations, as in the source."""
+    runs = {
+        "sip": paper("sip_navier_stokes"),
+        "adam": paper("sip_navier_stokes", "rule=adam", "rule.learning_rate=5e-3"),
+    }
+
+    def updates(curves: Curves) -> float:
+        sip, level = curves["sip"], last(curves["adam"], "velocity_l1")
+        reached = sip["step"][sip["velocity_l1"] <= level]
+        return float(reached.iloc[0]) if len(reached) else np.inf
+
+    return Experiment("navier_stokes_b64", SIP, runs, [
+        Quantity("64 x 64, batch 64, 200 updates: velocity_l1 of Adam over SIP", *about(2.3, 20),
+                 ratio("adam", "sip", "velocity_l1", 200), "2.3", "section 3.5"),
+        Quantity("64 x 64, batch 64, 20,000 updates: velocity_l1 of Adam over SIP", *about(5, 20),
+                 ratio("adam", "sip", "velocity_l1"), "5", "section 3.5"),
+        Quantity("updates of SIP for the error that Adam has after 20,000", *about(55, 50),
+                 updates, "55", "section 3.5"),
+    ], "20,000 updates, b 64", slow=True)  # fmt: skip
 
 
 def oscillators() -> Experiment:

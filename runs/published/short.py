@@ -33,6 +33,7 @@ def short_experiments() -> Iterator[Experiment]:
     yield field("heat", ((60, *about(1.26, 10)),))
     yield pressure_guess()
     yield forced_burgers()
+    yield navier_stokes()
 
 
 def trap() -> Experiment:
@@ -198,3 +199,17 @@ def forced_burgers() -> Experiment:
         Quantity("50 steps, look-ahead 4, 600 updates: improvement over no correction",
                  *above(0.1), final("sol", "improvement")),
     ], "600 updates, b 5")  # fmt: skip
+
+
+def navier_stokes() -> Experiment:
+    """SIP by reverse simulation and Adam, at a quarter of the source's cells and batch size."""
+    words = ["problem.size=32", "problem.levels=4", "batch_size=16", "steps=200"]
+    runs = {
+        "sip": paper("sip_navier_stokes", *words),
+        "adam": paper("sip_navier_stokes", *words, "rule=adam", "rule.learning_rate=5e-3"),
+    }
+    return Experiment("navier_stokes", SIP, runs, [
+        Quantity("32 x 32, batch 16, 200 updates: velocity_l1 of Adam over SIP", "1.5 to 3.5",
+                 1.5, 3.5, ratio("adam", "sip", "velocity_l1"),
+                 "2.3 at 64 x 64, batch 64", "section 3.5"),
+    ], "200 updates, b 16")  # fmt: skip

@@ -18,7 +18,7 @@ FILES = sorted(PAPERS.glob("*.toml"))
 def test_every_published_experiment_has_a_file():
     names = {path.stem for path in FILES}
     hig = {"hig_oscillators", "hig_quantum", "hig_poisson", "hig_toy"}
-    sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp"}
+    sip = {"sip_poisson", "sip_heat", "sip_sin", "sip_exp", "sip_navier_stokes"}
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
     pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
