@@ -65,8 +65,8 @@ def test_the_mean_over_keys_is_the_gradient(problem):
 
 @pytest.mark.parametrize(
     "problem",
-    [Oscillators(steps=96), QuantumDipole(steps=96), Burgers(cells=32, steps=32)],
-    ids=NAMES[:3],
+    [QuantumDipole(steps=96), Oscillators(steps=96), Burgers(cells=32, steps=32)],
+    ids=["quantum", "oscillators", "burgers"],
 )
 def test_compiled_memory_falls_with_the_fraction(problem):
     """The temporary memory of the compiled gradient, of which the trajectory is nearly all."""
@@ -89,9 +89,10 @@ def test_compiled_memory_falls_with_the_fraction(problem):
         temporary_bytes(partial(problem.simulate_randomized, fraction=fraction))
         for fraction in (0.5, 0.1)
     ]
-    print(whole, parts)
-    assert parts[0] < whole
-    assert parts[1] < 0.4 * parts[0]
+    # Arrays of the size of x remain, whatever the fraction.
+    rest = parts[1] - (parts[0] - parts[1]) / 4
+    assert parts[1] - rest < (whole - rest) / 5
+    assert parts[1] < 0.5 * whole
 
 
 def test_the_rule_makes_the_step_of_adam_with_everything_kept():
