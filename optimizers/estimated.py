@@ -4,7 +4,7 @@ A problem offers an estimator as a method
 
     estimate_gradient_equilibrium(x, batch, key, nudge) -> dL/dx
     estimate_gradient_coupled(x, batch, key, nudge) -> a step in place of dL/dx
-    estimate_gradient_randomized(x, batch, key, fraction) -> dL/dx
+    estimate_gradient_subsampled(x, batch, key, fraction) -> dL/dx
 
 or, if it has only one, as `estimate_gradient(x, batch, key)`, which either rule uses. All return
 the gradient of the batch's mean loss, leaves like x; coupled learning returns a step that vanishes
@@ -119,18 +119,19 @@ class CoupledLearning(Estimated):
 
 
 @dataclasses.dataclass(frozen=True)
-class Randomized(Estimated):
-    """Randomised gradients: an unbiased dL/dx from a random part of the physics.
+class Subsampled(Estimated):
+    """Subsampled gradients: an unbiased dL/dx from random parts of the loss.
 
-    L = sum_k l_k over parts k (humidities, time steps); a part is drawn with probability p, and
-    its gradient is divided by p. A smaller fraction is cheaper and has a larger variance.
-    Source: D. Oktay et al., Randomized automatic differentiation, arXiv 2007.10412 (ICLR 2021).
+    L = sum_k l_k over parts k (the humidities of an isotherm); a part is drawn with probability p,
+    and its gradient is divided by p. A smaller fraction is cheaper and has a larger variance.
+    Source: the minibatch, applied to the outputs of the physics; H. Robbins, S. Monro, Ann. Math.
+    Stat. 22, 400 (1951), doi 10.1214/aoms/1177729586.
     """
 
     fraction: UnitFloat = 0.25
-    """Probability p that a part of the physics is drawn."""
+    """Probability p that a part of the loss is drawn."""
 
-    estimator: ClassVar = "randomized"
+    estimator: ClassVar = "subsampled"
 
     def _strength(self) -> float:
         return self.fraction

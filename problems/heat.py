@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from physopt.networks.fno import FourierOperator
 from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds, PositiveFloat
 from physopt.problem import Batch, Problem
@@ -59,6 +60,10 @@ class Heat(UNetOptions, Problem):
     def network_paper(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make the source's network, whose U-net receives unscaled temperatures."""
         return Standardized(self.unet(1, 1, rngs), scaled=False)
+
+    def network_fno(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the source's Fourier neural operator, whose output has its input's mean."""
+        return Standardized(FourierOperator(rngs), scaled=False)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return the temperatures after diffusion: [batch, n, n] -> [batch, n, n]."""

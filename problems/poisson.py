@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from physopt.networks.fno import FourierOperator
 from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds
 from physopt.problem import Batch, Problem
@@ -51,6 +52,10 @@ class Poisson(UNetOptions, Problem):
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a U-net, potential [batch, n, n] -> source [batch, n, n]."""
         return self.unet(1, 1, rngs)
+
+    def network_fno(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make a Fourier neural operator of the source's size."""
+        return FourierOperator(rngs)
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Solve Poisson's equation by sine transforms: [batch, n, n] -> [batch, n, n]."""

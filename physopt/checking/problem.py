@@ -25,9 +25,10 @@ ESTIMATORS: dict[str, tuple[float, ...]] = {
     "estimate_gradient": (),
     "estimate_gradient_equilibrium": (1e-2,),
     "estimate_gradient_coupled": (1e-2,),
-    "estimate_gradient_randomized": (0.5,),
+    "estimate_gradient_subsampled": (0.5,),
+    "simulate_randomized": (0.5,),
 }
-"""Methods that estimate dL/dx, and the options for their tests."""
+"""Methods that estimate dL/dx, or y with an estimate of its derivative, and options for tests."""
 
 # Compiled once for all checks: the problem is static, in an objective too.
 
@@ -243,7 +244,16 @@ def _inverse_helps(problem: Problem) -> str:
 def _estimate_points(problem: Problem, name: str, options: tuple[float, ...]) -> str:
     objective, x, batch = _case(problem)
     exact = flatten(_loss_and_gradient(objective, x, batch)[1]).ravel()
-    estimate = jax.jit(lambda key: getattr(problem, name)(x, batch, key, *options))
+    method = getattr(problem, name)
+
+    def direct(x: Any, key: jax.Array) -> Any:
+        return method(x, batch, key, *options)
+
+    def loss(x: Any, key: jax.Array) -> jax.Array:
+        return jnp.mean(problem.loss(direct(x, key), batch))
+
+    gradient = jax.grad(loss) if name.startswith("simulate") else direct
+    estimate = jax.jit(partial(gradient, x))
     keys = jax.random.split(jax.random.key(4), 16)
     estimates = [flatten(estimate(key)).ravel() for key in keys]
     mean = jnp.mean(jnp.stack(estimates), axis=0)

@@ -19,12 +19,21 @@ def advance(u: jax.Array, viscosity: float) -> jax.Array:
     Advection interpolates linearly at s - u, clipped to the grid; diffusion has no flux through
     the ends.
     """
-    left, fraction = _departure(u)
+    return diffuse(advect(u), viscosity)
+
+
+def advect(u: jax.Array) -> jax.Array:
+    """Carry velocities [..., n] along themselves for a step."""
+    left, fraction = departure(u)
     index = left.astype(int)
     below, above = (jnp.take_along_axis(u, cell, axis=-1) for cell in (index, index + 1))
-    advected = below + (above - below) * fraction
-    padded = jnp.pad(advected, [(0, 0)] * (u.ndim - 1) + [(1, 1)], mode="edge")
-    return advected + viscosity * (padded[..., 2:] + padded[..., :-2] - 2 * advected)
+    return below + (above - below) * fraction
+
+
+def diffuse(u: jax.Array, viscosity: float) -> jax.Array:
+    """Diffuse velocities [..., n] for a step."""
+    padded = jnp.pad(u, [(0, 0)] * (u.ndim - 1) + [(1, 1)], mode="edge")
+    return u + viscosity * (padded[..., 2:] + padded[..., :-2] - 2 * u)
 
 
 def advance_densely(u: jax.Array, viscosity: float) -> jax.Array:
@@ -34,7 +43,7 @@ def advance_densely(u: jax.Array, viscosity: float) -> jax.Array:
     def gathered(field: jax.Array, index: jax.Array) -> jax.Array:
         return jnp.sum(jnp.where(index[:, None] == cell[None], field[None], 0), axis=1)
 
-    left, fraction = _departure(u)
+    left, fraction = departure(u)
     index = left.astype(np.int32)
     below, above = gathered(u, index), gathered(u, index + 1)
     advected = below + (above - below) * fraction
@@ -43,7 +52,7 @@ def advance_densely(u: jax.Array, viscosity: float) -> jax.Array:
     return advected + viscosity * (after + before - 2 * advected)
 
 
-def _departure(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+def departure(u: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return where advection comes from: the cell to the left of s - u, and the distance to it."""
     last = u.shape[-1] - 1
     place = jnp.clip(jnp.arange(last + 1, dtype=np.int32) - u, 0, last)

@@ -22,7 +22,7 @@ from physopt.numerics.keys import normal
 from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_target, target_statement
-from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
+from physopt.problems.ldft.estimators import nudged_gradient, subsampled_gradient
 from physopt.problems.ldft.flips import flipped_unknowns
 from physopt.problems.ldft.generators import HasGenerators
 from physopt.problems.ldft.inverse import best_offset, inverse_step
@@ -148,11 +148,11 @@ class InverseDesign(HasGenerators):
         """
         return self._estimated(x, batch, partial(nudged_gradient, nudge=nudge))
 
-    def estimate_gradient_randomized(
+    def estimate_gradient_subsampled(
         self, x: jax.Array, batch: Batch, key: jax.Array, fraction: float
     ) -> jax.Array:
         """Return an unbiased dL/dx of the mean loss from a fraction of the humidities."""
-        return self._estimated(x, batch, partial(randomized_gradient, key=key, fraction=fraction))
+        return self._estimated(x, batch, partial(subsampled_gradient, key=key, fraction=fraction))
 
     def _estimated(
         self, x: jax.Array, batch: Batch, estimate: Callable[..., jax.Array]

@@ -81,7 +81,7 @@ def _weighted_energy_slope(
     return _weighted_sum(weights, ratio * attraction - jax.nn.softplus(field))
 
 
-def randomized_gradient(
+def subsampled_gradient(
     settings: Settings, pores: Array, cotangent: Cotangent, key: Array, fraction: float
 ) -> Array:
     """Return an unbiased estimate of dL/deta from a random subset of the humidities.
@@ -92,7 +92,6 @@ def randomized_gradient(
     y at the m humidities and y = nan elsewhere, where its values are ignored.
 
     pores and result are in storage order [batch, sites]; all matrices have the same humidities.
-    Source: D. Oktay et al., arXiv 2007.10412 (ICLR 2021).
     """
     activity = settings.activity(pores.dtype)
     increasing, count = len(settings.humidities), len(activity)

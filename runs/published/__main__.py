@@ -9,20 +9,23 @@ named: `only=poisson_b128`.
 """
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
+import pandas as pd
 from long import long_experiments
 from page import HERE, RECORDS, page, read_records, read_unmeasured, write_records
-from quantities import Curves, Experiment
+from quantities import BASELINES, INFERENCE, Curves, Experiment
 from short import short_experiments
 
 from physopt.config import from_words
 from physopt.options import OptionError, Options, PositiveInt
 from physopt.records import RunFolder
 from physopt.script import script
-from physopt.training.run import begin
+from physopt.training.run import Run, begin
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,35 @@ class PageOptions(Options):
 
 def curves_of(experiment: Experiment, seed: int, out: Path) -> tuple[Curves, str]:
     """Return the curves of an experiment with a seed, and the device; make missing runs."""
-    curves, device = {}, ""
+    curves, folders, device = {}, {}, ""
     for name, words in experiment.runs.items():
         print(f"{experiment.name}, {name}, seed {seed}: ", end="", flush=True)
+        words = [word.format_map(folders) for word in words]
         run = begin(from_words([*words, f"seed={seed}", f"out={out}"]))
-        curves[name], status = run.curve, run.status
-        environment = RunFolder(run.folder).read("env.json", like="env.json")
+        curves[name], status, folders[name] = run.curve, run.status, run.folder
+        if name in experiment.timed:
+            curves[name] = curves[name].assign(**{INFERENCE: seconds_of_inference(run)})
+        folder = RunFolder(run.folder)
+        if methods := folder.read("baselines.json"):
+            curves[BASELINES] = pd.DataFrame(methods).T
+        environment = folder.read("env.json", like="env.json")
         device = f"{environment['device_kind']}, {environment['cpu_count']} cores"
         print(f"{status['status']}, {status.get('t_train', 0):.0f} s of training", flush=True)
     return curves, device
+
+
+def seconds_of_inference(run: Run, size: int = 100, repeats: int = 5) -> float:
+    """Return the seconds that the best network takes for a sample, in a batch: the least time."""
+    setup, params = run.best()
+    inputs = run.config.problem.sample(jax.random.split(jax.random.key(0), size)).inputs
+    predict = jax.jit(setup.predict)
+    jax.block_until_ready(predict(params, inputs))
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(predict(params, inputs))
+        times.append(time.perf_counter() - begun)
+    return min(times) / size
 
 
 def measured(experiment: Experiment, options: PageOptions) -> list[dict[str, object]]:

@@ -11,8 +11,9 @@ from jax.flatten_util import ravel_pytree
 from tiny import Tiny
 
 from physopt.objective import build
-from physopt.optimizers.estimated import CoupledLearning, EquilibriumPropagation, Randomized
+from physopt.optimizers.estimated import CoupledLearning, EquilibriumPropagation, Subsampled
 from physopt.optimizers.first_order import SGD, Adam
+from physopt.optimizers.randomized import Randomized
 from physopt.optimizers.sip import SIP
 from physopt.training.per_sample import build_unknowns
 
@@ -143,7 +144,7 @@ class Estimating(Tiny):
     def estimate_gradient_coupled(self, x, batch, key, nudge):
         return self.estimate_gradient_equilibrium(x, batch, key, nudge)
 
-    def estimate_gradient_randomized(self, x, batch, key, fraction):
+    def estimate_gradient_subsampled(self, x, batch, key, fraction):
         keep = jax.random.bernoulli(key, fraction)
         return jnp.where(keep, self._gradient(x, batch) / fraction, 0)
 
@@ -164,9 +165,10 @@ class Single(Tiny):
     [
         (EquilibriumPropagation(nudge=1.0), Estimating(), 0),
         (CoupledLearning(nudge=1.0), Estimating(), 0),
+        (Subsampled(fraction=1.0), Estimating(), BATCH),
         (Randomized(fraction=1.0), Estimating(), BATCH),
         (EquilibriumPropagation(), Single(), 0),
-        (Randomized(fraction=0.25), Single(), BATCH / 4),
+        (Subsampled(fraction=0.25), Single(), BATCH / 4),
     ],
 )
 def test_an_exact_estimate_gives_adam(rule, problem, pulled):
@@ -188,5 +190,6 @@ def test_options_reach_the_estimator():
 def test_problems_without_estimates_are_refused():
     objective, _, _ = case(Tiny())
     assert "estimate_gradient_equilibrium" in str(EquilibriumPropagation().refuses(objective))
-    assert "estimate_gradient_randomized" in str(Randomized().refuses(objective))
+    assert "estimate_gradient_subsampled" in str(Subsampled().refuses(objective))
+    assert "simulate_randomized" in str(Randomized().refuses(objective))
     assert Randomized().refuses(case(Estimating())[0]) is None

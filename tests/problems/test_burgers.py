@@ -46,6 +46,12 @@ def small():
         yield forces, Batch((), target, extra=start)
 
 
+def with_fields(batch, fields):
+    """Return a batch whose target has further fields of zeros, for changes of the force."""
+    target = jnp.pad(batch.target, ((0, 0), (0, fields - batch.target.shape[1]), (0, 0)))
+    return dataclasses.replace(batch, target=target)
+
+
 def test_a_step_is_interpolation_and_diffusion():
     u = 3 * np.random.default_rng(0).normal(size=(5, 32))
     cells = np.arange(32)
@@ -119,15 +125,18 @@ def test_scenes_have_the_specified_forces(batch):
         )
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_inverse_step_solves_the_linearised_problem(small, closed):
+@pytest.mark.parametrize(
+    ("closed", "jerk"), [(True, 0.003), (False, 0.003), (False, 0.0), (True, 0.0)]
+)
+def test_inverse_step_solves_the_linearised_problem(small, closed, jerk):
     forces, batch = small
-    problem = dataclasses.replace(SMALL, halvings=0, closed=closed)
+    problem = dataclasses.replace(SMALL, halvings=0, closed=closed, jerk=jerk)
     y = problem.simulate(forces, batch)
+    batch = with_fields(batch, y.shape[1])
     slope = jax.jit(jax.jacfwd(lambda x: problem.simulate(x, batch)))(forces)
     solved = jax.jit(problem.invert)(forces, batch)
     for i in range(2):  # the linear least-squares problem of the whole residual
-        matrix = np.asarray(slope)[i, :, :, i].reshape(40, 32)
+        matrix = np.asarray(slope)[i, :, :, i].reshape(-1, 32)
         residual = np.asarray(batch.target - y)[i].ravel()
         step = np.linalg.lstsq(matrix, residual, rcond=None)[0]
         actual = np.asarray(solved - forces)[i].ravel()
@@ -188,6 +197,23 @@ def test_a_closed_problem_meets_the_end_and_counts_the_closing_force(small):
     assert not np.asarray(metrics["final_error"]).any()
     np.testing.assert_allclose(metrics["force_l1"], np.abs(closed).sum(axis=(1, 2)))
     np.testing.assert_allclose(problem.loss(y, batch), 0.01 * metrics["force_half_l2"])
+
+
+def test_changes_of_the_force_are_penalised_and_the_closing_force_is_a_baseline(small):
+    forces, batch = small
+    problem = dataclasses.replace(SMALL, closed=True, jerk=0.002)
+    y, wide = problem.simulate(forces, batch), with_fields(batch, 8)
+    closed = np.asarray(y[:, 1:5]) / 0.1  # sqrt(alpha)
+    changes = 0.5 * np.square(np.diff(closed, axis=1)).sum(axis=(1, 2))
+    metrics = problem.metrics(forces, y, wide)
+    expected = 0.01 * metrics["force_half_l2"] + 0.002 * changes
+    np.testing.assert_allclose(problem.loss(y, wide), expected)
+    # Without training: the whole difference to a motion without forces.
+    idle = SMALL.simulate(jnp.zeros_like(forces), batch)
+    gap = np.abs(np.asarray(batch.target - idle)[:, 0]).sum(axis=1)
+    (method,) = problem.baselines(wide).values()
+    assert method["force_l1"] == pytest.approx(gap.mean())
+    assert method["final_error"] == 0
 
 
 # --- networks

@@ -30,7 +30,7 @@ def case(request):
         yield (
             problem, batch, x, jax.jit(jax.grad(loss))(x),
             jax.jit(problem.estimate_gradient_equilibrium, static_argnums=3),
-            jax.jit(problem.estimate_gradient_randomized, static_argnums=3),
+            jax.jit(problem.estimate_gradient_subsampled, static_argnums=3),
         )  # fmt: skip
 
 
@@ -49,16 +49,16 @@ def test_nudged_equilibria_give_the_gradient_up_to_the_square_of_the_nudge(case)
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 
-def test_randomized_gradients_are_unbiased_and_vary_less_with_a_larger_fraction(case):
-    _, batch, x, gradient, _, randomized = case
+def test_subsampled_gradients_are_unbiased_and_vary_less_with_a_larger_fraction(case):
+    _, batch, x, gradient, _, subsampled = case
     keys, variance = jax.random.split(jax.random.key(2), DRAWS), {}
     with jax.enable_x64(True):
         for fraction in (0.4, 1.0):
-            drawn = np.stack([randomized(x, batch, key, fraction).ravel() for key in keys])
+            drawn = np.stack([subsampled(x, batch, key, fraction).ravel() for key in keys])
             variance[fraction] = np.sum(np.var(drawn, axis=0, ddof=1))
             # The squared error of a mean of independent draws has the expectation variance / draws.
             missed = np.sum((drawn.mean(0) - gradient.ravel()) ** 2)
             assert missed < 3 * variance[fraction] / DRAWS + 1e-18
-        np.testing.assert_array_equal(randomized(jnp.full_like(x, -1e4), batch, keys[0], 0.4), 0)
+        np.testing.assert_array_equal(subsampled(jnp.full_like(x, -1e4), batch, keys[0], 0.4), 0)
     # With all humidities the estimate is the gradient, up to the order of summation.
     assert variance[1.0] < 1e-24 * np.sum(gradient**2) < 1e-12 * variance[0.4]

@@ -113,3 +113,17 @@ def test_target_states_mix_two_levels_uniformly():
 def test_the_network_has_the_papers_size():
     leaves = jax.tree.leaves(nnx.state(PROBLEM.network(nnx.Rngs(0)), nnx.Param))
     assert sum(leaf.size for leaf in leaves) == 9484
+
+
+def test_the_convolutional_network_has_the_papers_size_and_sees_neighbouring_points():
+    network = PROBLEM.network_cnn(nnx.Rngs(0))
+    leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+    assert sum(leaf.size for leaf in leaves) == 21_984
+    # The fifth of twelve results belongs to points 4, 5 and 6, real and imaginary part each.
+    state = np.random.default_rng(3).normal(size=(2, 28)).astype(np.float32)
+    first = network.convolutions[0]
+    patch = state[:, 8:14].reshape(2, 3, 2)
+    expected = np.einsum("bwi,wio->bo", patch, first.kernel[...]) + first.bias[...]
+    z = first(jnp.asarray(state).reshape(2, 14, 2))
+    np.testing.assert_allclose(z[:, 4], expected, atol=1e-5)
+    assert network(jnp.asarray(state)).shape == (2, 384)

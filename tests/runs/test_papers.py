@@ -10,9 +10,11 @@ from flax import nnx
 from physopt.config import from_words
 from physopt.problems import PROBLEMS
 from physopt.problems.pinn.points import counts
+from physopt.sweeping.plan import planned_runs, read_request
 
 PAPERS = Path(__file__).resolve().parent.parent.parent / "runs" / "papers"
 FILES = sorted(PAPERS.glob("*.toml"))
+SWEEPS = sorted((PAPERS / "sweeps").glob("*.toml"))
 
 
 def test_every_published_experiment_has_a_file():
@@ -37,6 +39,27 @@ def test_a_file_is_a_run(path):
     comment = path.read_text(encoding="utf-8").partition("\n\n")[0].replace("\n# ", " ")
     assert "arXiv" in comment or "doi" in comment, "says its source"
     assert "CPU core" in comment, "says how long it takes"
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "values"),
+    [
+        # Two scans of six rules with one value in common; the options have a value of their own.
+        ("sip_sin", 6 * (6 + 4 - 1), {"problem.xi": 6, "problem.phi": 4}),
+        ("hig_ablation", 6 + 5 + 4, {"rule.kappa": 6, "rule.tau": 6, "rule.beta": 5}),
+    ],
+)
+def test_a_sweep_varies_what_the_source_varies(name, runs, values):
+    assert [path.stem for path in SWEEPS] == ["hig_ablation", "sip_sin"]
+    path = PAPERS / "sweeps" / f"{name}.toml"
+    planned = planned_runs(read_request([str(path)]))
+    assert len(planned) == runs
+    for key, count in values.items():
+        part, _, option = key.partition(".")
+        assert len({getattr(getattr(config, part), option) for config in planned}) == count
+    comment = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    assert "arXiv" in comment
+    assert "CPU core" in comment
 
 
 def test_the_files_say_what_the_papers_do():

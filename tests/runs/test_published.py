@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +15,22 @@ sys.path.insert(0, str(PUBLISHED))
 
 import page  # noqa: E402
 from long import long_experiments  # noqa: E402
-from quantities import Experiment, Quantity, about, above, at, below, final, ratio  # noqa: E402
+from quantities import (  # noqa: E402
+    BASELINES,
+    Experiment,
+    Quantity,
+    about,
+    above,
+    any_value,
+    at,
+    baseline,
+    below,
+    final,
+    ratio,
+    seconds_an_update,
+    seconds_to_pass,
+    shared,
+)
 from short import short_experiments  # noqa: E402
 
 EXPERIMENTS = [*short_experiments(), *long_experiments()]
@@ -22,8 +38,10 @@ EXPERIMENTS = [*short_experiments(), *long_experiments()]
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
 def test_the_runs_of_an_experiment_can_be_started(experiment):
-    for words in experiment.runs.values():
-        config = from_words([*words, "seed=1"])
+    earlier: dict[str, str] = {}
+    for name, words in experiment.runs.items():  # a run starts from an earlier one
+        config = from_words([*(word.format_map(earlier) for word in words), "seed=1"])
+        earlier[name] = f"folder_of_{name}"
         assert config.settings.steps or config.settings.seconds
     low_to_high = [q.low < q.high for q in experiment.quantities]
     assert low_to_high
@@ -75,6 +93,37 @@ def test_numbers_are_read_from_curves():
     assert ratio("one", "two", "loss", 0)(curves) == 2
     assert below(1.0)[1:] == (-float("inf"), 1.0)
     assert above(1.0)[1:] == (1.0, float("inf"))
+
+
+def test_losses_that_fall_in_turn_differ_from_losses_that_fall_together():
+    step = np.arange(11)
+    fast, slow = 0.5**step, np.where(step < 6, 1.2, 0.1)
+    curves = {
+        "in turn": pd.DataFrame(
+            {"step": step, "t_train": 2.0 * step, "low": fast, "high": slow / 1.2}
+        ),
+        "together": pd.DataFrame(
+            {"step": step, "t_train": 1.0 * step, "low": 3 * fast, "high": 5 * fast}
+        ),
+    }
+    # 0.5^4 is the first power below a tenth.
+    assert shared("in turn", "low", "high")(curves) == 1
+    assert shared("together", "low", "high")(curves) == 0.5**4
+    assert seconds_to_pass("together", "in turn", "high")(curves) == 6  # 5/64 < 0.1/1.2 < 5/32
+    assert seconds_to_pass("in turn", "together", "high")(curves) == np.inf
+    assert seconds_an_update("in turn")(curves) == 2
+
+
+def test_baselines_and_reported_numbers_have_rows():
+    curves = {BASELINES: pd.DataFrame({"force": {"error": 2.0}}).T}
+    assert baseline("force", "error")(curves) == 2
+    quantity = Quantity("a", *any_value(), at("two", "loss", 1))
+    runs = {"one": ["problem=toy"], "two": ["problem=toy", "start={one}"]}
+    experiment = Experiment("e", "paper", runs, [quantity], "1 update")
+    record = {"median": "3", "lowest": "2", "highest": "4", "seeds": 3, "device": "cpu",
+              "holds": "yes"}  # fmt: skip
+    row = page.quantity_row(experiment, quantity, record)
+    assert row[6:] == ["reported", "`problem=toy`<br>`problem=toy start=FOLDER_OF_one`"]
 
 
 def test_an_unknown_experiment_is_refused():
