@@ -1,5 +1,10 @@
 """Units: times and amounts of memory written for people."""
 
+import math
+from collections.abc import Iterable
+
+_MEMORY = ("B", "KiB", "MiB", "GiB")
+
 
 def seconds_text(seconds: float) -> str:
     """Format a time: 12 us, 3.4 ms, 5.6 s, 7 min 08 s, 9 h 10 min."""
@@ -16,7 +21,16 @@ def seconds_text(seconds: float) -> str:
 
 def bytes_text(value: float) -> str:
     """Format an amount of memory in B, KiB, MiB or GiB."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if value >= 1024**power:
-            return f"{value / 1024**power:.3g} {unit}"
-    return f"{value:.0f} B"
+    unit, size = memory_unit([value])
+    return f"{value / size:.3g} {unit}" if size > 1 else f"{value:.0f} B"
+
+
+def memory_unit(values: Iterable[float]) -> tuple[str, int]:
+    """Return one unit for several amounts of memory, B to GiB, and its bytes.
+
+    It is the largest unit in which their geometric mean is at least 1.
+    """
+    logs = [math.log2(value) for value in values if 0 < value < math.inf]
+    mean = sum(logs) / len(logs) if logs else 0.0
+    power = min(max(int(mean // 10), 0), len(_MEMORY) - 1)
+    return _MEMORY[power], 1024**power
