@@ -17,7 +17,7 @@ from physopt.analysis.words import amount, duration, interval, refused_cells, sc
 from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS, shown_status
 
-PICTURES = (".png", ".gif")
+PICTURE_ENDINGS = (".png", ".gif")
 """Endings of the pictures in a run's folder that the table of runs links to."""
 
 WORST_FACTOR = 50.0
@@ -136,7 +136,7 @@ def _link(path: Path | str, beside: Path | str, text: str) -> Markup:
 
 def _pictures(folder: str, beside: Path | str) -> Markup:
     with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(folder) if name.endswith(PICTURES))
+        names = sorted(name for name in os.listdir(folder) if name.endswith(PICTURE_ENDINGS))
         links = [_link(Path(folder, name), beside, name.rpartition(".")[0]) for name in names]
         return Markup(", ").join(links)
     return Markup("")

@@ -13,12 +13,19 @@ from physopt.options import OptionError
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the command line; `call` returns the exit code, `help` the help text."""
+    """A command of the command line; `call` returns the exit code, `help` the help text.
+
+    The other fields are for completion: the class of its own options, and whether it takes those of
+    a run, or the name of a problem or a rule.
+    """
 
     usage: str
     summary: str
     call: Callable[[list[str]], int]
     help: Callable[[list[str]], str]
+    options: type | None = None
+    takes_run: bool = False
+    takes_name: bool = False
 
 
 def plain_help(usage: str, text: str, options: type | None = None) -> Callable[[list[str]], str]:

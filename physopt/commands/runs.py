@@ -178,6 +178,7 @@ RUN = Command(
     "train with one rule on one problem",
     _run,
     _run_help,
+    takes_run=True,
 )
 
 RESUME = Command(
@@ -190,6 +191,7 @@ RESUME = Command(
         "problem or rule is your own, add trust=true: the code that the folder names is executed.",
         Extension,
     ),
+    Extension,
 )
 
 STATUS = Command(
@@ -236,4 +238,5 @@ DESIGN = Command(
         """,
         DesignOptions,
     ),
+    DesignOptions,
 )
