@@ -120,7 +120,7 @@ def plain_log_ticks(axes: Axes) -> None:
             continue
         factors = (1.5, 2, 3, 4, 5, 6, 8) if high < 10 * low else (2, 5)
         powers = LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
-        plain = 1e-3 <= low and high < 1e5
+        plain = low >= 1e-3 and high < 1e5
         axis.set_minor_locator(LogLocator(subs=factors))
         for set_formatter in (axis.set_major_formatter, axis.set_minor_formatter):
             set_formatter("{x:g}" if plain else powers)

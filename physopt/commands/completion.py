@@ -85,7 +85,7 @@ def candidates(line: str, commands: Mapping[str, Command]) -> list[str]:
     with suppress(OptionError):  # a name on the line may be unknown
         if not equals:
             offered = _words(commands[before[0]], before[1:], word)
-            return sorted(text for text in offered if text.startswith(word))
+            return sorted(text for text in offered if text.startswith(word) and text != word)
         first, comma, last = value.rpartition(",")
         values = (v for v in _values(key, commands[before[0]], before[1:]) if v.startswith(last))
         return sorted(f"{key}={first}{comma}{v} " for v in values)

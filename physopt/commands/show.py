@@ -250,7 +250,7 @@ def _first_line(kind: Kind, name: str) -> str:
 def show_info(name: str, kind: Kind, cls: type) -> None:
     """Print the docstring, the options and the properties of a problem or a rule."""
     out = console()
-    print(help_text(cls, f"check {name}"))
+    print(help_text(cls))
     if issubclass(cls, Problem):
         capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
         out.print(f"capabilities  {', '.join(capable) or 'only simulate'}")
