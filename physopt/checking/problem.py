@@ -189,7 +189,7 @@ def _modes(problem: Problem) -> str:
         objective, params = build_unknowns(problem, x)
         rules = {name: PerSample(rule) for name, rule in rules.items()}
     refusals = {name: refusal(rule, objective, params, batch) for name, rule in rules.items()}
-    return f"reverse only, as of an adjoint: {served_text(refusals)}"
+    return f"reverse only, as of an adjoint\n{served_text(refusals)}"
 
 
 def _loss_per_sample(problem: Problem) -> str:

@@ -43,12 +43,11 @@ def known_rules(problem: type) -> dict[str, UpdateRule]:
 
 
 def served_text(refusals: Mapping[str, str | None]) -> str:
-    """Return {rule: reason or None} as a sentence on the rules that serve and on the others."""
+    """Return {rule: reason or None} as lines: the rules that serve, and the others by reason."""
     serving = [rule for rule, reason in refusals.items() if reason is None]
     by_reason: dict[str, list[str]] = {}
     for rule, reason in refusals.items():
         if reason is not None:
             by_reason.setdefault(reason, []).append(rule)
-    others = [f"{', '.join(rules)} ({reason})" for reason, rules in by_reason.items()]
-    listed = f"; not by {'; '.join(others)}" if others else ""
-    return f"served by {', '.join(serving)}{listed}"
+    others = [f"not by {', '.join(rules)}: {reason}" for reason, rules in by_reason.items()]
+    return "\n".join([f"served by {', '.join(serving)}", *others])

@@ -273,8 +273,8 @@ def show_findings(name: str, findings: Sequence[Finding]) -> int:
     for finding in findings:
         mark = "[green]ok  [/]" if finding.passed else "[red]FAIL[/]"
         out.print(f"{mark} {escape(finding.claim)}")
-        if finding.detail:
-            out.print(f"       {escape(finding.detail)}")
+        for line in finding.detail.splitlines():
+            out.print(f"       {escape(line)}")
     failed = sum(not finding.passed for finding in findings)
     count = len(findings)
     verdict = f"{failed} of {count} checks failed" if failed else f"all {count} checks passed"
