@@ -14,7 +14,7 @@ from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.fairness import apart
 from physopt.analysis.load import runs_of
 from physopt.analysis.resampling import endpoints, quantile_name, resample, without_point
-from physopt.records.units import bytes_text, memory_unit
+from physopt.records.units import bytes_text, memory_unit, scaled_text
 
 
 @style.styled
@@ -198,7 +198,7 @@ def _memory(
     """
     x, y = place
     amounts = (cell["bytes"], cell.get("measured_bytes", np.nan))
-    predicted, measured = ("" if pd.isna(b) else f"{b / scale:.3g}" for b in amounts)
+    predicted, measured = ("" if pd.isna(b) else scaled_text(b / scale) for b in amounts)
     measured = f"> {measured}" if measured and amounts[1] > limit else measured
     look = {"ha": "center", "fontsize": 7, "color": "black" if cell["fits"] else "white"}
     text = predicted if cell["fits"] else f"× {predicted}"

@@ -87,7 +87,7 @@ def plot_sensitivity(trials: pd.DataFrame, ranges: Ranges = _UNKNOWN) -> Figure:
         row[0].set_ylabel("lowest validation loss")
     failed = int((~np.isfinite(trials["validation_loss"])).sum())
     lost = f" Crosses at the top: {failed} of {len(trials)} trials failed." if failed else ""
-    ends = "the ends of the range (dotted)" if ranges else "the ends of the values tried"
+    ends = "an end of the range (dotted)" if ranges else "an end of the values tried"
     figure_note(figure, f"Ring: the selected trial; a triangle instead if it is near {ends}.{lost}")
     return figure
 

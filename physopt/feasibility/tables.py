@@ -8,7 +8,7 @@ from rich.table import Table
 
 from physopt.feasibility.map import EXHAUSTED, judged
 from physopt.feasibility.request import ONE_MODE
-from physopt.records.units import bytes_text, memory_unit
+from physopt.records.units import bytes_text, memory_unit, scaled_text
 from physopt.training.display import console
 
 
@@ -66,11 +66,11 @@ def _runs(ran: pd.DataFrame) -> Table:
         rows.add_column(name, justify="left" if name in ("mode", "it") else "right")
     for row in ran.to_dict("records"):
         known = not math.isnan(row["measured_bytes"])
-        measured = f"{row['measured_bytes'] / size:.3g}" if known else "-"
+        measured = scaled_text(row["measured_bytes"] / size) if known else "-"
         if row["confirmed"] == EXHAUSTED and known:
             measured = f"> {measured}"  # it was stopped there
         rows.add_row(
-            str(row["size"]), str(row["batch"]), row["mode"], f"{row['bytes'] / size:.3g}",
+            str(row["size"]), str(row["batch"]), row["mode"], scaled_text(row["bytes"] / size),
             measured, "yes" if row["fits"] else "no", escape(row["confirmed"]),
         )  # fmt: skip
     return rows

@@ -22,7 +22,12 @@ def seconds_text(seconds: float) -> str:
 def bytes_text(value: float) -> str:
     """Format an amount of memory in B, KiB, MiB or GiB."""
     unit, size = memory_unit([value])
-    return f"{value / size:.3g} {unit}" if size > 1 else f"{value:.0f} B"
+    return f"{scaled_text(value / size)} {unit}"
+
+
+def scaled_text(number: float) -> str:
+    """Format a number of some unit with three digits, and no power of ten from 1,000 on."""
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
 
 
 def memory_unit(values: Iterable[float]) -> tuple[str, int]:
