@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from physopt.analysis.report.reproduce import typed
 from physopt.analysis.samples import QUANTILES
+from physopt.analysis.sensitivity import STEPS
 from physopt.analysis.words import amount, duration, interval, refused_cells, score_cells
 from physopt.records import Record, RunFolder
 from physopt.records.status import RESULTS, shown_status
@@ -116,12 +117,12 @@ def run_rows(runs: pd.DataFrame, beside: Path | str = ".") -> list[dict[str, str
             "training": _seconds(row["t_train"]),
             "compilation": _seconds(row["t_compile"]),
             "error": amount(row["final_error"]).replace("never", "–"),
-            "device": row["device"],
-            "source": row["source_version"] or "–",
-            "finished": row["finished"][:16].replace("T", " "),
             "run": _link(row["folder"], beside, row["run_id"]),
             "pictures": _pictures(row["folder"], beside),
             "options": _options(row["folder"]),
+            "device": row["device"],
+            "source": row["source_version"] or "–",
+            "finished": row["finished"][:16].replace("T", " "),
         }
         for row in runs.to_dict("records")
     ]
@@ -143,10 +144,11 @@ def _pictures(folder: str, beside: Path | str) -> Markup:
 
 
 def _options(folder: str) -> Markup:
-    """Return the options of a run's rule: the first one, which unfolds to all."""
+    """Return the options of a run's rule: the length of its steps, which unfolds to all."""
     options = Record(RunFolder(folder)).config.get("rule")
     options = {k: v for k, v in options.items() if k != "name"} if isinstance(options, dict) else {}
-    words = [f"{name}={typed(value)}" for name, value in options.items()]
+    names = sorted(options, key=lambda name: name not in STEPS)  # stable
+    words = [f"{name}={typed(options[name])}" for name in names]
     if len(words) < 2:
         return Markup("{}").format(" ".join(words))
     fold = Markup("<details><summary>{} …</summary>{}</details>")

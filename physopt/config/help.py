@@ -120,9 +120,10 @@ def _as_typed(kind: str) -> str:
 
 
 def _fill(text: str, indent: int = 0, last: str = "") -> str:
-    """Wrap a text at the width of the terminal; the words `last` stay on one line."""
+    """Wrap a text at the width of the terminal; the words `last` share a line if one holds them."""
     width = max(40, min(_LONGEST_LINE, shutil.get_terminal_size().columns - 1))
-    space, words = " " * indent, [*text.split(), last.replace(" ", _NO_BREAK)]
+    together = last.replace(" ", _NO_BREAK) if indent + len(last) <= width else last
+    space, words = " " * indent, [*text.split(), together]
     filled = textwrap.fill(
         " ".join(words), width, initial_indent=space, subsequent_indent=space,
         break_long_words=False, break_on_hyphens=False,
