@@ -142,11 +142,11 @@ def plot_learning_rates(trials: pd.DataFrame, columns: int = 3) -> Figure:
                 continue
             place = table["loss"].idxmin()
             best, loss = table[step][place], table["loss"][place]
-            ends = table[step].min(), table[step].max()
+            low, high = table[step].min(), table[step].max()
             table = table.fillna({"loss": 3 * of_problem["loss"].max()}).sort_values(step)
             look = styles[str(rule)]
             panel.plot(table[step] / best, table["loss"], label=str(rule), **look)
-            at = {ends[0]: "low", ends[1]: "high"}.get(best) if ends[0] < ends[1] else None
+            at = None if low < best < high or low == high else "low" if best == low else "high"
             _mark_best(panel, 1.0, loss, at, look["color"])
         panel.set(xscale="log", yscale="log", title=problem, xlabel="step size over the best")
         panel.set_ylabel("lowest validation loss")

@@ -168,7 +168,7 @@ def test_the_figure_marks_a_selection_at_the_end_of_its_range():
         (axes,) = plot_sensitivity(trials, {("adam", "learning_rate"): (1e-4, high)}).axes
         (mark,) = axes.collections
         assert np.asarray(mark.get_offsets()).tolist() == [[5e-2, 1.0]]
-        drawn[high] = len(mark.get_paths()[0].vertices)
+        drawn[high] = len(np.asarray(mark.get_paths()[0].vertices))
     assert drawn[0.06] < drawn[10.0], "a triangle has fewer vertices than a ring"
     assert [edge(value, 1e-4, 0.06) for value in (1.5e-4, 1e-3, 5e-2)] == ["low", None, "high"]
     assert edge(0.55, 0.5, 1.0) is None
