@@ -14,7 +14,7 @@ from physopt.analysis.costs import COSTS, cost_label
 from physopt.analysis.fairness import apart
 from physopt.analysis.load import runs_of
 from physopt.analysis.resampling import endpoints, quantile_name, resample, without_point
-from physopt.records.units import bytes_text
+from physopt.records.units import bytes_text, memory_unit, scaled_text
 
 
 @style.styled
@@ -54,7 +54,7 @@ def curves(
         style.plain_log_ticks(panel)
         targets = of_case["target_value"].dropna()
         if len(targets) and metric is None:
-            panel.axhline(targets.iloc[0], color="0.45", lw=0.9, ls=(0, (1, 2)), label="solved")
+            panel.axhline(targets.iloc[0], color="0.45", lw=0.9, ls=(0, (1, 2)), label=style.TARGET)
     style.shared_legend(figure, f"median; band: {quantile_name(low, high)}")
     counts = runs_of(frame).groupby(["case", "method"]).size()
     seeds = " to ".join(str(count) for count in sorted({counts.min(), counts.max()}))
@@ -139,40 +139,69 @@ def plot_ecdf(table: pd.DataFrame, axis: str = "seconds", columns: int = 3) -> F
             panel.step(line["time"], line["fraction"], where="post", label=method, **styles[method])
         panel.set(ylim=(0, 1.02), title=case, xlabel=COSTS[axis].label)
         positive = of_case["time"][of_case["time"] > 0]
-        panel.set_xscale("symlog", linthresh=positive.min() if len(positive) else 1.0)
-        panel.set_xlim(left=0)
+        if len(positive):  # what is reached at no cost lies left of the smallest one
+            panel.set(xscale="log", xlim=(positive.min() / 1.25, positive.max()))
+            style.plain_log_ticks(panel)
         panel.set_ylabel("share of (run, target)")
     style.shared_legend(figure)
     return figure
 
 
 @style.styled
-def feasibility_map(table: pd.DataFrame, columns: int = 3, *, limit: float | None = None) -> Figure:
+def feasibility_map(
+    table: pd.DataFrame,
+    columns: int = 3,
+    *,
+    limit: float | None = None,
+    size_option: str = "size",
+) -> Figure:
     """Draw which (size, batch) pairs fit into memory: a panel for each problem, mode and device.
 
-    Columns of the table: problem, size, batch, mode (of the gradient), device, bytes, fits. A cell
-    shows the memory needed, in GiB; one that does not fit is dark and crossed out. limit: the
-    memory available, in bytes, stated below the figure.
+    Columns of the table: problem, size, batch, mode (of the gradient), device, bytes (predicted),
+    fits and, if cells were run, measured_bytes. A cell shows the memory that is predicted and, in
+    italics, measured, all in one unit; one that does not fit is dark and crossed out. limit: the
+    memory available, in bytes, stated below the figure. size_option: the option that sets the size.
     """
     figure, panels = style.case_panels(table, columns, by=["problem", "mode", "device"])
     colours = ListedColormap(["#4a4a4a", "#9ecae1"])
     norm = BoundaryNorm([-0.5, 0.5, 1.5], colours.N)
+    table = table.reindex(columns=table.columns.union(["measured_bytes"]))
+    unit, scale = memory_unit([*table["bytes"], *table["measured_bytes"]])
     for key, panel, group in panels:
         known = group.dropna(subset=["fits"]).drop_duplicates(["size", "batch"])
         fits = known.pivot(index="size", columns="batch", values="fits")
         panel.imshow(fits.astype(float), cmap=colours, norm=norm, aspect="auto", origin="lower")
         for cell in known.to_dict("records"):
-            text = "" if pd.isna(cell["bytes"]) else f"{cell['bytes'] / 2**30:.2g}"
-            x, y = fits.columns.get_loc(cell["batch"]), fits.index.get_loc(cell["size"])
-            panel.text(x, y, text if cell["fits"] else f"× {text}", ha="center", va="center",
-                       fontsize=7, color="black" if cell["fits"] else "white")  # fmt: skip
+            place = fits.columns.get_loc(cell["batch"]), fits.index.get_loc(cell["size"])
+            _memory(panel, place, cell, scale, np.inf if limit is None else limit)
         panel.set_xticks(range(len(fits.columns)), [f"{v:g}" for v in fits.columns])
         panel.set_yticks(range(len(fits.index)), [f"{v:g}" for v in fits.index])
         panel.set_title(" · ".join(map(str, key)))
-        panel.set(xlabel="batch size (samples)", ylabel="size (lattice sites an edge)")
+        panel.set(xlabel="batch_size (samples)", ylabel=size_option)
         panel.grid(visible=False)
+    measured = ", in italics measured" if table["measured_bytes"].notna().any() else ""
     within = "" if limit is None else f" into {bytes_text(limit)}"
     style.figure_note(
-        figure, f"Memory needed, in GiB. Light: fits{within}; dark and crossed: does not."
+        figure,
+        f"Memory of a training program, predicted{measured}, in {unit}. Light: fits{within}; dark "
+        "and crossed: does not.",
     )
     return figure
+
+
+def _memory(
+    panel: Axes, place: tuple[int, int], cell: dict[str, Any], scale: float, limit: float
+) -> None:
+    """Write the predicted memory into a cell of a map, and the measured one below it.
+
+    A program is stopped beyond the limit: what was measured there is less than it needs.
+    """
+    x, y = place
+    amounts = (cell["bytes"], cell.get("measured_bytes", np.nan))
+    predicted, measured = ("" if pd.isna(b) else scaled_text(b / scale) for b in amounts)
+    measured = f"> {measured}" if measured and amounts[1] > limit else measured
+    look = {"ha": "center", "fontsize": 7, "color": "black" if cell["fits"] else "white"}
+    text = predicted if cell["fits"] else f"× {predicted}"
+    panel.text(x, y, text, va="bottom" if measured else "center", **look)
+    if measured:
+        panel.text(x, y, measured, va="top", style="italic", **look)

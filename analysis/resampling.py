@@ -10,7 +10,7 @@ from physopt.analysis.costs import cold_compilation, cost
 from physopt.analysis.fairness import UNFINISHED, apart
 from physopt.analysis.statistics import quantile
 from physopt.analysis.targets import metric_column, values_of
-from physopt.records.status import FAILED, RESULTS
+from physopt.records.status import FAILED, RESULTS, shown_status
 
 
 def quantile_name(low: float, high: float) -> str:
@@ -133,6 +133,7 @@ def endpoints(
 
 def without_point(ends: pd.DataFrame) -> list[str]:
     """Return the runs of `endpoints` that have no value, counted by method and status."""
-    lost = ends[ends["value"].isna()].replace({"status": {"skipped": "refused"}})
+    lost = ends[ends["value"].isna()]
+    lost = lost.assign(status=lost["status"].map(shown_status))
     counts = lost.groupby(["method", "status"]).size()
     return [f"{method}: {count} {status}" for (method, status), count in counts.items()]

@@ -115,6 +115,7 @@ def plot_scaling(table: pd.DataFrame, axis: str = "seconds") -> Figure:
         sizes = sorted(of_case["batch_size"].unique())
         for panel in (above, below):
             panel.set(xscale="log", yscale="log")
+            style.plain_log_ticks(panel)
             panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
             panel.set_xticks([], minor=True)
         above.set_title(case)

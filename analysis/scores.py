@@ -91,7 +91,8 @@ def score_table(runs: Runs, axis: str | None = None, **options: Any) -> pd.DataF
 
     The columns of `final_errors`, the target, the number of runs that `reached` it, and
     `penalised`, `time_low`, `time_high` as in `time_to_target`. The target is the problem's own if
-    a run reached it, else that of `hardest_target`. `options` are those of `Comparison`.
+    a run reached it, else that of `hardest_target`. `budget` is the largest budget of a run on the
+    case, NaN if it limits another cost than that of the axis. `options` are those of `Comparison`.
     """
     comparison = Comparison.of(runs, axis=axis, **options)
     errors, times = final_errors(comparison), time_to_target(comparison)
@@ -104,9 +105,19 @@ def score_table(runs: Runs, axis: str | None = None, **options: Any) -> pd.DataF
     table["reached"] = table["reached"].fillna(0).astype(int)
     for name in ("penalised", "time_low", "time_high"):
         table.loc[table["reached"] == 0, name] = np.inf
+    table["budget"] = table["case"].map(_budgets(comparison))
     table = table.sort_values(["case", "penalised", "median"], kind="stable", ignore_index=True)
     table.attrs = dict(errors.attrs)
     return table
+
+
+def _budgets(comparison: Comparison) -> pd.Series:
+    """Return the largest budget of each case, NaN if it does not limit the cost of the axis."""
+    column = {"seconds": "budget_seconds", "updates": "budget_steps"}.get(comparison.axis)
+    if comparison.compile_time:
+        column = None
+    budgets = comparison.runs[column] if column else np.nan
+    return comparison.runs.assign(budget=budgets).groupby("case")["budget"].max()
 
 
 def _at_one_target(times: pd.DataFrame) -> pd.DataFrame:

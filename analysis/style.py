@@ -5,10 +5,11 @@ from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222"),
@@ -30,6 +31,12 @@ ENDS = {
     "damaged": ("d", "diamond", "damaged records"),
 }
 """Marks of runs that did not complete: for matplotlib, for Bokeh, and their name in the legend."""
+
+TARGET = "target"
+"""Name in the legend of the value at which a problem counts as solved."""
+
+REFERENCES = (*(name for *_, name in ENDS.values()), TARGET)
+"""Entries of a legend that follow those of methods, in this order."""
 
 RC: dict[Any, Any] = {
     "font.size": 9,
@@ -86,23 +93,37 @@ def case_panels(
 
 
 def shared_legend(figure: Figure, title: str | None = None) -> None:
-    """Place one legend for all axes of a figure beside them; equal names appear once."""
+    """Place one legend for all axes of a figure beside them: methods, then REFERENCES.
+
+    Equal names appear once.
+    """
     entries = {}
     for panel in figure.axes:
         handles, names = panel.get_legend_handles_labels()
         entries.update(zip(names, handles, strict=True))
-    legend = figure.legend(entries.values(), entries.keys(), loc="outside right upper", title=title)
+    order = {name: place for place, name in enumerate(REFERENCES, start=1)}
+    names = sorted(entries, key=lambda name: (order.get(name, 0), name))
+    handles = [entries[name] for name in names]
+    legend = figure.legend(handles, names, loc="outside right upper", title=title)
     legend.set_alignment("left")
 
 
 def plain_log_ticks(axes: Axes) -> None:
-    """Label a logarithmic axis of less than a decade with plain numbers: 6, not 6 x 10^0."""
+    """Label a logarithmic axis of few decades between its powers of ten too, in plain numbers.
+
+    Below a decade: 1, 1.5, 2, 3, 4, 5, 6, 8; up to two and a half: 1, 2, 5. Numbers below 1/1000
+    or from 100,000 on are written as powers: 2 x 10^-5.
+    """
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         low, high = sorted(limits)
-        if axis.get_scale() == "log" and 0 < high < 10 * low:
-            axis.set_major_formatter("{x:.3g}")
-            axis.set_minor_formatter("{x:.3g}")
-            axis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 4, 5, 6, 8)))
+        if axis.get_scale() != "log" or not 0 < high < 300 * low:
+            continue
+        factors = (1.5, 2, 3, 4, 5, 6, 8) if high < 10 * low else (2, 5)
+        powers = LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
+        plain = low >= 1e-3 and high < 1e5
+        axis.set_minor_locator(LogLocator(subs=factors))
+        for set_formatter in (axis.set_major_formatter, axis.set_minor_formatter):
+            set_formatter("{x:g}" if plain else powers)
 
 
 def figure_note(figure: Figure, text: str) -> None:

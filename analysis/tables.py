@@ -7,16 +7,18 @@ from rich.table import Table
 
 from physopt.analysis.comparison import Comparison
 from physopt.analysis.costs import COSTS, cost_label
+from physopt.analysis.fairness import apart, refused
 from physopt.analysis.profiles import performance_profile
 from physopt.analysis.scores import ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
-from physopt.analysis.words import amount, interval, overall, score_cells
+from physopt.analysis.words import amount, interval, overall, refused_cells, score_cells
 
 
 def print_scores(comparison: Comparison) -> None:
     """Print the scores of each case, the mean ranks, sentences over all cases, and the notes."""
     console = _console()
     axis, scores, ranked = comparison.axis, score_table(comparison), ranks(comparison)
+    refusals = refused(apart(comparison.frame))
     for case, group in scores.groupby("case", sort=False):
         target = group["target"].iloc[0]
         own = " (its own)" if bool(group["own"].iloc[0]) else ""
@@ -27,6 +29,8 @@ def print_scores(comparison: Comparison) -> None:
         for row in group.to_dict("records"):
             reached = f"{row['reached']}/{row['runs']}"
             table.add_row(*map(escape, score_cells(row)), reached)
+        for method in sorted({m for c, m in refusals if c == case} - set(group["method"])):
+            table.add_row(*map(escape, refused_cells(method)), "")
         console.print(table)
     if len(ranked) > 1:
         means = ", ".join(f"{method} {mean:.2g}" for method, mean in ranked["mean"].items())

@@ -55,6 +55,11 @@ def score_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def refused_cells(method: str) -> list[str]:
+    """Format a method that refused a case, in the columns of `score_cells`."""
+    return [method, "", "", "refused", "", "", ""]
+
+
 def findings(scores: pd.DataFrame, tests: pd.DataFrame, axis: str) -> dict[str, list[str]]:
     """Return sentences for each case, from a table of `score_table` and one of `paired_tests`."""
     sentences = {}
@@ -111,7 +116,7 @@ def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
         return [f"No run reached {target}."]
     spent = duration(first["penalised"], axis)
     spent += f" of {COSTS[axis].words}" if axis == "seconds" else ""
-    winner = f"{first['method']} reaches {target} first, in {spent}"
+    winner = f"{first['method']} reaches {target} first, in {spent}{_about_time(first, axis)}"
     others = group.iloc[1:]
     reached = others[np.isfinite(others["penalised"])]
     if reached.empty:
@@ -122,6 +127,17 @@ def _time_sentences(group: pd.DataFrame, axis: str) -> list[str]:
     ratio = amount(second["penalised"] / first["penalised"])
     rest = f"; {missed} never reached it" if missed else ""
     return [f"{winner}, {ratio} times sooner than {second['method']}{rest}."]
+
+
+def _about_time(row: pd.Series, axis: str) -> str:
+    """Return what a mean time to a target contains that may exceed the budget; often nothing."""
+    missed = row["runs"] - row["reached"]
+    if missed:
+        return f" (mean of {row['runs']} runs; {missed} missed it and count with the penalty)"
+    if row["penalised"] > 1.005 * row["budget"]:  # visible in three digits
+        budget = duration(row["budget"], axis)
+        return f" (the budget of {budget} ends with the update in which it is spent)"
+    return ""
 
 
 def _failure_sentences(group: pd.DataFrame) -> list[str]:

@@ -36,4 +36,4 @@ def hessian_product(objective: Objective, params: Parameters, batch: Batch) -> t
             return product, f"products with the Hessian in {way} mode of the gradient"
         except (TypeError, ValueError, NotImplementedError) as error:
             reasons.append(str(error).partition("\n")[0])
-    raise PlanError(f"the physics has no second derivatives: {'; '.join(reasons)}")
+    raise PlanError(f"the physics has no second derivatives: {'; '.join(dict.fromkeys(reasons))}")

@@ -10,7 +10,7 @@ import shlex
 import sys
 
 import physopt
-from physopt.commands import Command, feasibility, names, race, runs, scores, sweeps
+from physopt.commands import Command, completion, feasibility, names, race, runs, scores, sweeps
 from physopt.config.registry import Untrusted
 from physopt.machine.failures import explained, own_words
 from physopt.machine.output import discarding_lost_output
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "info": names.INFO,
     "check": names.CHECK,
 }
+COMMANDS["completion"] = completion.command(COMMANDS)
 
 
 def main(words: list[str] | None = None) -> int:

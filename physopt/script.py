@@ -22,7 +22,7 @@ def script(
     (None is 0), 2 for wrong arguments, 130 for Ctrl-C.
     """
     if set(words) & set(HELP):
-        print((about or "").strip(), help_text(cls, "script"), sep="\n\n")
+        print((about or "").strip(), help_text(cls), sep="\n\n")
         return 0
     try:
         return work(from_text(cls, flat_arguments(list(words)))) or 0

@@ -1,6 +1,7 @@
 """The command line: what a user types, reads and gets back as exit code."""
 
 import io
+import itertools
 import json
 import os
 import pty
@@ -152,6 +153,25 @@ def test_seeds_are_sorted_as_numbers():
 def test_help_teaches(capsys, words, expected):
     assert main(words) == 0
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [60, 90])
+def test_help_is_wrapped_once_and_none_is_written_one_way(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["run", "problem=ldft2d", "rule=hig", "--help"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if "python -m" not in line]
+    texts = [line for line in lines if "=" not in line]
+    assert max(map(len, texts)) < width
+    # No line but the last of a text ends where the first word of the next one fits.
+    for line, later in itertools.pairwise(lines):
+        indent = len(later) - len(later.lstrip())
+        if indent == 26 and line.startswith(" " * 26) and "(default: " not in later:
+            assert len(line) + 1 + len(later.split()[0]) >= width
+    assert "None" not in out
+    assert "{" not in out
+    assert "device=none|cpu|gpu|tpu" in out
+    assert "batch_size=INT" in out
 
 
 def run(out, *more):

@@ -100,7 +100,7 @@ def test_each_status_has_its_exit_code():
 
 def test_the_commands_have_their_names():
     known = "run resume sweep tune race status score report compare design feasibility list info "
-    known += "check"
+    known += "check completion"
     assert list(COMMANDS) == known.split()
 
 

@@ -38,7 +38,7 @@ from physopt.analysis.report.tables import (
 from physopt.analysis.samples import sample_errors, sample_quantiles
 from physopt.analysis.scores import final_errors, ranks, score_table
 from physopt.analysis.tests_of_difference import paired_tests
-from physopt.records.status import RESULTS
+from physopt.records.status import RESULTS, shown_status
 from physopt.records.units import seconds_text
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -74,7 +74,7 @@ def write_parts(parts: Parts, out: Path | str) -> int:
     samples = sample_errors(fair)
     data = page_data(parts, samples)
     totals = runs_of(fair.runs).groupby(["case", "method"]).size().to_dict()
-    errors = run_errors(frame)
+    errors, refusals = run_errors(frame), refused(fair.frame)
     sources = ", ".join(Path(source).resolve().name for source in frame["source"].unique())
     bokeh = Resources(mode="inline", components=["bokeh", "bokeh-api"])
     # The script that sets the log level writes to the browser's log.
@@ -88,13 +88,13 @@ def write_parts(parts: Parts, out: Path | str) -> int:
         "samples": sample_rows(sample_quantiles(samples), totals),
         "sample_notes": samples.attrs["notes"],
         "left_out": parts.left_out(),
-        "heat": heat_map(finals, ranked, refused(fair.frame)),
-        "scores": score_rows(scores, timed.axis),
+        "heat": heat_map(finals, ranked, refusals),
+        "scores": score_rows(scores, timed.axis, refusals),
         "axes": {axis: name for axis, name in AXES.items() if axis in data["axes"]},
         "axis_label": data["axes"][data["axis"]],
         "data": data,
         "pictures": pictures(errors),
-        "runs": run_rows(errors),
+        "runs": run_rows(errors, Path(out).parent),
         "results": RESULTS,
         "environment": environment(frame),
         "figures": reproduce.figures(parts.all, out),
@@ -124,7 +124,7 @@ def _counts(frame: pd.DataFrame) -> list[tuple[str, str]]:
     counts.append((f"{runs['step'].sum():,.0f}", "updates"))
     counts.append((seconds_text(runs["t_train"].sum()), "of training"))
     ended = runs.loc[runs["status"] != "ok", "status"].value_counts()
-    return counts + [(str(count), str(status)) for status, count in ended.items()]
+    return counts + [(str(count), shown_status(str(status))) for status, count in ended.items()]
 
 
 def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:

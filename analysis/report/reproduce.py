@@ -43,18 +43,19 @@ def _options(config: dict[str, Any]) -> str:
         options = config.get(kind)
         options = dict(options) if isinstance(options, dict) else {}
         words.append(f"{kind}={options.pop('name', '')}")
-        words += [f"{kind}.{name}={_typed(value)}" for name, value in options.items()]
-    words += [f"{name}={_typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
+        words += [f"{kind}.{name}={typed(value)}" for name, value in options.items()]
+    words += [f"{name}={typed(v)}" for name, v in config.items() if name not in _NOT_TYPED]
     return shlex.join(words)
 
 
-def _typed(value: Any) -> str:
+def typed(value: Any) -> str:
+    """Return an option's value as it is typed."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[" + ",".join(_typed(item) for item in value) + "]"
+        return "[" + ",".join(typed(item) for item in value) + "]"
     return str(value)
 
 

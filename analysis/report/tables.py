@@ -1,15 +1,25 @@
 """Report tables: scores, runs and environments as rows of text, for the page's template."""
 
+import contextlib
 import math
+import os
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
+from markupsafe import Markup
 
+from physopt.analysis.report.reproduce import typed
 from physopt.analysis.samples import QUANTILES
-from physopt.analysis.words import amount, duration, interval, score_cells
+from physopt.analysis.sensitivity import STEPS
+from physopt.analysis.words import amount, duration, interval, refused_cells, score_cells
 from physopt.records import Record, RunFolder
-from physopt.records.status import RESULTS
+from physopt.records.status import RESULTS, shown_status
+
+PICTURE_ENDINGS = (".png", ".gif")
+"""Endings of the pictures in a run's folder that the table of runs links to."""
 
 WORST_FACTOR = 50.0
 """Ratio to the best error at which the heat map has its lightest shade."""
@@ -50,8 +60,10 @@ def _cell(row: dict[str, Any] | None, best: float, refused: bool) -> dict[str, A
     }
 
 
-def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
-    """Return for each case its target, and a row of texts for each method."""
+def score_rows(
+    scores: pd.DataFrame, axis: str, refused: set[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Return for each case its target, and a row of texts for each method, refused ones last."""
     cases = []
     for case, group in scores.groupby("case", sort=False):
         first = group.iloc[0]
@@ -61,6 +73,8 @@ def score_rows(scores: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
             *cells, _, time_interval = score_cells(row)
             reached = f"{row['reached']} of {row['runs']}"
             rows.append([*cells, duration(row["penalised"], axis), time_interval, reached])
+        others = {method for refused_case, method in refused if refused_case == case}
+        rows += [[*refused_cells(m), ""] for m in sorted(others - set(group["method"]))]
         target = f"{first['metric']} ≤ {amount(first['target'])}{own}"
         cases.append({"case": case, "metric": first["metric"], "target": target, "rows": rows})
     return cases
@@ -84,8 +98,12 @@ def sample_rows(
     return cases
 
 
-def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """Return every run of `run_errors` as texts, those without a result first."""
+def run_rows(runs: pd.DataFrame, beside: Path | str = ".") -> list[dict[str, str]]:
+    """Return every run of `run_errors` as texts, those without a result first.
+
+    `run` links to the run's folder and `pictures` to its figures, by paths from the folder
+    `beside`; `options` are those of the rule. All three are Markup.
+    """
     runs = runs.assign(completed=runs["status"].isin(RESULTS))
     runs = runs.sort_values(["completed", "case", "method", "seed"], kind="stable")
     return [
@@ -93,19 +111,48 @@ def run_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
             "problem": row["case"],
             "method": row["method"],
             "seed": _whole(row["seed"]),
-            "status": row["status"],
+            "status": shown_status(row["status"]),
             "reason": row["reason"],
             "updates": _whole(row["step"]),
             "training": _seconds(row["t_train"]),
             "compilation": _seconds(row["t_compile"]),
             "error": amount(row["final_error"]).replace("never", "–"),
+            "run": _link(row["folder"], beside, row["run_id"]),
+            "pictures": _pictures(row["folder"], beside),
+            "options": _options(row["folder"]),
             "device": row["device"],
             "source": row["source_version"] or "–",
             "finished": row["finished"][:16].replace("T", " "),
-            "run": row["run_id"],
         }
         for row in runs.to_dict("records")
     ]
+
+
+def _link(path: Path | str, beside: Path | str, text: str) -> Markup:
+    """Return a link to a file or folder, relative to the folder of the page."""
+    parts = Path(os.path.relpath(path, beside)).as_posix()
+    address = quote(os.fsencode(parts if parts.startswith("../") else f"./{parts}"))
+    return Markup('<a href="{}">{}</a>').format(address, text)
+
+
+def _pictures(folder: str, beside: Path | str) -> Markup:
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if name.endswith(PICTURE_ENDINGS))
+        links = [_link(Path(folder, name), beside, name.rpartition(".")[0]) for name in names]
+        return Markup(", ").join(links)
+    return Markup("")
+
+
+def _options(folder: str) -> Markup:
+    """Return the options of a run's rule: the length of its steps, which unfolds to all."""
+    options = Record(RunFolder(folder)).config.get("rule")
+    options = {k: v for k, v in options.items() if k != "name"} if isinstance(options, dict) else {}
+    names = sorted(options, key=lambda name: name not in STEPS)  # stable
+    words = [f"{name}={typed(options[name])}" for name in names]
+    if len(words) < 2:
+        return Markup("{}").format(" ".join(words))
+    fold = Markup("<details><summary>{} …</summary>{}</details>")
+    return fold.format(words[0], " ".join(words[1:]))
 
 
 def _whole(value: Any) -> str:

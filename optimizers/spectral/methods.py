@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from physopt.numerics.modes import no_forward_mode
 from physopt.numerics.shifted import ShiftedPower
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.spectral.decomposition import (
@@ -57,6 +58,7 @@ class Method(NamedTuple):
     bytes: Callable[[Size], float]
     direction: Callable[[Size], Direction]
     decomposed: Callable[[Size], int]  # size of the Gram matrix, 0 without one
+    forward: bool = False  # needs products J v, hence forward differentiation of the physics
 
 
 METHODS = (
@@ -114,6 +116,7 @@ METHODS = (
         lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
         lambda _: by_krylov,
         lambda _: 0,
+        forward=True,
     ),
 )
 
@@ -167,6 +170,17 @@ class Plan(NamedTuple):
         if self._slope:  # the physics is only linearised
             return cost(simulate=s.batch, vjp=pulled_samples(s, s.n), factor=factor)
         return cost(simulate=2 * s.batch, vjp=products + s.batch, factor=factor)
+
+    def refuses(self, objective: Objective, params: Parameters, batch: Batch) -> str | None:
+        """Return why the physics does not allow the method, None if it does."""
+        if self._slope or not self.method.forward:
+            return None
+        if no_forward_mode(lambda p: objective.outputs(p, batch), params) is None:
+            return None
+        return (
+            f"method={self.method.name} needs forward differentiation, which this physics lacks, "
+            "or the problem's own linearize"
+        )
 
     @property
     def _slope(self) -> bool:

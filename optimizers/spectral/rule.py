@@ -38,7 +38,7 @@ from physopt.options import (
     PositiveInt,
 )
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, cost
+from physopt.rule import Info, Parameters, PlanError, State, cost
 
 GIGABYTE = 1e9
 
@@ -154,9 +154,12 @@ class SpectralPower(Scheduled):
     def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
         """Return the method for a batch, the reason, its estimated cost and its rounding error.
 
-        Raises PlanError if no method fits into memory.
+        Raises PlanError if no method fits into memory, or if the physics lacks a derivative.
         """
-        return f"{self._plan(objective, params, batch)}{self._rounding(params)}"
+        plan = self._plan(objective, params, batch)
+        if reason := plan.refuses(objective, params, batch):
+            raise PlanError(reason)
+        return f"{plan}{self._rounding(params)}"
 
     def _rounding(self, params: Parameters) -> str:
         """Warn if the network's precision does not resolve the smallest singular values kept.

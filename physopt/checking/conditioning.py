@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physopt.checking.refusals import refusal
 from physopt.config import RunConfig
 from physopt.config.registry import find
 from physopt.machine import devices
@@ -27,7 +28,7 @@ from physopt.problem import Batch, Inverts, Linearizes
 from physopt.rule import UpdateRule
 from physopt.training.data import stays_the_same
 from physopt.training.per_sample import PerSample
-from physopt.training.setup import Refused, Setup, plan, prepare
+from physopt.training.setup import Setup, prepare
 
 SAMPLES = 3
 """Samples whose derivatives are decomposed."""
@@ -175,15 +176,10 @@ def _refusals(setup: Setup, rules: dict[str, UpdateRule]) -> dict[str, str]:
 def _refusal(setup: Setup, rule: UpdateRule) -> str | None:
     own = setup.rule
     wrapped = PerSample(rule, own.tolerance) if isinstance(own, PerSample) else rule
-    if reason := wrapped.refuses(setup.objective):
-        return reason
     if rule.one_batch and not stays_the_same(setup.source):
         return "needs the same batch in every update: train_size=batch_size"
-    try:
-        plan(setup._replace(rule=wrapped))
-    except Refused as refused:
-        return str(refused)
-    return None
+    batch = jax.eval_shape(lambda: setup.source.draw(jnp.int32(0)).at(0.0))
+    return refusal(wrapped, setup.objective, setup.params, batch)
 
 
 def _milliseconds(function: Callable[..., Any], *arguments: Any) -> float:

@@ -10,14 +10,17 @@ import numpy as np
 import optax
 
 from physopt.checking.findings import Checks, Failed, must_match, options_are_values
+from physopt.checking.refusals import known_rules, refusal, served_text
 from physopt.config.run_config import network_names
 from physopt.machine.devices import cast
+from physopt.numerics.modes import no_forward_mode
 from physopt.objective import Objective, build, flatten
 from physopt.problem import Batch, Inverts, Linearizes, MeasuresSet, Problem
 from physopt.records.columns import measured_columns
+from physopt.rule import UpdateRule
 from physopt.training.data import held_out_sets
 from physopt.training.measuring import measurements, set_columns, set_metrics
-from physopt.training.per_sample import build_unknowns, initial_unknowns
+from physopt.training.per_sample import PerSample, build_unknowns, initial_unknowns
 
 SAMPLES = 3
 
@@ -58,12 +61,13 @@ def problem_checks(problem: Problem) -> Checks:
     yield "simulate: the same when traced again, and under vmap", partial(_transforms, problem)
     yield "simulate: keeps the precision it is given", partial(_precision_kept, problem)
     yield "gradient agrees with central differences", partial(_gradient_right, problem)
+    yield "modes of differentiation, and rules that need no other", partial(_modes, problem)
     yield "loss and metrics: one finite number per sample", partial(_loss_per_sample, problem)
     if hasattr(problem, "set_terms") or hasattr(problem, "set_metrics"):
         claim = "set_terms and set_metrics: finite numbers, whatever the order of samples"
         yield claim, partial(_set_metrics_right, problem)
     if isinstance(problem, Linearizes):
-        yield "linearize: agrees with forward differentiation", partial(_linearize_right, problem)
+        yield "linearize: agrees with differentiation", partial(_linearize_right, problem)
     if isinstance(problem, Inverts):
         yield "invert: brings simulate(x) closer to the target", partial(_inverse_helps, problem)
     for name, options in ESTIMATORS.items():
@@ -175,6 +179,20 @@ def _gradient_right(problem: Problem) -> str:
     return f"relative difference {best:.1e} in float64"
 
 
+def _modes(problem: Problem) -> str:
+    objective, x, batch = _case(problem)
+    if no_forward_mode(lambda x: problem.simulate(x, batch), x) is None:
+        return "forward and reverse"
+    rules: dict[str, UpdateRule] = known_rules(type(problem))
+    if _has_network(problem):
+        objective, params = build(problem, "default", seed=0)
+    else:
+        objective, params = build_unknowns(problem, x)
+        rules = {name: PerSample(rule) for name, rule in rules.items()}
+    refusals = {name: refusal(rule, objective, params, batch) for name, rule in rules.items()}
+    return f"reverse only, as of an adjoint\n{served_text(refusals)}"
+
+
 def _loss_per_sample(problem: Problem) -> str:
     _, x, batch = _case(problem)
     measured, terms = jax.jit(partial(measurements, problem))(x, batch)
@@ -220,15 +238,21 @@ def _linearize_right(problem: Problem) -> str:
     with jax.enable_x64(True):
         objective, x, batch = _case(problem)
         y, slope = jax.jit(objective.linearize)(x, batch)
-        direction = optax.tree.random_like(jax.random.key(3), x)
 
         def simulate(x: Any) -> jax.Array:
             return flatten(_simulate(problem, x, batch))
 
-        simulated, tangent = jax.jvp(simulate, (x,), (direction,))
-        product = jnp.einsum("bmk,bk->bm", slope, flatten(direction))
+        if no_forward_mode(simulate, x) is None:
+            direction = optax.tree.random_like(jax.random.key(3), x)
+            simulated, derivative = jax.jvp(simulate, (x,), (direction,))
+            product, mode = jnp.einsum("bmk,bk->bm", slope, flatten(direction)), "forward"
+        else:
+            simulated, pull = jax.vjp(simulate, x)
+            direction = jax.random.normal(jax.random.key(3), y.shape, y.dtype)
+            derivative = flatten(pull(direction)[0])
+            product, mode = jnp.einsum("bmk,bm->bk", slope, direction), "reverse"
         must_match(simulated, y, 1e-6, "y differs from simulate's")
-        must_match(tangent, product, 1e-4, "dy/dx differs from forward differentiation")
+        must_match(derivative, product, 1e-4, f"dy/dx differs from {mode} differentiation")
     return ""
 
 

@@ -55,4 +55,6 @@ FEASIBILITY = Command(
     "map the sizes and batches that fit into memory",
     _feasibility,
     plain_help(_USAGE, _DESCRIPTION, FeasibilityOptions),
+    FeasibilityOptions,
+    takes_run=True,
 )

@@ -56,6 +56,7 @@ INFO = Command(
         python -m physopt info my_problem.py:MyProblem
         """,
     ),
+    takes_name=True,
 )
 
 CHECK = Command(
@@ -73,4 +74,5 @@ CHECK = Command(
         python -m physopt check my_rule.py:MyRule
         """,
     ),
+    takes_name=True,
 )

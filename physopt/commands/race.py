@@ -209,4 +209,6 @@ RACE = Command(
     "find the rules that serve a problem",
     _race,
     plain_help(_USAGE, _DESCRIPTION, RaceOptions),
+    RaceOptions,
+    takes_run=True,
 )

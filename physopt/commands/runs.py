@@ -4,11 +4,10 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from physopt.commands import Command, first_word, plain_help
-from physopt.config.help import run_help_text
+from physopt.config.help import run_help_text, wrapped
 from physopt.config.parse import KINDS, flat_arguments, split_names
 from physopt.config.registry import Kind, find
 from physopt.config.settings import Settings
@@ -19,19 +18,20 @@ from physopt.records.reading import shown
 if TYPE_CHECKING:
     from physopt.config import RunConfig
 
-_RUN_DESCRIPTION = dedent("""
+_RUN_DESCRIPTION = """
     Train with one rule on one problem, and record the run.
 
     python -m physopt run problem=ldft2d rule=adam
     python -m physopt run problem=ldft2d rule=sgd rule.momentum=0.5 problem.size=10 seconds=30
     python -m physopt run settings.toml seed=3
+    python -m physopt run problem=ldft2d rule=adam --help
 
-    The help of a named problem or rule includes its own options:
-    python -m physopt run problem=ldft2d rule=adam --help. `list` shows all names. In a TOML file
-    the same keys form tables: [problem] name = "ldft2d", size = 10. The same command resumes a run
-    that was interrupted. With record=- the run is read as JSON from standard input, in the form of
-    config.json; problem= and rule= then name its classes, if they are your own.
-""").strip()
+    The help of a named problem or rule, as in the last line, includes its own options. `list` shows
+    all names. In a TOML file the same keys form tables: [problem] name = "ldft2d", size = 10. The
+    same command resumes a run that was interrupted. With record=- the run is read as JSON from
+    standard input, in the form of config.json; problem= and rule= then name its classes, if they
+    are your own.
+"""
 
 _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 
@@ -94,7 +94,7 @@ def _run_help(words: list[str]) -> str:
 
         settings = Settings(**suited(problem, {}))
     options = run_help_text(problem, rule, settings)
-    return f"usage: python -m physopt {_RUN_USAGE}\n\n{_RUN_DESCRIPTION}\n\n{options}"
+    return f"usage: python -m physopt {_RUN_USAGE}\n\n{wrapped(_RUN_DESCRIPTION)}\n\n{options}"
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ RUN = Command(
     "train with one rule on one problem",
     _run,
     _run_help,
+    takes_run=True,
 )
 
 RESUME = Command(
@@ -190,6 +191,7 @@ RESUME = Command(
         "problem or rule is your own, add trust=true: the code that the folder names is executed.",
         Extension,
     ),
+    Extension,
 )
 
 STATUS = Command(
@@ -236,4 +238,5 @@ DESIGN = Command(
         """,
         DesignOptions,
     ),
+    DesignOptions,
 )

@@ -150,6 +150,7 @@ SCORE = Command(
         """,
         ScoreOptions,
     ),
+    ScoreOptions,
 )
 
 _REPORT_USAGE = "report [FOLDER ...] [out=FILE] [key=value ...]"
@@ -169,6 +170,7 @@ REPORT = Command(
         """,
         ReportOptions,
     ),
+    ReportOptions,
 )
 
 _COMPARE_USAGE = "compare A B [key=value ...]"
@@ -187,4 +189,5 @@ COMPARE = Command(
         """,
         CompareOptions,
     ),
+    CompareOptions,
 )

@@ -252,7 +252,7 @@ def _first_line(kind: Kind, name: str) -> str:
 def show_info(name: str, kind: Kind, cls: type) -> None:
     """Print the docstring, the options and the properties of a problem or a rule."""
     out = console()
-    print(help_text(cls, f"check {name}"))
+    print(help_text(cls))
     if issubclass(cls, Problem):
         capable = [word for word, protocol in _CAPABILITIES.items() if hasattr(cls, word)]
         out.print(f"capabilities  {', '.join(capable) or 'only simulate'}")
@@ -275,8 +275,8 @@ def show_findings(name: str, findings: Sequence[Finding]) -> int:
     for finding in findings:
         mark = "[green]ok  [/]" if finding.passed else "[red]FAIL[/]"
         out.print(f"{mark} {escape(finding.claim)}")
-        if finding.detail:
-            out.print(f"       {escape(finding.detail)}")
+        for line in finding.detail.splitlines():
+            out.print(f"       {escape(line)}")
     failed = sum(not finding.passed for finding in findings)
     count = len(findings)
     verdict = f"{failed} of {count} checks failed" if failed else f"all {count} checks passed"

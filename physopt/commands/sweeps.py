@@ -99,10 +99,14 @@ SWEEP = Command(
     "make every run of a grid",
     _sweep,
     plain_help(_SWEEP_USAGE, _SWEEP_DESCRIPTION, SweepOptions),
+    SweepOptions,
+    takes_run=True,
 )
 TUNE = Command(
     _TUNE_USAGE,
     "select the options of rules with equal effort",
     _tune,
     plain_help(_TUNE_USAGE, _TUNE_DESCRIPTION, TuneOptions),
+    TuneOptions,
+    takes_run=True,
 )

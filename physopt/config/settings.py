@@ -82,6 +82,9 @@ class Settings(Options):
     force: bool = False
     """Repeat a finished run of the same settings, replacing its records."""
 
+    figures: bool = True
+    """Draw training.png and, where the problem can, figure.png at the end of the run."""
+
     profile: bool = False
     """Trace a few additional updates, outside training, and list the most expensive operations."""
 
@@ -92,7 +95,9 @@ class Settings(Options):
     """Show the traceback of an error."""
 
 
-UNRECORDED = ("threads", "out", "force", "profile", "tuning_trials", "debug", "trust")
+UNRECORDED = (
+    "threads", "out", "force", "figures", "profile", "tuning_trials", "debug", "trust",
+)  # fmt: skip
 """Settings that do not change a run's numbers.
 
 Threads change the order of sums, thus last digits, as another number of cores does; env.json

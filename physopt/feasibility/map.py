@@ -8,8 +8,8 @@ the limit stands for the device's memory, and the process is killed when its pro
 an accelerator JAX's allocator gets no more than the limit.
 
 The table lies in out/problem/rule/feasibility_ID. ID stands for everything that a program depends
-on except size, batch and mode. Each row is written at once, so that a map that was interrupted
-resumes, and a larger one extends it.
+on except size, batch and mode, and for the options that set these. Each row is written at once, so
+that a map that was interrupted resumes, and a larger one extends it.
 """
 
 import math
@@ -156,7 +156,8 @@ def draw(request: Request, table: pd.DataFrame) -> Path | None:
     if known.empty:
         return None
     path = request.folder.path / PICTURE
-    feasibility_map(known.astype({"fits": bool}), limit=request.limit).savefig(path)
+    drawn = known.astype({"fits": bool})
+    feasibility_map(drawn, limit=request.limit, size_option=request.size_key).savefig(path)
     return path
 
 

@@ -59,6 +59,8 @@ class Request(NamedTuple):
     device: Device
     limit: float
     """Bytes that a training program may take."""
+    size_key: str
+    """Key of the option that sets the size, such as problem.size."""
     folder: RunFolder
     """The folder of the table, named by everything that decides a program's memory."""
 
@@ -89,7 +91,8 @@ def read_request(options: FeasibilityOptions, given: Mapping[str, str]) -> Reque
         cells.append(Cell(size, batch, mode, _config(given | varied)))
     device = _device(base, options.timeout)
     limit = options.limit_bytes() or device.memory_limit
-    return Request(base, tuple(cells), options, device, limit, _folder(base, device))
+    folder = _folder(base, device, [size_key, mode_key])
+    return Request(base, tuple(cells), options, device, limit, size_key, folder)
 
 
 def _config(given: Mapping[str, Any]) -> RunConfig:
@@ -104,10 +107,11 @@ def _device(config: RunConfig, timeout: float) -> Device:
     return Device(**answered.content)
 
 
-def _folder(base: RunConfig, device: Device) -> RunFolder:
+def _folder(base: RunConfig, device: Device, varied: list[str | None]) -> RunFolder:
+    """Return the folder of a map in which the options `varied` are varied."""
     run = identity.folder(base, device.kind)
     compiler = [version("jax"), version("jaxlib"), os.environ.get("XLA_FLAGS", "")]
-    digest = hashlib.sha256(json.dumps([run.name, *compiler]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([run.name, *varied, *compiler]).encode()).hexdigest()
     return RunFolder(run.with_name(f"feasibility_{digest[:12]}"))
 
 

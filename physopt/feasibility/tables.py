@@ -8,7 +8,7 @@ from rich.table import Table
 
 from physopt.feasibility.map import EXHAUSTED, judged
 from physopt.feasibility.request import ONE_MODE
-from physopt.records.units import bytes_text
+from physopt.records.units import bytes_text, memory_unit, scaled_text
 from physopt.training.display import console
 
 
@@ -59,16 +59,18 @@ def _largest_of(cells: pd.DataFrame) -> str:
 
 
 def _runs(ran: pd.DataFrame) -> Table:
+    """Return predicted and measured memory of the cells that were run, in one unit."""
+    unit, size = memory_unit([*ran["bytes"], *ran["measured_bytes"]])
     rows = Table(box=None, pad_edge=False)
-    for name in ("size", "batch", "mode", "predicted", "measured", "fits", "it"):
+    for name in ("size", "batch", "mode", f"predicted ({unit})", "measured", "fits", "it"):
         rows.add_column(name, justify="left" if name in ("mode", "it") else "right")
     for row in ran.to_dict("records"):
-        measured_bytes = row["measured_bytes"]
-        measured = "-" if math.isnan(measured_bytes) else bytes_text(measured_bytes)
-        if row["confirmed"] == EXHAUSTED and measured != "-":
+        known = not math.isnan(row["measured_bytes"])
+        measured = scaled_text(row["measured_bytes"] / size) if known else "-"
+        if row["confirmed"] == EXHAUSTED and known:
             measured = f"> {measured}"  # it was stopped there
         rows.add_row(
-            str(row["size"]), str(row["batch"]), row["mode"], bytes_text(row["bytes"]), measured,
-            "yes" if row["fits"] else "no", escape(row["confirmed"]),
+            str(row["size"]), str(row["batch"]), row["mode"], scaled_text(row["bytes"] / size),
+            measured, "yes" if row["fits"] else "no", escape(row["confirmed"]),
         )  # fmt: skip
     return rows

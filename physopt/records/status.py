@@ -54,6 +54,14 @@ LOCKED = "locked"
 LOCKED_EXIT_CODE = 75
 """Exit code if another process is working on the run (EX_TEMPFAIL of sysexits.h)."""
 
+_SHOWN = {"skipped": "refused"}
+
+
+def shown_status(status: str) -> str:
+    """Return a status as figures and reports name it: a run that was skipped was refused."""
+    return _SHOWN.get(status, status)
+
+
 _OWN = (*FINISHED, "oom", "error", "interrupted")
 """Statuses that the process of a run records itself."""
 

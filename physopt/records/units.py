@@ -1,5 +1,10 @@
 """Units: times and amounts of memory written for people."""
 
+import math
+from collections.abc import Iterable
+
+_MEMORY = ("B", "KiB", "MiB", "GiB")
+
 
 def seconds_text(seconds: float) -> str:
     """Format a time: 12 us, 3.4 ms, 5.6 s, 7 min 08 s, 9 h 10 min."""
@@ -16,7 +21,21 @@ def seconds_text(seconds: float) -> str:
 
 def bytes_text(value: float) -> str:
     """Format an amount of memory in B, KiB, MiB or GiB."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if value >= 1024**power:
-            return f"{value / 1024**power:.3g} {unit}"
-    return f"{value:.0f} B"
+    unit, size = memory_unit([value])
+    return f"{scaled_text(value / size)} {unit}"
+
+
+def scaled_text(number: float) -> str:
+    """Format a number of some unit with three digits, and no power of ten from 1,000 on."""
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
+
+
+def memory_unit(values: Iterable[float]) -> tuple[str, int]:
+    """Return one unit for several amounts of memory, B to GiB, and its bytes.
+
+    It is the largest unit in which their geometric mean is at least 1.
+    """
+    logs = [math.log2(value) for value in values if 0 < value < math.inf]
+    mean = sum(logs) / len(logs) if logs else 0.0
+    power = min(max(int(mean // 10), 0), len(_MEMORY) - 1)
+    return _MEMORY[power], 1024**power

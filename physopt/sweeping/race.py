@@ -212,11 +212,15 @@ def disturbed_runs(heat: Heat) -> str:
 
 
 def _run(config: RunConfig, seconds: float, seed: int) -> RunConfig:
-    """Return the run of a candidate; all runs in a folder have the same training seconds."""
+    """Return the run of a candidate; all runs in a folder have the same training seconds.
+
+    It draws no figures, which take longer than many a candidate's training.
+    """
     settings = config.settings
     settings = settings.replace(
-        steps=None, seconds=seconds, log_every=None, seed=seed, out=settings.out / f"{seconds:g}s"
-    )
+        steps=None, seconds=seconds, log_every=None, seed=seed, figures=False,
+        out=settings.out / f"{seconds:g}s",
+    )  # fmt: skip
     return dataclasses.replace(config, settings=settings)
 
 

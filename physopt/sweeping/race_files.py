@@ -59,7 +59,7 @@ def settings_text(config: RunConfig, remark: str) -> str:
 
     The options are those that differ from the defaults.
     """
-    left_out = {"steps", "seconds", "log_every", "seed", "out", "device"}
+    left_out = {"steps", "seconds", "log_every", "seed", "out", "device", "figures"}
     record = flat_keys(config.record())
     tables: dict[str, list[str]] = {"": [], **{kind: [] for kind in KINDS}}
     for word in config.words():

@@ -15,6 +15,7 @@ from typing import Any
 
 from scipy import stats
 
+from physopt.analysis.sensitivity import edge, logarithmic
 from physopt.config import RunConfig
 from physopt.config.registry import name_of
 from physopt.options import OptionError
@@ -23,9 +24,6 @@ from physopt.sweeping.plan import Request, Words, config_of, expand, seed_text
 
 FIRST_SEED = 1_000_000
 """Offset that keeps tuning seeds apart from reporting seeds."""
-
-_DECADE = 10.0
-_EDGE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +106,7 @@ class Study:
 
     def at_edge(self, options: Mapping[str, float]) -> list[str]:
         """Return the options whose values lie in the outer tenth of their range."""
-        fractions = {o: _distribution(*self.ranges[o]).cdf(v) for o, v in options.items()}
-        return [o for o, fraction in fractions.items() if not _EDGE <= fraction <= 1 - _EDGE]
+        return [option for option, value in options.items() if edge(value, *self.ranges[option])]
 
 
 def studies(request: Request) -> list[Study]:
@@ -151,6 +148,6 @@ def _refuse_unequal(tuned: Sequence[Study]) -> None:
 
 def _distribution(low: float, high: float) -> Any:
     """Return the uniform distribution of a range; of its logarithm beyond a decade."""
-    if low > 0 and high / low > _DECADE:
+    if logarithmic(low, high):
         return stats.loguniform(low, high)
     return stats.uniform(low, high - low)

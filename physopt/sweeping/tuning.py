@@ -162,7 +162,9 @@ def _write(studies: Sequence[Study], table: pd.DataFrame, options: TuneOptions) 
     table.to_csv(out / "trials.csv", index=False)
     for problem, trials in table.groupby("problem"):
         name = str(problem).rpartition(":")[2]
-        plot_sensitivity(trials).savefig(out / f"sensitivity_{name}.png")
+        of_problem = [study for study in studies if study.names[0] == problem]
+        ranges = {(s.names[1], o): bounds for s in of_problem for o, bounds in s.ranges.items()}
+        plot_sensitivity(trials, ranges).savefig(out / f"sensitivity_{name}.png")
     return path
 
 

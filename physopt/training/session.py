@@ -108,8 +108,9 @@ class Session:
         with self.phases.phase("baselines"):
             samples = self._test_samples()
             record_baselines(self.config, self.folder, samples, self.display.phase)
-        with self.phases.phase("figures", "drawing the figures"):
-            self._draw(refined)
+        if self.config.settings.figures:
+            with self.phases.phase("figures", "drawing the figures"):
+                self._draw(refined)
         if text := overfitting(self.folder.curve()[-1], self.config.settings.train_size):
             self.display.remark(text)
 

@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 SOLID = "#4a4a4a"
-WANTED, ACHIEVED, DESORPTION, BEFORE = "#222222", "#0072b2", "#d55e00", "#999999"
+TARGET, ACHIEVED, DESORPTION, BEFORE = "#222222", "#0072b2", "#d55e00", "#999999"
 SOLID_AND_PORE = ListedColormap([SOLID, "#f2efe6"])
 WATER = LinearSegmentedColormap.from_list("water", ["#f2efe6", "#9ecae1", "#08519c"])
 SHOWN = (0.25, 0.5, 0.75)
@@ -20,7 +20,7 @@ def draw_designs(
     matrices: ArrayLike,
     density: ArrayLike,
     achieved: ArrayLike,
-    wanted: ArrayLike,
+    target: ArrayLike,
     points: int,
     before: tuple[ArrayLike, ArrayLike] | None = None,
     measured: tuple[ArrayLike, ...] = (),
@@ -28,13 +28,13 @@ def draw_designs(
     """Draw one design per column: matrix, water at 25, 50 and 75 % humidity, isotherms.
 
     matrices [batch, n, n] or [batch, n, n, n], with layers side by side; density
-    [batch, length, *lattice]; achieved and wanted [batch, length], where a desorption branch
+    [batch, length, *lattice]; achieved and target [batch, length], where a desorption branch
     follows the `points` of adsorption. before: matrices and isotherms of the network alone, if the
     designs are refined; a first row shows these matrices. measured: humidities and contents
-    [batch, n] of the points behind the wanted isotherms, if they are a user's.
+    [batch, n] of the points behind the target isotherms, if they are a user's.
     """
-    matrices, density, achieved, wanted = (
-        np.asarray(a, np.float64) for a in (matrices, density, achieved, wanted)
+    matrices, density, achieved, target = (
+        np.asarray(a, np.float64) for a in (matrices, density, achieved, target)
     )
     unrefined = [np.asarray(a, np.float64) for a in before or ()]
     extra = 1 if unrefined else 0
@@ -46,7 +46,7 @@ def draw_designs(
     axes = figure.subplots(rows, count, squeeze=False, height_ratios=heights)
     for k, column in enumerate(axes.T):
         if unrefined:
-            _draw_matrix(column[0], unrefined[0][k], f"error {_area(unrefined[1][k], wanted[k])}")
+            _draw_matrix(column[0], unrefined[0][k], f"error {_area(unrefined[1][k], target[k])}")
             flips = f"{np.sum(unrefined[0][k] != matrices[k])} sites flipped"
             _draw_matrix(column[1], matrices[k], flips)
         else:
@@ -55,10 +55,10 @@ def draw_designs(
             _draw_water(axis, matrices[k], density[k][round(humidity * points) - 1])
         if unrefined:
             _draw_before(column[-1], unrefined[1][k], points)
-        _draw_isotherms(column[-1], achieved[k], wanted[k], points)
+        _draw_isotherms(column[-1], achieved[k], target[k], points)
         if measured:
             humidity, content = (np.asarray(a, np.float64)[k] for a in measured)
-            column[-1].plot(100 * humidity, content, ".", color=WANTED, ms=3, label="measured")
+            column[-1].plot(100 * humidity, content, ".", color=TARGET, ms=3, label="measured")
     _label_rows(list(axes[:, 0]), bool(unrefined))
     figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center",
                   ncols=2 if count == 1 else 3, fontsize=8, frameon=False)  # fmt: skip
@@ -105,13 +105,13 @@ def _draw_before(axis: Axes, y: np.ndarray, points: int) -> None:
 
 def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) -> None:
     humidity = np.linspace(0, 100, points + 1)
-    axis.plot(humidity, np.insert(target[:points], 0, 0), color=WANTED, lw=1.2, ls="--",
-              label="wanted")  # fmt: skip
+    axis.plot(humidity, np.insert(target[:points], 0, 0), color=TARGET, lw=1.2, ls="--",
+              label="target")  # fmt: skip
     axis.plot(humidity, np.insert(y[:points], 0, 0), color=ACHIEVED, lw=1.6, label="achieved")
     if len(y) > points:  # desorption starts at the end of adsorption
         back = humidity[::-1]
-        axis.plot(back, target[points - 1 :], color=WANTED, lw=1.2, ls=":",
-                  label="wanted, desorption")  # fmt: skip
+        axis.plot(back, target[points - 1 :], color=TARGET, lw=1.2, ls=":",
+                  label="target, desorption")  # fmt: skip
         axis.plot(back, y[points - 1 :], color=DESORPTION, lw=1.6, label="achieved, desorption")
     axis.set_title(f"area error {_area(y, target)}", fontsize=9)
     axis.set_xlabel("relative humidity (%)", fontsize=8)

@@ -84,7 +84,7 @@ def _draw_outputs(
 ) -> None:
     place = np.arange(len(names))
     axis.bar(place, after, width=0.6, color=ACHIEVED, alpha=0.7, label="achieved")
-    axis.plot(place, wanted, ls="", marker="_", ms=14, mew=2, color=WANTED, label="wanted")
+    axis.plot(place, wanted, ls="", marker="_", ms=14, mew=2, color=WANTED, label="target")
     axis.plot(place, before, ls="", marker="o", ms=3, color=SOURCE, label="equal springs")
     axis.axhline(0, color="black", lw=0.6)
     error = np.linalg.norm(after - wanted) / np.linalg.norm(wanted)

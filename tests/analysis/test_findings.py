@@ -36,6 +36,20 @@ def test_cases_are_pairs_too(tmp_path):
     assert overall["ratio"] == pytest.approx(math.sqrt(4 * 5))
 
 
+def test_a_time_beyond_the_budget_explains_itself(tmp_path):
+    for seed, last in enumerate((0.05, 0.05, 0.5)):
+        write_run(tmp_path, "a", "good", seed, [1.0, 0.5, last], times=[0, 1, 2], steps=20)
+    frame = load(tmp_path)
+    scores, tests = analysis.score_table(frame), analysis.paired_tests(frame)
+    text = findings(scores, tests, "seconds")["a"][1]
+    # Two runs took 2 s; the third counts twice the 2 s that were spent.
+    mean = "2.67 s of training time (mean of 3 runs; 1 missed it and count with the penalty)"
+    assert mean in text
+    kept = frame[frame["seed"] < 2].assign(budget_seconds=1.9)
+    text = findings(analysis.score_table(kept), tests, "seconds")["a"][1]
+    assert "2 s of training time (the budget of 1.9 s ends with the update in which" in text
+
+
 def test_words_name_the_best_method_its_margin_and_significance(tmp_path):
     for case in ("a", "b"):
         for seed in range(8):

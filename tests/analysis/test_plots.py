@@ -3,16 +3,12 @@
 import json
 import math
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
 from analysis_records import write_run
-from matplotlib.colors import to_rgb
 
 from physopt import analysis
 from physopt.analysis.resampling import endpoints, quantile_name
-from physopt.analysis.style import COLOURS, method_styles
 from physopt.options import OptionError
 
 INF = math.inf
@@ -163,21 +159,6 @@ def test_devices_stay_apart_in_curves(tmp_path):
     assert sorted(table["method"].unique()) == ["adam on H200", "adam on cpu"]
 
 
-def test_styles_differ_and_colours_are_visible_in_grey():
-    styles = method_styles([f"rule{k}" for k in range(30)])
-    looks = {(s["color"], s["ls"]) for s in styles.values()}
-    assert len(looks) == 30
-    greys = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in COLOURS]
-    assert max(greys) < 0.75, "every colour is visible on white paper"
-
-
-def test_drawing_does_not_change_matplotlibs_settings(tmp_path):
-    write_run(tmp_path, "a", "adam", 0, [1.0, 0.1])
-    before = dict(mpl.rcParams)
-    analysis.curves(analysis.load(tmp_path))
-    assert dict(mpl.rcParams) == before
-
-
 @pytest.fixture
 def batches(tmp_path):
     """Twice the batch: half as many updates per second; hig needs half as many updates."""
@@ -218,21 +199,6 @@ def test_batch_scaling_keeps_devices_apart(tmp_path):
     assert by_device[["device", "batch_size", "penalised"]].to_numpy().tolist() == [
         ["H200", 8, 0.1], ["cpu", 8, 1], ["H200", 16, 0.1], ["cpu", 16, 1],
     ]  # fmt: skip
-
-
-def test_feasibility_map_shows_what_fits():
-    rows = [
-        {"problem": "ldft3d", "size": size, "batch": batch, "mode": mode, "device": "cpu",
-         "bytes": size * batch * 2**30, "fits": size * batch < 20}
-        for size in (5, 10) for batch in (1, 4) for mode in ("implicit", "unrolled")
-    ]  # fmt: skip
-    figure = analysis.feasibility_map(pd.DataFrame(rows[:-1]), limit=19.5 * 2**30)
-    assert "fits into 19.5 GiB" in figure.get_supxlabel()
-    titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == ["ldft3d · implicit · cpu", "ldft3d · unrolled · cpu"]
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["5", "× 20", "10", "× 40"]
-    assert len(figure.axes[1].texts) == 3, "a cell without a row stays empty"
 
 
 def test_other_figures_draw_each_method(tmp_path):

@@ -20,7 +20,10 @@ from physopt.analysis.report.tables import run_rows
 def test_the_page_is_self_contained(page):
     text = page.read_text(encoding="utf-8")
     ours = re.sub(r"<script>(?:.|\n)*?</script>", "", text)  # without the text of the library
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", ours)
+    assert not re.search(r"""src\s*=\s*["'](?!data:)""", ours)
+    # Links lead to the page itself or to the runs beside it, never to another host.
+    assert not re.search(r"""href\s*=\s*["'](?!#|data:|\./|\.\./)""", ours)
+    assert not re.search(r"""<link[^>]*href\s*=\s*["'](?!data:)""", ours)
     assert "url(" not in ours
     assert "default-src 'none'" in ours
     assert text.count("<html") == 1
@@ -46,6 +49,28 @@ def test_every_run_is_in_the_page(page, mixed_results):
     assert "no inverse solver" in text
     assert "RESOURCE_EXHAUSTED" in text
     assert "for seed in 0 1 2; do python -m physopt run problem=oscillators rule=adam" in text
+
+
+def test_a_run_links_to_its_folder_and_pictures_and_shows_its_options(tmp_path):
+    options = {"schedule": "constant", "learning_rate": 0.1, "clip": None}
+    folder = write_run(tmp_path / "a b", "toy", "sgd", 0, [1.0, 0.5], options=options)
+    for name in ("training.png", "rollout.gif", "copy.txt"):
+        (folder / name).touch()
+    (row,) = run_rows(run_errors(analysis.load(tmp_path)), tmp_path / "reports")
+    assert row["run"] == f'<a href="../a%20b/toy/sgd/{folder.name}">{folder.name}</a>'
+    assert re.findall(r'/([a-z.]+)">(\w+)</a>', row["pictures"]) == [
+        ("rollout.gif", "rollout"), ("training.png", "training"),
+    ]  # fmt: skip
+    first = "<details><summary>learning_rate=0.1 …</summary>"
+    assert row["options"] == f"{first}schedule=constant clip=none</details>"
+
+
+def test_a_refused_pair_is_called_refused(page):
+    text = page.read_text(encoding="utf-8")
+    assert "<b>1</b> refused" in text
+    assert "skipped" not in re.sub(r"<script>(?:.|\n)*?</script>", "", text)
+    assert "<td>sip</td><td></td><td></td><td>refused</td>" in text, "in the table of scores"
+    assert "sip: 1 refused" in text, "in the chart"
 
 
 def test_a_metric_may_have_the_name_of_a_score_column(tmp_path):

@@ -125,6 +125,7 @@ def test_the_settings_file_is_read_by_run_and_sweep(tmp_path):
     config = from_words(words)
     file = tmp_path / "race.toml"
     timed = config.with_option("seconds", 7.0).with_option("out", "elsewhere")
+    timed = timed.with_option("figures", False)  # as in a race
     file.write_text(settings_text(timed.with_option("seed", 5), "a\nb"))
     assert file.read_text().startswith("# a\n# b\n")
     assert from_words([str(file)]) == config
@@ -196,6 +197,7 @@ def test_race_from_the_check_to_the_files(tmp_path, capsys):
     (config,) = planned_runs(read_request([str(tmp_path / "race.toml")]))
     best = table.groupby("rule")["error"].median().idxmin()
     assert type(config.rule).__name__.lower() == best
+    assert not list(tmp_path.rglob("training.png")), "runs of a race draw no figures"
     made = {run.path: (run.path / "curve.jsonl").read_text() for run in find_runs(tmp_path)}
     assert main(words) == 0, "the same command resumes a race, here one that is over"
     assert {path: (path / "curve.jsonl").read_text() for path in made} == made

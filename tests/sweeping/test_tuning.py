@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from physopt.analysis.sensitivity import plot_sensitivity
+from physopt.analysis.sensitivity import edge, plot_sensitivity
 from physopt.cli import main
 from physopt.config import from_words
 from physopt.config.registry import names
@@ -156,6 +156,23 @@ def test_the_figure_has_axes_for_each_rule_and_option():
     drawn = [axes for axes in plot_sensitivity(trials).axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in drawn] == ["learning_rate", "learning_rate", "tau"]
     assert [axes.get_xscale() for axes in drawn] == ["log", "log", "linear"]
+
+
+def test_the_figure_marks_a_selection_at_the_end_of_its_range():
+    trials = pd.DataFrame(
+        {"problem": "p", "rule": "adam", "status": "ok", "validation_loss": [3.0, 2.0, 1.0],
+         "learning_rate": [1e-3, 1e-2, 5e-2]}
+    )  # fmt: skip
+    drawn = {}
+    for high in (0.06, 10.0):
+        (axes,) = plot_sensitivity(trials, {("adam", "learning_rate"): (1e-4, high)}).axes
+        (mark,) = axes.collections
+        assert np.asarray(mark.get_offsets()).tolist() == [[5e-2, 1.0]]
+        drawn[high] = len(np.asarray(mark.get_paths()[0].vertices))
+    assert drawn[0.06] < drawn[10.0], "a triangle has fewer vertices than a ring"
+    assert [edge(value, 1e-4, 0.06) for value in (1.5e-4, 1e-3, 5e-2)] == ["low", None, "high"]
+    assert edge(0.55, 0.5, 1.0) is None
+    assert edge(0.5, 0.5, 0.5) is None
 
 
 def test_a_plan_for_a_cluster_names_the_ranges_that_are_not_known_yet(tmp_path, capsys):

@@ -4,7 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from tiny import Descent, Tiny
 
+import physopt
 from physopt.training.figure import draw_training
 
 RUN = {"run_id": "0123", "problem": "a", "rule": "b", "seed": 3}
@@ -70,3 +72,11 @@ def test_the_title_names_the_run_and_the_upper_axis_its_seconds():
     assert upper.get_xlabel() == "training time (s)"
     np.testing.assert_allclose(figure.axes[0].get_xlim(), (0, 20))
     np.testing.assert_allclose(upper.get_xlim(), (0, 2))
+
+
+def test_a_run_without_figures_draws_none_and_is_the_same_run(tmp_path):
+    settings = {"steps": 2, "log_every": 1, "out": tmp_path}
+    run = physopt.run(Tiny(), Descent(), figures=False, **settings)
+    assert run.status["status"] == "ok"
+    assert not list(run.folder.glob("*.png"))
+    assert physopt.run(Tiny(), Descent(), **settings).folder == run.folder

@@ -73,6 +73,7 @@
 
   async function show(chart, box) {
     const place = element("div", box, undefined, "plot");
+    chart.height = Math.max(chart.height, Math.min(400, Math.round(innerWidth / 7)));
     views.set(place, await Bokeh.Plotting.show(chart, place));
   }
 
