@@ -169,9 +169,10 @@ WATCH = Command(
 
         python -m physopt watch
         python -m physopt watch runs/results/ldft2d text=true
-        python -m physopt watch port=5006     # from another machine: ssh -L 5006:localhost:5006 HOST
+        python -m physopt watch port=5006
 
-        The page is served to this machine only, and only to who knows its URL, which is printed.
+        The page is served to this machine only, at a URL with a secret token, which is printed. To
+        see it from another machine, choose a port and forward it: ssh -L 5006:localhost:5006 HOST.
         When all runs have ended, and with Ctrl-C, the page of `report` is written, which opens
         without this command.
         """,

@@ -1,4 +1,4 @@
-"""The notebooks: both forms are equal, each runs, and its stored outputs are those of its source."""
+"""The notebooks: both forms are equal, each runs, and stored outputs are of its source."""
 
 import json
 import math
@@ -63,9 +63,7 @@ def test_stored_outputs_are_fresh(name):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
-    shown = json.dumps([{**o, "data": {k: v for k, v in o.get("data", {}).items()
-                                       if k != "image/png"}} for o in outputs(notebook)])  # fmt: skip
-    assert not re.search(r"/(tmp|home|root|work|Users)\b", shown), "a path of some machine"
+    assert not re.search(r"/(tmp|home|root|Users)/", json.dumps(outputs(notebook))), "a path"
 
 
 def test_the_notebooks_are_small():
