@@ -1,6 +1,7 @@
 """Feed: the records of the runs below a folder, read again when they change."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,8 @@ import pandas as pd
 
 from physopt.analysis.load import frame_of, read_run, runs_of
 from physopt.records import Record, RunFolder, find_runs
-from physopt.records.status import FINISHED
+from physopt.records.record import DAMAGED
+from physopt.records.status import FINISHED, STATUSES
 
 RUNNING = "running"
 _TRAINING = "training"
@@ -71,10 +73,9 @@ class Feed:
         if old.keys() == entries.keys() and all(old[path] is entries[path] for path in entries):
             return False
         runs = [{**entry.run, "source": str(self.root)} for entry in entries.values()]
-        rows = [entry.rows or [{}] for entry in entries.values()]
-        self.frame = frame_of(
-            runs, [{**row, "run": k} for k in range(len(rows)) for row in rows[k]]
-        )
+        curves = [entry.rows or [{}] for entry in entries.values()]
+        rows = [{**row, "run": k} for k, curve in enumerate(curves) for row in curve]
+        self.frame = frame_of(runs, rows)
         self.progress = {str(path): entry.progress for path, entry in entries.items()}
         self.version += 1
         return True
@@ -97,14 +98,14 @@ class Feed:
 
     def counts(self) -> str:
         """Return how many runs are running, and how many have ended in which way."""
-        counts = runs_of(self.frame)["status"].value_counts()
-        running = int(counts.get(RUNNING, 0))
-        ended = counts.drop(RUNNING, errors="ignore")
-        if counts.empty:
+        counts = Counter(runs_of(self.frame)["status"])
+        if not counts:
             missing = "" if self.root.is_dir() else " (there is no such folder yet)"
             return f"no runs below {self.root}{missing}: waiting for the first"
-        how = ", ".join(f"{number} {status}" for status, number in ended.items())
-        return f"{running} running, {ended.sum()} ended" + (f": {how}" if how else "")
+        ended = [(name, counts[name]) for name in (*STATUSES, DAMAGED) if counts[name]]
+        how = ", ".join(f"{number} {name}" for name, number in ended)
+        text = f"{counts[RUNNING]} running, {sum(number for _, number in ended)} ended"
+        return f"{text}: {how}" if how else text
 
 
 def _stamp(folder: RunFolder, before: _Entry | None) -> tuple[Any, ...]:

@@ -58,7 +58,7 @@ class Page:
         self._grid = Row(styles=_GRID, sizing_mode="stretch_width", name="grid")
         self._runs = ColumnDataSource(name="runs")
         for control in (self._axis, self._quantity, self._log_cost):
-            control.on_change("active", lambda *_: self._draw())
+            control.on_change("active", lambda attr, old, new: self._draw())
         columns = [TableColumn(field=n, title=n, width=w) for n, w in _COLUMNS.items()]
         table = DataTable(
             source=self._runs, columns=columns, index_position=None, height=320,

@@ -174,12 +174,11 @@ def _log_ticker(extent_of: Range1d) -> FixedTicker:
     """Return ticks that follow a range: the library labels few of an axis below two decades."""
     ticker = FixedTicker()
 
-    def follow(*_: Any) -> None:
-        ticker.ticks = log_ticks(float(extent_of.start), float(extent_of.end))
+    def follow(attr: str, old: float, new: float) -> None:
+        ticker.ticks = log_ticks(extent_of.start, extent_of.end)
 
     extent_of.on_change("end", follow)
     extent_of.on_change("start", follow)
-    follow()
     return ticker
 
 
