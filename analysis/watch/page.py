@@ -9,12 +9,10 @@ from bokeh.document import Document
 from bokeh.layouts import column, row
 from bokeh.models import (
     CheckboxButtonGroup,
-    ColumnDataSource,
-    DataTable,
     Div,
     RadioButtonGroup,
     Row,
-    TableColumn,
+    Spacer,
 )
 
 from physopt.analysis.costs import COSTS, cost_label
@@ -23,9 +21,13 @@ from physopt.analysis.style import method_styles
 from physopt.analysis.watch.feed import Feed
 from physopt.analysis.watch.lines import QUANTITIES, lines
 from physopt.analysis.watch.panels import DASHES, Panel, keys
+from physopt.records.units import seconds_text
 
 DESIGNS = 8
 """Pictures of designs on a page, the newest first."""
+
+ROWS = 200
+"""Runs in the table."""
 
 _LOOK_MS = 500
 _SOFT = "color: #5b6875"
@@ -34,10 +36,10 @@ _GRID = {
     "grid-template-columns": "repeat(auto-fill, minmax(min(26rem, 100%), 1fr))",
     "gap": "0.8rem 1.2rem",
 }
-_COLUMNS = {
-    "problem": 130, "method": 200, "seed": 50, "status": 80, "progress": 220, "training": 80,
-    "error": 90, "reason": 360, "run": 120,
-}  # fmt: skip
+_COLUMNS = (
+    *("problem", "method", "seed", "status", "progress", "training", "error", "reason", "run"),
+)
+_CELL = "padding: 0.15rem 0.8rem 0.15rem 0; text-align: left; vertical-align: top"
 
 
 class Page:
@@ -47,25 +49,20 @@ class Page:
         self._feed, self._version = feed, -1
         self._panels: dict[Any, Panel] = {}
         self._pictures: dict[tuple[str, int], str] = {}
-        self._heading, self._methods, self._designs = (
+        self._heading, self._methods, self._runs, self._designs = (
             Div(disable_math=True, sizing_mode="stretch_width", name=name)
-            for name in ("heading", "methods", "designs")
+            for name in ("heading", "methods", "runs", "designs")
         )
         names = [cost.words for cost in COSTS.values()]
         self._axis = RadioButtonGroup(labels=names, active=0, name="axis")
         self._quantity = RadioButtonGroup(labels=list(QUANTITIES), active=0, name="quantity")
         self._log_cost = CheckboxButtonGroup(labels=["log cost"], active=[], name="log-cost")
+        self._nothing = Spacer(height=0)  # Bokeh warns of a layout without children
         self._grid = Row(styles=_GRID, sizing_mode="stretch_width", name="grid")
-        self._runs = ColumnDataSource(name="runs")
         for control in (self._axis, self._quantity, self._log_cost):
             control.on_change("active", lambda attr, old, new: self._draw())
-        columns = [TableColumn(field=n, title=n, width=w) for n, w in _COLUMNS.items()]
-        table = DataTable(
-            source=self._runs, columns=columns, index_position=None, height=320,
-            sizing_mode="stretch_width",
-        )  # fmt: skip
         controls = row(self._axis, self._log_cost, self._quantity)
-        body = (self._heading, controls, self._methods, self._grid, table, self._designs)
+        body = (self._heading, controls, self._methods, self._grid, self._runs, self._designs)
         document.title = f"physopt: {feed.root.absolute().name}"
         document.add_root(column(*body, sizing_mode="stretch_width", styles={"padding": "1rem"}))
         document.add_periodic_callback(self.refresh, _LOOK_MS)
@@ -88,14 +85,14 @@ class Page:
         self._panels = {key: self._panels.get(key) or Panel(key) for key in wanted}
         for panel in self._panels.values():
             panel.show(drawn, styles)
-        charts = [panel.chart for panel in self._panels.values()]
+        charts = [panel.chart for panel in self._panels.values()] or [self._nothing]
         if self._grid.children != charts:
             self._grid.children = charts
         left_out = len({line.case for line in drawn} - {key.case for key in wanted})
         self._heading.text = _heading(feed, left_out)
         self._methods.text = "".join(_swatch(name, style) for name, style in styles.items())
         newest = {line.folder: f"{line.y[-1]:.4g}" for line in drawn if len(line.y)}
-        self._runs.data = _table(feed, newest)
+        self._runs.text = _table(feed, newest)
         self._designs.text = self._design_figures(newest)
 
     def _design_figures(self, newest: dict[str, str]) -> str:
@@ -140,18 +137,20 @@ def _swatch(method: str, style: dict[str, Any]) -> str:
     )
 
 
-def _table(feed: Feed, newest: dict[str, str]) -> dict[str, list[str]]:
-    """Return the columns of the table of runs."""
+def _table(feed: Feed, newest: dict[str, str]) -> str:
+    """Return the table of runs: those that are running, then the newest."""
     runs = feed.runs()
-    progress = [feed.progress[folder] for folder in runs["folder"]]
-    return {
-        "problem": runs["case"].tolist(),
-        "method": runs["method"].tolist(),
-        "seed": [f"{seed:g}" for seed in runs["seed"]],
-        "status": runs["status"].tolist(),
-        "progress": [p.text() for p in progress],
-        "training": [f"{p.seconds:.3g} s" for p in progress],
-        "error": [newest.get(folder, "–") for folder in runs["folder"]],
-        "reason": runs["reason"].tolist(),
-        "run": runs["run_id"].tolist(),
-    }
+    rows = []
+    for run in runs.head(ROWS).to_dict("records"):
+        progress = feed.progress[run["folder"]]
+        cells = (
+            *(run["case"], run["method"], f"{run['seed']:g}", run["status"], progress.text()),
+            seconds_text(progress.seconds),
+            newest.get(run["folder"], "–"),
+            *(run["reason"], run["run_id"]),
+        )
+        rows.append("".join(f"<td style='{_CELL}'>{escape(str(cell))}</td>" for cell in cells))
+    heads = "".join(f"<th style='{_CELL}; {_SOFT}'>{name}</th>" for name in _COLUMNS)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    more = f"<p>and {len(runs) - ROWS} more</p>" if len(runs) > ROWS else ""
+    return f"<table style='border-collapse: collapse'><tr>{heads}</tr>{body}</table>{more}"

@@ -26,6 +26,7 @@ MOST = 24
 
 _SOFT, _FAINT, _GREY = "#5b6875", "#e6ebef", "#d3dae0"
 _FACTORS = ((2.5, (1,)), (1.2, (1, 3)), (0.0, (1, 1.5, 2, 3, 4, 5, 7)))
+_NARROW = 0.5
 
 
 class Key(NamedTuple):
@@ -81,16 +82,14 @@ class Panel:
         of_case = [line for line in drawn if line.case == self.key.case and len(line.y)]
         positive = [line.x[line.x > 0] if self.key.log_cost else line.x for line in of_case]
         costs = [x for x in positive if len(x)]
-        values = extent(of_case)
-        if values is None or not costs:
-            return
-        last = max(x[-1] for x in costs)
-        _move(self.chart.x_range, min(x[0] for x in costs), last, self.key.log_cost)
-        _move(self.chart.y_range, *values, self.key.log_value)
+        low, high = extent(of_case) or (1.0, 1.0)
+        if costs:
+            first, last = min(x[0] for x in costs), max(x[-1] for x in costs)
+            _move(self.chart.x_range, first, last, self.key.log_cost)
+            _move(self.chart.y_range, low, high, self.key.log_value)
         method = self.key.method
         own = [line for line in of_case if method in (None, line.method)]
-        others = [line for line in of_case if method not in (None, line.method)]
-        self._grey.data = _points(others)
+        self._grey.data = _points([line for line in of_case if method not in (None, line.method)])
         looks = [styles[line.method] for line in own]
         about = {
             "method": [line.method for line in own],
@@ -101,7 +100,7 @@ class Panel:
         }
         dashes = [DASHES[look["ls"]] for look in looks]
         self._lines.data = {**_points(own), "dash": dashes, **about}
-        self._ends.data = {**_marks(own, values[1], about["colour"]), **about}
+        self._ends.data = {**_marks(own, high, about["colour"]), **about}
 
 
 def _points(drawn: list[Line]) -> dict[str, list[Any]]:
@@ -183,15 +182,20 @@ def _log_ticker(extent_of: Range1d) -> FixedTicker:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return the ticks of a logarithmic axis: about eight, or a few within a decade."""
+    """Return the ticks of a logarithmic axis: about eight powers of ten, or multiples of them."""
     if not 0 < low < high < math.inf:
         return []
     decades = math.log10(high / low)
-    factors = next(factors for least, factors in _FACTORS if decades > least)
-    step = max(1, math.ceil(decades / 8))
-    first = step * math.floor(math.log10(low) / step)
-    powers = range(first, math.floor(math.log10(high)) + 1, step)
-    ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    if decades < _NARROW:  # nearly linear
+        unit = 10.0 ** math.floor(math.log10((high - low) / 3))
+        step = next(unit * factor for factor in (5, 2, 1) if unit * factor <= (high - low) / 3)
+        ticks = [float(f"{k * step:.12g}") for k in range(int(low / step), int(high / step) + 1)]
+    else:
+        factors = next(factors for least, factors in _FACTORS if decades > least)
+        step = max(1, math.ceil(decades / 8))
+        first = step * math.floor(math.log10(low) / step)
+        powers = range(first, math.floor(math.log10(high)) + 1, step)
+        ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
     return [tick for tick in ticks if low <= tick <= high]
 
 

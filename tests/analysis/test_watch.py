@@ -19,7 +19,7 @@ from physopt.analysis.watch.blocks import block_chart, block_curve
 from physopt.analysis.watch.feed import Feed
 from physopt.analysis.watch.lines import POINTS, lines
 from physopt.analysis.watch.page import Page
-from physopt.analysis.watch.panels import _move
+from physopt.analysis.watch.panels import _move, log_ticks
 from physopt.analysis.watch.server import page_server
 from physopt.cli import main
 from physopt.commands.watch import Watcher, WatchOptions
@@ -143,6 +143,14 @@ def test_a_range_that_the_user_has_moved_stays():
     axis.start = 2.0
     _move(axis, 1.0, 100.0, logarithmic=True)
     assert (axis.start, axis.end, axis.reset_end) == (2.0, 12.5, 125.0)
+
+
+@pytest.mark.parametrize("decades", [0.02, 0.3, 0.7, 2, 9, 40])
+def test_a_logarithmic_axis_has_a_few_ticks_inside(decades):
+    for low in (1.0, 3.7e-5, 8.9e3):
+        ticks = log_ticks(low, low * 10**decades)
+        assert 2 <= len(ticks) <= 10
+        assert low <= ticks[0] < ticks[-1] <= low * 10**decades
 
 
 def test_the_server_answers_only_with_the_token(results):
