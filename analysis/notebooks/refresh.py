@@ -19,7 +19,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "example_results"
-COLOURS = 48
+COLOURS = 32
 
 
 def fingerprint(notebook) -> str:
@@ -37,7 +37,7 @@ def execute(notebook):
     """Run a notebook from top to bottom; return it with its outputs."""
     client = nbclient.NotebookClient(
         notebook,
-        timeout=300,
+        timeout=1200,
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(HERE)}},

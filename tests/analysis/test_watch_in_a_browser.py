@@ -84,7 +84,6 @@ def test_a_sweep_is_watched_from_its_start_to_its_report(browser, runs, watch):
     wait_for(browser, points(f"> {before}"), WAIT)
     assert browser.execute_script("return window.stolen === undefined")
     assert seen(browser, COLOURS[1])
-    browser.save_screenshot("/tmp/watchdemo/live.png")
     log = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert [entry["message"] for entry in log if "favicon" not in entry["message"]] == []
     assert sweep.wait(WAIT) == 0
