@@ -36,8 +36,11 @@ def expose(name: str) -> None:
 
 def main(out: Path) -> None:
     """Write the pages of all modules to a folder."""
+    pdoc.render.configure(show_source=False)  # its colours would take most of the time
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        # The generated constructor of a NamedTuple does not know the names of its module.
+        warnings.filterwarnings("ignore", r"Error parsing type annotation .*\.__init__\. Import of")
         expose(physopt.__name__)
         pdoc.pdoc(physopt.__name__, output_directory=out)
     print(f"wrote  {out / 'index.html'}  ({sum(1 for _ in out.rglob('*.html'))} pages)")

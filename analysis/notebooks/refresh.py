@@ -19,7 +19,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "example_results"
-COLOURS = 32
+COLOURS = 24
 
 
 def fingerprint(notebook) -> str:
