@@ -73,10 +73,10 @@ def load(*folders: Path | str) -> pd.DataFrame:
             if path in seen:
                 continue
             seen.add(path)
-            run, rows = _read(Record(folder.results()), folder.path)
+            run, rows = read_run(Record(folder.results()), folder.path)
             evaluations += [{**row, "run": len(runs)} for row in rows or [{}]]
             runs.append({**run, "source": str(source)})
-    return _table(runs, evaluations)
+    return frame_of(runs, evaluations)
 
 
 def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby("folder", sort=False).tail(1).reset_index(drop=True)
 
 
-def _read(record: Record, path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
+def read_run(record: Record, path: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Return the settings and the status of a run, and the numbers of its curve."""
     config, environment = record.config, record.environment
     known = {**next(iter(record.curve), {}), **environment, **config}
@@ -142,7 +142,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _table(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.DataFrame:
+def frame_of(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> pd.DataFrame:
     """Join the evaluations, whose `run` is an index into runs, with the settings of their runs."""
     table = pd.DataFrame(runs, columns=_names(_RUN_COLUMNS, runs))
     for name in (*_NUMBERS, "budget_steps", "budget_seconds", "target_value", "tuning_trials"):

@@ -10,7 +10,17 @@ import shlex
 import sys
 
 import physopt
-from physopt.commands import Command, completion, feasibility, names, race, runs, scores, sweeps
+from physopt.commands import (
+    Command,
+    completion,
+    feasibility,
+    names,
+    race,
+    runs,
+    scores,
+    sweeps,
+    watch,
+)
 from physopt.config.registry import Untrusted
 from physopt.machine.failures import explained, own_words
 from physopt.machine.output import discarding_lost_output
@@ -26,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "tune": sweeps.TUNE,
     "race": race.RACE,
     "status": runs.STATUS,
+    "watch": watch.WATCH,
     "score": scores.SCORE,
     "report": scores.REPORT,
     "compare": scores.COMPARE,

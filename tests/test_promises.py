@@ -12,6 +12,7 @@ import pytest
 from physopt.cli import COMMANDS, main
 from physopt.commands.runs import Extension
 from physopt.commands.scores import CompareOptions, ReportOptions, ScoreOptions
+from physopt.commands.watch import WatchOptions
 from physopt.config.parse import run_hints
 from physopt.config.registry import find
 from physopt.config.settings import Settings
@@ -45,6 +46,7 @@ COMMAND_OPTIONS = {
     "sweep": SweepOptions,
     "tune": TuneOptions,
     "race": RaceOptions,
+    "watch": WatchOptions,
     "score": ScoreOptions,
     "report": ReportOptions,
     "compare": CompareOptions,
@@ -99,8 +101,8 @@ def test_each_status_has_its_exit_code():
 
 
 def test_the_commands_have_their_names():
-    known = "run resume sweep tune race status score report compare design feasibility list info "
-    known += "check completion"
+    known = "run resume sweep tune race status watch score report compare design feasibility list "
+    known += "info check completion"
     assert list(COMMANDS) == known.split()
 
 

@@ -15,7 +15,7 @@ from physopt.optimizers.first_order import Adam
 
 folder = Path(tempfile.mkdtemp())
 file = folder / "signed_descent.py"
-file.write_text('''
+_ = file.write_text('''
 from dataclasses import dataclass
 
 import jax

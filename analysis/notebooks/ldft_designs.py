@@ -40,6 +40,7 @@ panel = figure.axes[0]
 for name, values in baselines.items():
     panel.axhline(values["area_percent"], color="0.6", lw=0.8)
     panel.text(0, values["area_percent"], name.replace("_", " "), fontsize=7, va="bottom")
+panel.set_ylim(bottom=0.8 * min(values["area_percent"] for values in baselines.values()))
 figure
 
 # %% [markdown]

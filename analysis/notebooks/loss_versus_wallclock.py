@@ -51,8 +51,7 @@ analysis.curves(frame, "calls")
 # %%
 one = frame[frame["case"] == "oscillators"]
 grid = sns.relplot(one, x="step", y="grad_norm", hue="method", style="method", kind="line")
-grid.set(yscale="log")
-grid.figure
+_ = grid.set(yscale="log")
 
 # %% [markdown]
 # Larger batches: throughput in samples per second, and the time to a common target.

@@ -139,7 +139,7 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
     best = best.assign(place=best.groupby("case").cumcount()).sort_values("place", kind="stable")
     entries = []
     for row in best.head(PICTURES).to_dict("records"):
-        uri = _small(Path(row["folder"]) / "figure.png")
+        uri = picture_uri(Path(row["folder"]) / "figure.png")
         if uri:
             error = f"{row['metric']} {words.amount(row['final_error'])}"
             names = {"case": row["case"], "method": row["method"]}
@@ -149,7 +149,7 @@ def pictures(errors: pd.DataFrame) -> list[dict[str, str]]:
     return entries
 
 
-def _small(path: Path) -> str | None:
+def picture_uri(path: Path) -> str | None:
     """Return a picture as a small data URI, None if it cannot be read."""
     try:
         # Only PNG: a file of another format, under this name, may start a program to draw it.

@@ -18,7 +18,7 @@ from physopt.analysis.targets import metric_column
 
 POINTS = 110
 TAIL_POINTS = 60
-_DASHES = {"-": [], "--": [7, 3], "-.": [7, 3, 2, 3], ":": [2, 2]}
+DASHES = {"-": [], "--": [7, 3], "-.": [7, 3, 2, 3], ":": [2, 2]}
 
 
 def page_data(parts: Parts, samples: pd.DataFrame) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def page_data(parts: Parts, samples: pd.DataFrame) -> dict[str, Any]:
         "axis": parts.axis,
         "axes": {name: cost_label(c.axis, c.compile_time) for name, c in axes.items()},
         "methods": [
-            {"name": name, "colour": style["color"], "dash": _DASHES[style["ls"]]}
+            {"name": name, "colour": style["color"], "dash": DASHES[style["ls"]]}
             for name, style in styles.items()
         ],
         "cases": _cases(parts, axes),

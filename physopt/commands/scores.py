@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from physopt.commands import Command, plain_help
 from physopt.config.parse import flat_arguments
 from physopt.config.text import from_text
 from physopt.options import OptionError, Options
+
+if TYPE_CHECKING:
+    from physopt.analysis import Comparison
 
 _WRITERS: dict[str, Callable[..., Any]] = {
     ".csv": lambda table, path: table.to_csv(path, index=False),
@@ -88,16 +91,24 @@ def _score(words: list[str]) -> int:
 
 def _report(words: list[str]) -> int:
     comparison, folders, options = _read(words, ReportOptions)
+    write_report_of(comparison, folders[0], options.out)
+    return 0
+
+
+def write_report_of(comparison: "Comparison", folder: Path | str, out: Path | None) -> Path:
+    """Write a report, to report.html in a folder if `out` is None; print and return its path.
+
+    A folder that is read-only makes it report.html in the working directory.
+    """
     from physopt.analysis.report import Parts, write_parts
 
-    place = folders[0] if os.access(folders[0], os.W_OK) else "."
-    out = options.out or Path(place, "report.html")
+    out = out or Path(folder if os.access(folder, os.W_OK) else ".", "report.html")
     parts = Parts.of(comparison)
     size = write_parts(parts, out)
     print(f"wrote  {out}  ({size / 1e6:.1f} MB, opens offline in any browser)")
     for sentence in parts.left_out():
         print(f"left out  {sentence}")
-    return 0
+    return out
 
 
 def _compare(words: list[str]) -> int:
@@ -113,7 +124,7 @@ def _compare(words: list[str]) -> int:
 
 def _read(words: list[str], cls: type, count: int | None = None):
     """Return a Comparison of the runs in the folders among the words, the folders, the options."""
-    folders = [word for word in words if _names_folder(word)]
+    folders = [word for word in words if names_folder(word)]
     options = from_text(cls, flat_arguments([word for word in words if word not in folders]))
     if count not in (None, len(folders)):
         raise OptionError(object, "folder", "", f"compare takes {count} folders")
@@ -128,7 +139,7 @@ def _read(words: list[str], cls: type, count: int | None = None):
     return comparison, folders, options
 
 
-def _names_folder(word: str) -> bool:
+def names_folder(word: str) -> bool:
     """Return whether a word is a folder; the name of one that exists may contain "="."""
     return os.path.isdir(word) or ("=" not in word and not word.endswith(".toml"))
 

@@ -61,6 +61,16 @@ class Lease:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def sweep_is_alive(folder: Path) -> bool:
+    """Return whether a sweep is active that records its runs in a folder or in one above it."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    for file in (file for place in places for file in (place / _FOLDER).glob("*/lease")):
+        with contextlib.suppress(OSError):  # its sweep has just ended
+            if time.time() - file.stat().st_mtime < STALE_SECONDS:
+                return True
+    return False
+
+
 class Watch:
     """The supervisor's side of the lease; `name` marks its run as active."""
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from analysis_records import write_run
+from browser import open_browser
 from PIL import Image
 
 from physopt.analysis import load
@@ -55,3 +56,10 @@ def page(mixed_results):
     out = mixed_results / "report.html"
     assert main(["report", str(mixed_results)]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    driven = open_browser(tmp_path_factory.mktemp("profile"))
+    yield driven
+    driven.quit()

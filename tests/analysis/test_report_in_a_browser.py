@@ -3,38 +3,15 @@
 import base64
 import io
 import json
-import shutil
 import time
 
 import numpy as np
 import pytest
+from browser import wait_for
 from PIL import Image
 
 ADAM = (0xD5, 0x5E, 0x00)
 """The colour of the second method in alphabetical order; the first is a script in a record."""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
-    if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        "disable-dev-shm-usage", "window-size=1366,900", f"user-data-dir={profile}",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driven = webdriver.Chrome(options=options, service=Service(driver))
-    yield driven
-    driven.quit()
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +29,6 @@ def opened(browser, page):
         if message["method"] == "Network.requestWillBeSent"
     ]
     return browser, browser.get_log("browser"), requests
-
-
-def wait_for(browser, script, seconds=60):
-    end = time.monotonic() + seconds
-    while not browser.execute_script(script):
-        assert time.monotonic() < end, f"timed out: {script}"
-        time.sleep(0.05)
 
 
 def act(browser, script):
