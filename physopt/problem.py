@@ -163,6 +163,15 @@ class Starts(Protocol):
 
 
 @runtime_checkable
+class DrawsUnknowns(Protocol):
+    """A problem with random initial unknowns for network=none: each seed is another start."""
+
+    def draw_unknowns(self, keys: jax.Array) -> Tree:
+        """Draw x0 from a distribution of plausible unknowns: keys [batch] -> [batch, ...]."""
+        ...
+
+
+@runtime_checkable
 class HasTerms(Protocol):
     """A problem whose loss has several terms: its samples have a `kind`, the number of their term.
 
