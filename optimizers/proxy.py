@@ -17,7 +17,7 @@ from physopt.objective import Objective
 from physopt.optimizers.first_order.named import LBFGS
 from physopt.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from physopt.problem import Batch
-from physopt.rule import Info, Parameters, State, UpdateRule, cost
+from physopt.rule import Info, Parameters, State, UpdateRule
 
 REGION = 3.0
 """The proxy is minimised within this many standard deviations of the samples, per parameter."""
