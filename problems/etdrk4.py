@@ -1,7 +1,7 @@
 """Exponential time differencing of fourth order, for stiff linear terms that are diagonal.
 
-u' = L u + N(u) with L diagonal, of Fourier coefficients for example. A step h solves the linear part
-exactly and N by a Runge-Kutta scheme of order 4:
+u' = L u + N(u) with L diagonal, of Fourier coefficients for example. A step h solves the linear
+part exactly and N by a Runge-Kutta scheme of order 4:
 
     a = e u + q N(u)        b = e u + q N(a)        c = e a + q (2 N(b) - N(u)),   e = exp(h L / 2)
     u <- e^2 u + f1 N(u) + 2 f2 (N(a) + N(b)) + f3 N(c)

@@ -17,8 +17,8 @@ WIDTH = 5
 class Encoder(nnx.Module):
     """Signals [batch, points, channels] -> numbers [batch, outputs] between -1 and 1.
 
-    Each layer convolves over 5 cells, applies ReLU and halves the line by max-pooling. A dense layer
-    and tanh follow.
+    Each layer convolves over 5 cells, applies ReLU and halves the line by max-pooling. A dense
+    layer and tanh follow.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Kuramoto-Sivashinsky equation: parameters or initial state from a later state of a chaotic flow."""
+"""Kuramoto-Sivashinsky equation: parameters or initial state from a later, chaotic state."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class KuramotoSivashinsky(Problem):
     """Find what led to a state of the Kuramoto-Sivashinsky equation.
 
-    u_t = alpha G(s) - u_ss - u_ssss - beta u u_s on a periodic line, where G is a fixed smooth field
-    of unit deviation and zero mean: the mean of u is conserved. y and y* [batch, points] are u at
-    the time `horizon`. The initial state is a sum of the `modes` lowest Fourier modes with normal
-    coefficients, of unit deviation. Unknowns:
+    u_t = alpha G(s) - u_ss - u_ssss - beta u u_s on a periodic line, where G is a fixed smooth
+    field of unit deviation and zero mean: the mean of u is conserved. y and y* [batch, points] are
+    u at the time `horizon`. The initial state is a sum of the `modes` lowest Fourier modes with
+    normal coefficients, of unit deviation. Unknowns:
 
         parameters  x [batch, 2]: alpha = x_0, beta = 1 + x_1 / 2, true ones uniform in [-1, 1];
                     inputs [batch, points, 2] are the initial and the later state
@@ -33,9 +33,9 @@ class KuramotoSivashinsky(Problem):
                     [batch, points, 1] are the later state
 
     Loss 1/2 mean |y - y*|^2 over the points; y_error is |y - y*| / |y*|, x_error is |x - x*|.
-    Fourier modes in space, two thirds of them kept, and ETDRK4 in time; targets are made by the same
-    solver. The flow is chaotic on long lines: the longer the horizon, the more y responds to x, and
-    the more local minima the loss has.
+    Fourier modes in space, two thirds of them kept, and ETDRK4 in time; the same solver makes the
+    targets. The flow is chaotic on long lines: the longer the horizon, the more y responds to x,
+    and the more local minima the loss has.
 
     Source: the equation is named by arXiv 2408.08119 and 2501.16573; forcing, ranges and sizes are
     this project's own.

@@ -28,15 +28,15 @@ SPREAD = 0.25
 class WavePacket(Problem):
     """Find the position c of a wave packet in a noisy signal.
 
-    y(s) = A sin(k (s - c)) exp(-(s - c)^2 / (2 w^2)) at s = 1 ... points; the target y* has Gaussian
-    noise in addition. Inputs, y and y* are [batch, points]. The unknown x [batch, 1] is the scaled
-    position, c = (1 + x_0) points / 2; with unknowns=all, x [batch, 4] and A = exp(x_1),
-    w = width exp(x_2), k = wavenumber exp(x_3). Loss 1/2 |y - y*|^2.
+    y(s) = A sin(k (s - c)) exp(-(s - c)^2 / (2 w^2)) at s = 1 ... points; the target y* has
+    Gaussian noise in addition. Inputs, y and y* are [batch, points]. The unknown x [batch, 1] is
+    the scaled position, c = (1 + x_0) points / 2; with unknowns=all, x [batch, 4] and
+    A = exp(x_1), w = width exp(x_2), k = wavenumber exp(x_3). Loss 1/2 |y - y*|^2.
 
     The loss has a local minimum in every period 2 pi / k of the position, and is flat where the
     packets do not overlap: only starts within about half a period of the true position, 6 % of all,
-    descend to it. misfit is |y - y*|^2 / |y*|^2, about 0.13 for the true unknowns, and position_error
-    is |c - c*| in points.
+    descend to it. misfit is |y - y*|^2 / |y*|^2, about 0.13 for the true unknowns, and
+    position_error is |c - c*| in points.
 
     Source: the problem is named by arXiv 2408.08119; equation and values are this project's own.
     """
