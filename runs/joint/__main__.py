@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import methods
-import results
+import summary
 from cases import CASES
 
 from physopt.options import OptionError, Options, suggest
@@ -52,8 +52,8 @@ def compare(options: JointOptions) -> None:
     numbers = options.results / "numbers.csv"
     if options.run:
         frames = [methods.solve(name, CASES[name], options.out) for name in options.cases]
-        results.write_numbers(frames, numbers)
-    results.write(results.read_numbers(numbers), options.results)
+        summary.write_numbers(frames, numbers)
+    summary.write(summary.read_numbers(numbers), options.results)
 
 
 if __name__ == "__main__":
