@@ -128,7 +128,8 @@ class WavePacket(Problem):
         scan = jnp.linspace(-1, 1, 513)
 
         def loss(position: jax.Array) -> jax.Array:
-            return self.loss(self.signal(x.at[:, 0].set(position)), batch)
+            moved = jnp.asarray(x).at[:, 0].set(position)
+            return self.loss(self.signal(moved), batch)
 
         positions = (self.position(x), self.position(batch.extra))
         losses = jax.lax.map(loss, scan.astype(x.dtype)).T

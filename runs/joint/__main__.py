@@ -51,8 +51,8 @@ def compare(options: JointOptions) -> None:
     """Make the runs, write their numbers, and write table and figure."""
     numbers = options.results / "numbers.csv"
     if options.run:
-        frames = [methods.solve(name, CASES[name], options.out) for name in options.cases]
-        summary.write_numbers(frames, numbers)
+        for name in options.cases:
+            summary.write_numbers(methods.solve(name, CASES[name], options.out), numbers)
     summary.write(summary.read_numbers(numbers), options.results)
 
 

@@ -1,7 +1,6 @@
 """Cases of the comparison: a problem, and the budgets of all methods."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from physopt.problem import Problem
 from physopt.problems.local_minima import Billiards, KuramotoSivashinsky, WavePacket
@@ -17,19 +16,18 @@ class Case:
     """Inverse problems that are solved."""
     updates: int = 1000
     """Updates of a network, each on all samples."""
-    iterations: int = 60
+    iterations: int = 50
     """Most updates of L-BFGS on a sample, from one start."""
-    restarts: int = 10
+    restarts: int = 5
     """Starts of the best of restarts."""
-    adam: dict[str, Any] = field(default_factory=dict)
-    """Options of Adam."""
 
 
 CASES = {
-    "sin": Case(Sine()),
-    "wave_packet": Case(WavePacket(), updates=1000),
-    "billiards": Case(Billiards()),
-    "billiards, 2 balls": Case(Billiards(balls=2)),
-    "KS, horizon 10": Case(KuramotoSivashinsky(horizon=10.0), samples=32, updates=600),
-    "KS, horizon 40": Case(KuramotoSivashinsky(horizon=40.0), samples=32, updates=600),
+    "sin": Case(Sine(), updates=500),
+    "wave_packet": Case(WavePacket(), updates=500),
+    "wave_packet_long": Case(WavePacket(), updates=3000),
+    "billiards": Case(Billiards(), updates=1000),
+    "ks_10": Case(KuramotoSivashinsky(horizon=10.0), samples=16, updates=300, iterations=30),
+    "ks_40": Case(KuramotoSivashinsky(horizon=40.0), samples=16, updates=300, iterations=30),
 }
+"""The number of a Kuramoto-Sivashinsky case is its horizon."""

@@ -32,7 +32,7 @@ def solve(name: str, case: Case, out: Path) -> pd.DataFrame:
         "batch_size": case.samples, "steps": case.updates, "log_every": None,
         "heldout_size": case.samples, "device": "cpu", "out": out,
     }  # fmt: skip
-    problem, adam = case.problem, Adam(**case.adam)
+    problem, adam = case.problem, Adam()
     starts = [physopt.run(problem, LBFGS(), seed=k, **alone) for k in range(case.restarts)]
     each = [_numbers(run, case, alone=True) for run in starts]
     joint = physopt.run(problem, adam, train_on="test", **together)

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 COLOURS = ("#b0b0b0", "#777777", "#cc79a7", "#0072b2", "#009e73", "#e69f00")
 
 
-def write_numbers(frames: list[pd.DataFrame], path: Path) -> None:
+def write_numbers(new: pd.DataFrame, path: Path) -> None:
     """Write the numbers of all samples; rows of other cases stay."""
-    new = pd.concat(frames)
     if path.is_file():
         old = read_numbers(path)
         new = pd.concat([old[~old["case"].isin(new["case"])], new])
