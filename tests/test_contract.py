@@ -32,8 +32,9 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# These run the code of `ldft2d` and `assembly` and take longer.
-SLOW = ("ldft3d", "ldft_hysteresis", "assembly_fit")
+# The first three run the code of `ldft2d` and `assembly` and take longer; the others are time loops
+# whose derivatives take long to compile.
+SLOW = ("ldft3d", "ldft_hysteresis", "assembly_fit", "billiards", "kuramoto_sivashinsky")
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
 
