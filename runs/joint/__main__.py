@@ -1,6 +1,6 @@
 """Joint and individual solves of fixed sets of inverse problems: who solves what fraction?
 
-    python runs/joint                 all cases; a few minutes on one CPU core
+    python runs/joint                 all cases; about ten minutes on one CPU core
     python runs/joint cases=[sin]     some of them
     python runs/joint run=false       table and figure from the records of earlier runs
 

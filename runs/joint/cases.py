@@ -25,7 +25,6 @@ class Case:
 CASES = {
     "sin": Case(Sine(), updates=500),
     "wave_packet": Case(WavePacket(), updates=500),
-    "wave_packet_long": Case(WavePacket(), updates=3000),
     "billiards": Case(Billiards(), updates=1000),
     "ks_10": Case(KuramotoSivashinsky(horizon=10.0), samples=16, updates=300, iterations=30),
     "ks_40": Case(KuramotoSivashinsky(horizon=40.0), samples=16, updates=300, iterations=30),

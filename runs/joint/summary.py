@@ -76,11 +76,13 @@ def draw(numbers: pd.DataFrame) -> Figure:
         places, values, errors = [], [], []
         for place, case in enumerate(cases):
             solved = numbers[(numbers["case"] == case) & (numbers["method"] == method)]["solved"]
+            if solved.empty:  # not run
+                continue
             low, high = interval(int(solved.sum()), len(solved))
             places.append(place + (k - (len(methods) - 1) / 2) * width)
             values.append(solved.mean())
             errors.append((solved.mean() - low, high - solved.mean()))
-        bars = np.maximum(np.array(errors).T, 0)
+        bars = np.maximum(np.reshape(errors, (-1, 2)).T, 0)
         axis.bar(places, values, width, yerr=bars, color=colour, label=method, ecolor="#222222",
                  error_kw={"lw": 0.8})  # fmt: skip
     axis.set_xticks(range(len(cases)), cases, fontsize=8)
