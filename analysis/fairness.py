@@ -13,6 +13,7 @@ ALLOWANCES = {
     "devices": "compare runs on different kinds of devices, each kind as a method of its own",
     "versions": "pool runs of one method that were made with different versions of libraries",
     "tuning": "compare rules whose options were tuned with unequal numbers of trials",
+    "train_on": "show runs with train_on=test, whose errors are those of their training samples",
 }
 TUNING_SEEDS = 1_000_000
 """Smallest seed of tuning trials, which are not reported."""
@@ -28,9 +29,10 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     of runs with the same settings and seed all but the newest. Timings on different kinds of
     devices are never pooled: with "devices" allowed, each kind makes a method of its own.
 
-    Raises OptionError if kinds of devices are mixed, if runs of one method were made with different
-    versions of jax, jaxlib, flax or optax, or if the rules of one problem were tuned with unequal
-    numbers of trials, unless `allow` contains "devices", "versions" or "tuning".
+    Raises OptionError if kinds of devices are mixed, if a run trained on the samples that are
+    scored, if runs of one method were made with different versions of jax, jaxlib, flax or optax,
+    or if the rules of one problem were tuned with unequal numbers of trials, unless `allow`
+    contains "devices", "train_on", "versions" or "tuning".
     """
     check_allowances(allow)
     notes = [*frame.attrs.get("notes", ()), *_unfinished_notes(frame)]
@@ -38,6 +40,7 @@ def comparable(frame: pd.DataFrame, allow: Collection[str] = ()) -> pd.DataFrame
     frame = apart(frame)
     kept = frame[~frame["status"].isin([*UNFINISHED, "skipped"])]
     kept = _reporting(_newest(kept, notes), notes).copy()
+    notes += _check_training_samples(kept, allow)
     notes += [*_check_versions(kept, allow), *_check_tuning(kept, allow)]
     notes += [*_timing_notes(kept), *_budget_notes(kept), *_missing_notes(kept, refused(frame))]
     kept.attrs["notes"] = list(dict.fromkeys(notes))
@@ -119,6 +122,20 @@ def _reporting(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     count = frame.loc[trial, "folder"].nunique()
     notes.append(f"Left out as trials of tuning (seeds from {TUNING_SEEDS}): {count}.")
     return frame[~trial]
+
+
+def _check_training_samples(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:
+    """Return a note if runs trained on the test set; raise OptionError unless allowed."""
+    trained = frame[frame["train_on"] == "test"][["method", "case"]].drop_duplicates()
+    if trained.empty:
+        return []
+    reason = (
+        f"{_listed(trained.itertuples(index=False))} trained on the samples that are scored, so "
+        "their errors are training errors, and those of other runs are test errors"
+    )
+    choice = "leave these runs out, or give allow=train_on to show each as a method of its own"
+    note = f"No generalisation is measured: {reason}."
+    return _waived("train_on", allow, f"{reason}; {choice}", note)
 
 
 def _check_versions(frame: pd.DataFrame, allow: Collection[str]) -> list[str]:

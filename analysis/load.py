@@ -8,6 +8,7 @@ lost. Columns, beside those of curve.jsonl:
     problem, rule        names; case and method are these with the options in which runs differ,
                          without the value of a setting that is common to all rules on a problem
     seed batch_size train_size redraw heldout_size log_every network dtype start  settings
+    train_on             "test" if the run trained on the samples of the test set, else "training"
     budget_steps, budget_seconds                                        steps= and seconds=
     device               kind of device, with their number if there are several
     versions             of jax, jaxlib, flax and optax, "unknown" if the records lack one
@@ -49,7 +50,8 @@ _NUMBERS = (
 _SETTINGS = (*_NUMBERS, "network", "dtype", "stop_at_target", "start", "device_kind")
 _RUN_COLUMNS = (
     *("folder", "source", "run_id", "problem", "rule", *_SETTINGS, "device", "status", "reason"),
-    *("budget_steps", "budget_seconds", "target_metric", "target_value", "tuning_trials"),
+    *("train_on", "budget_steps", "budget_seconds"),
+    *("target_metric", "target_value", "tuning_trials"),
     *("versions", "source_version", "finished", "timing", "blas_threads"),
 )
 _CURVE_COLUMNS = (
@@ -100,6 +102,7 @@ def read_run(record: Record, path: Path) -> tuple[dict[str, Any], list[dict[str,
         "folder": str(path),
         "run_id": shown(path.name),
         "device": _device(known.get("device_kind"), known.get("device_count")),
+        "train_on": config.get("train_on", "training"),
         "budget_steps": config.get("steps"),
         "budget_seconds": config.get("seconds"),
         "target_metric": metric,
@@ -152,6 +155,7 @@ def frame_of(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> p
     table["case"] = _labels(table, texts, ["problem"], ("heldout_size",))
     shown = ("batch_size", "train_size", "redraw", "network", "dtype", "start")
     table["method"] = _labels(table, texts, ["case", "rule"], shown)
+    table["method"] += (table["train_on"] == "test").map({True: " train_on=test", False: ""})
     names = [name for name in _names(("run", *_CURVE_COLUMNS), evaluations) if name not in table]
     curve = pd.DataFrame(evaluations, columns=names, dtype=float)
     return curve.join(table, on="run").drop(columns="run").reset_index(drop=True)

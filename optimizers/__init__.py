@@ -19,6 +19,7 @@ RULES = {
     "gauss_newton": "physopt.optimizers.spectral.gauss_newton:GaussNewton",
     "engd": "physopt.optimizers.spectral.energy_natural:EnergyNaturalGradient",
     "metropolis": "physopt.optimizers.metropolis:Metropolis",
+    "proxy": "physopt.optimizers.proxy:Proxy",
     "open_es": "physopt.optimizers.evolution:OpenES",
     "cma_es": "physopt.optimizers.evolution:CMAES",
     "eqprop": "physopt.optimizers.estimated:EquilibriumPropagation",

@@ -128,15 +128,11 @@ class MeasuresSet(Protocol):
     """A problem with metrics of a whole held-out set that are no means over its samples.
 
     They are computed in two steps, because the physics is evaluated in chunks whose fields are not
-    kept: numbers of each sample first, and the metrics of the set from these. The relative L2 error
-    sqrt(sum_i |y_i - y_i*|^2 / sum_i |y_i*|^2), for example, has two terms for each sample:
+    kept: terms of each sample first, and the metrics of the set from these. For the relative L2
+    error sqrt(sum_i |y_i - y_i*|^2 / sum_i |y_i*|^2) the terms are both squares:
 
-        def set_terms(self, x, y, batch):
-            return {"error": jnp.sum((y - batch.target) ** 2, axis=1),
-                    "size": jnp.sum(batch.target ** 2, axis=1)}
-
-        def set_metrics(self, terms):
-            return {"relative_l2": (terms["error"].sum() / terms["size"].sum()) ** 0.5}
+        set_terms(x, y, batch) = {"error": |y - y*|^2, "size": |y*|^2}, each [batch]
+        set_metrics(terms) = {"relative_l2": sqrt(sum error / sum size)}
 
     The metrics are recorded as those of `Problem.metrics` are, and `target` may name one.
     """
@@ -159,6 +155,15 @@ class Starts(Protocol):
 
     def initial_unknowns(self, batch: Batch) -> Tree:
         """Return x0 [batch, ...], from which each sample is solved."""
+        ...
+
+
+@runtime_checkable
+class DrawsUnknowns(Protocol):
+    """A problem with random initial unknowns for network=none: each seed is another start."""
+
+    def draw_unknowns(self, keys: jax.Array) -> Tree:
+        """Draw x0 from a distribution of plausible unknowns: keys [batch] -> [batch, ...]."""
         ...
 
 

@@ -21,6 +21,11 @@ PROBLEMS = {
     "toy": "physopt.problems.toy:Toy",
     "assembly": "physopt.problems.assembly.design:Assembly",
     "assembly_fit": "physopt.problems.assembly.fit:AssemblyFit",
+    "wave_packet": "physopt.problems.local_minima.wave_packet:WavePacket",
+    "billiards": "physopt.problems.local_minima.billiards:Billiards",
+    "kuramoto_sivashinsky": (
+        "physopt.problems.local_minima.kuramoto_sivashinsky:KuramotoSivashinsky"
+    ),
     "trap": "physopt.problems.trap.problem:Trap",
     "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
     "pinn_poisson_nd": "physopt.problems.pinn.poisson_nd:PoissonNDPINN",

@@ -32,9 +32,12 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first three run the code of `ldft2d` and `assembly` and take longer; `forced_burgers` compiles
-# two solvers and a network in a loop.
-SLOW = ("ldft3d", "ldft_hysteresis", "assembly_fit", "forced_burgers")
+# The first three run the code of `ldft2d` and `assembly` and take longer; the others are time loops
+# whose derivatives take long to compile.
+SLOW = (
+    *("ldft3d", "ldft_hysteresis", "assembly_fit"),
+    *("billiards", "kuramoto_sivashinsky", "forced_burgers"),
+)
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
 

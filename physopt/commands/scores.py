@@ -34,7 +34,8 @@ class ComparisonOptions(Options):
     allow: tuple[str, ...] = ()
     """Unequal conditions to allow and report: devices (runs on different devices, each shown as a
     method of its own), versions (runs of one method made with different versions of libraries),
-    tuning (options tuned with unequal numbers of trials)."""
+    tuning (options tuned with unequal numbers of trials), train_on (runs with train_on=test, which
+    trained on the samples that are scored)."""
 
     debug: bool = False
     """Show the traceback of an error."""

@@ -47,6 +47,8 @@ class RunConfig:
             self._refuse("train_size", reason)
         if settings.redraw is not None and settings.train_size is None:
             self._refuse("redraw", "there is no training set to redraw without train_size")
+        if settings.train_on == "test":
+            self._check_joint_training()
         if settings.tolerance is not None and settings.network != "none":
             self._refuse("tolerance", "only solves of single samples, network=none, converge")
         if settings.train_size is not None and settings.train_size < settings.batch_size:
@@ -58,6 +60,18 @@ class RunConfig:
             )
         if settings.stop_at_target and self.problem.target is None:
             self._refuse("stop_at_target", f"{problem.__name__} has no target")
+
+    def _check_joint_training(self) -> None:
+        """Refuse settings of another training set than the test set."""
+        settings = self.settings
+        if settings.network == "none":
+            self._refuse("train_on", "network=none optimises x of the test samples already")
+        if settings.train_size is not None:
+            reason = "train_on=test trains on the test set, of heldout_size samples"
+            self._refuse("train_size", reason)
+        if settings.batch_size > settings.heldout_size:
+            reason = f"is more than heldout_size={settings.heldout_size}, which train_on=test uses"
+            self._refuse("batch_size", reason)
 
     def _refuse(self, name: str, reason: str) -> None:
         raise OptionError(Settings, name, getattr(self.settings, name), reason)

@@ -31,6 +31,10 @@ class Settings(Options):
     """Updates after which the training set is drawn anew; none keeps it. Some problems then place
     its samples where the loss is large."""
 
+    train_on: Literal["training", "test"] = "training"
+    """Samples that a network trains on. test: those of the test set, to solve them jointly. Their
+    errors say nothing about other samples, and tables of scores refuse such runs."""
+
     heldout_size: PositiveInt = 128
     """Samples in the validation set and in the test set; both are the same for every seed."""
 

@@ -45,6 +45,7 @@ RESERVED: frozenset[str] = frozenset(
             "start",
         ),
         *("stop_at_target", "status", "reason", "finished", "budget_steps", "budget_seconds"),
+        "train_on",
         *("device", "case", "method", "target_metric", "target_value", "tuning_trials"),
         *("versions", "source_version", "timing", "blas_threads"),
     )

@@ -19,7 +19,7 @@ from physopt.objective import Objective
 from physopt.problem import Adapts, Arranges, Batch, Problem
 from physopt.rule import Parameters
 
-_INITIAL, _TRAINING_SET, _HELD_OUT = (2**31 + k for k in (1, 2, 3))
+_INITIAL, _TRAINING_SET, _HELD_OUT, _UNKNOWNS = (2**31 + k for k in (1, 2, 3, 4))
 
 
 def batch_key(key: jax.Array, step: jax.Array) -> jax.Array:
@@ -35,6 +35,12 @@ def rule_key(key: jax.Array, step: jax.Array) -> jax.Array:
 def initial_key(key: jax.Array) -> jax.Array:
     """Return the key of a rule's initial state."""
     return jax.random.fold_in(key, _INITIAL)
+
+
+def unknowns_keys(key: jax.Array, size: int) -> jax.Array:
+    """Return the keys of random initial unknowns, [size]; those of fewer samples are a prefix."""
+    key = jax.random.fold_in(key, _UNKNOWNS)
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
 
 
 class Source(Protocol):
@@ -249,3 +255,10 @@ def held_out_samples(problem: Problem, size: int) -> Batch:
     for k, name in enumerate(problem.test_sets):
         sets.append(jax.jit(partial(problem.test_set, name))(keys(2 + k)))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sets).at(1.0)
+
+
+def scored_twice(held_out: Batch, size: int) -> Batch:
+    """Return held-out sets of `size` samples with the test set in place of the validation set."""
+    return jax.tree.map(
+        lambda leaf: jnp.concatenate([leaf[size : 2 * size], leaf[size:]]), held_out
+    )

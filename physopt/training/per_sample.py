@@ -19,9 +19,11 @@ from jax.sharding import Mesh
 
 from physopt.machine.devices import cast
 from physopt.machine.mesh import spread
+from physopt.numerics.keys import key_of
 from physopt.objective import Objective, build
-from physopt.problem import Batch, Problem, Starts, Tree
+from physopt.problem import Batch, DrawsUnknowns, Problem, Starts, Tree
 from physopt.rule import Info, Parameters, State, UpdateRule
+from physopt.training.data import unknowns_keys
 
 
 class Unknowns(nnx.Module):
@@ -46,11 +48,13 @@ def build_unknowns(
 
 
 def initial_unknowns(problem: Problem, seed: int, dtype: str, batch: Batch) -> Tree:
-    """Return x0 [batch, ...]: the problem's own, or the prediction of its untrained network.
+    """Return x0 [batch, ...]: drawn or given by the problem, or its untrained network's prediction.
 
     Such a prediction has a suitable scale and breaks symmetries. Raises OptionError for a problem
-    that has neither.
+    that has none of them.
     """
+    if isinstance(problem, DrawsUnknowns):
+        return cast(problem.draw_unknowns(unknowns_keys(key_of(seed), len(batch))), dtype)
     if isinstance(problem, Starts):
         return cast(problem.initial_unknowns(batch), dtype)
     objective, params = cast(build(problem, "default", seed), dtype)

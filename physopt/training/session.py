@@ -117,6 +117,10 @@ class Session:
     def _announce(self, method: str | None) -> None:
         if self.config.settings.dtype == "float64":
             self.display.note("precision  float64")
+        if self.config.settings.train_on == "test":
+            self.display.note(
+                "samples  trained on the test set: no error of new samples is measured"
+            )
         if method is not None:
             self.display.note(f"method  {method}")
             self.folder.write_status("running", "", method=method)

@@ -18,7 +18,9 @@ from physopt.training import warm_start
 from physopt.training.data import (
     SameSamples,
     Source,
+    TrainingSet,
     held_out_samples,
+    scored_twice,
     stays_the_same,
     training_source,
 )
@@ -70,8 +72,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     objective, params = build(problem, settings.network, settings.seed, mesh)
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
-    source = _source_of(problem, settings, mesh)
-    held_out = held_out_samples(problem, settings.heldout_size)
+    source, held_out = _data(problem, settings, mesh)
     return Setup(objective, rule, params, source, held_out, key)
 
 
@@ -126,17 +127,27 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     objective, params = devices.cast((objective, params), settings.dtype)
     params = warm_start.restore(settings.start, params)
     theirs = warm_start.settings_of(settings.start)
-    source = _source_of(problem, theirs)
+    source, _ = _data(problem, theirs)
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     x = predict(params, setup.held_out.inputs)
     objective, params = build_unknowns(problem, x, setup.objective.mesh)
     return setup._replace(objective=objective, params=params)
 
 
-def _source_of(problem: Problem, settings: Settings, mesh: Mesh | None = None) -> Source:
-    """Return the training batches of a run with a network."""
+def _data(problem: Problem, settings: Settings, mesh: Mesh | None = None) -> tuple[Source, Batch]:
+    """Return the training batches of a run with a network, and its held-out samples.
+
+    With train_on=test both are the test set, and so is the validation set.
+    """
+    size = settings.heldout_size
+    held_out = held_out_samples(problem, size)
+    if settings.train_on == "test":
+        held_out = scored_twice(held_out, size)
+        samples = jax.tree.map(lambda leaf: leaf[:size], held_out)
+        return TrainingSet(samples, settings.batch_size, mesh), held_out
     sizes = settings.batch_size, settings.train_size
-    return training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
+    source = training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
+    return source, held_out
 
 
 def _ask(rule: UpdateRule, objective: Objective) -> None:

@@ -11,6 +11,7 @@ from numpy.polynomial.chebyshev import chebvander
 
 from physopt.networks import Dense
 from physopt.networks.unet import initialize
+from physopt.numerics.jacobian import pushed_columns
 from physopt.numerics.keys import normal
 from physopt.numerics.linalg import HIGHEST
 from physopt.numerics.steps import shortened
@@ -152,13 +153,7 @@ class Trap(Problem):
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Return y and dy/dx [batch, |y|, knots] by forward mode: knots are fewer than terms."""
-
-        def of_one(x: jax.Array, sample: Batch) -> tuple[jax.Array, jax.Array]:
-            y = self.simulate(x[None], jax.tree.map(lambda leaf: leaf[None], sample))[0]
-            return y, y
-
-        slope, y = jax.vmap(jax.jacfwd(of_one, has_aux=True))(x, batch)
-        return y, slope
+        return pushed_columns(lambda x: self.simulate(x, batch), x)
 
     def loss(self, y: jax.Array, batch: Batch) -> jax.Array:
         """Return W - W* of each sample, [batch]; negative for some draws of trajectories."""

@@ -89,3 +89,28 @@ def test_notes_state_what_is_left_out(tmp_path):
     assert "1 interrupted" in notes
     assert "hig on a" in notes
     assert "newer run repeats them: 1" in notes
+
+
+def test_runs_trained_on_the_test_set_are_refused_unless_allowed_and_never_pooled(tmp_path):
+    write_run(tmp_path, "a", "adam", 0, [1.0, 0.2])
+    folder = write_run(tmp_path, "a", "adam", 1, [1.0, 0.1])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "train_on": "test"}))
+    frame = load(tmp_path)
+    assert set(frame["method"]) == {"adam", "adam train_on=test"}
+    for score in (analysis.time_to_target, analysis.final_errors, analysis.paired_tests):
+        with pytest.raises(OptionError, match=r"trained on the samples that are scored.*train_on"):
+            score(frame)
+    with pytest.raises(OptionError, match="trained on the samples that are scored"):
+        analysis.final_errors(frame[frame["seed"] == 1])  # alone it claims generalisation too
+    table = analysis.final_errors(frame, allow=["train_on"])
+    assert dict(zip(table["method"], table["median"], strict=True)) == {
+        "adam": 0.2, "adam train_on=test": 0.1,
+    }  # fmt: skip
+    assert "training errors" in " ".join(table.attrs["notes"])
+    sides = frame.assign(source=frame["method"])
+    with pytest.raises(OptionError, match="trained on the samples that are scored"):
+        analysis.compare(sides)
+    page = tmp_path / "report.html"
+    analysis.write_report(frame, page)
+    assert "trained on the samples that are scored" in page.read_text()
