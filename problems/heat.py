@@ -45,6 +45,12 @@ class Heat(UNetOptions, Problem):
     tiny: ClassVar = {"size": 16, "levels": 2, "filters": 4}
     float64_inverse: ClassVar = True
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
+    # 64 x 64 outputs a sample: a Gram matrix does not fit into memory, and each Krylov step costs
+    # two sweeps of the network.
+    rule_defaults: ClassVar = {
+        "hig": {"method": "krylov", "krylov_steps": 8},
+        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
+    }
 
     def sample(self, keys: jax.Array) -> Batch:
         """Draw later temperatures [batch, n, n]; extra holds the initial ones."""

@@ -1,7 +1,7 @@
 """Options of the inverse-design problems."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from physopt.networks import Activation, Normalization
 from physopt.options import (
@@ -25,6 +25,15 @@ Targets = Literal["mixture", "simulated", "procedural"]
 @dataclasses.dataclass(frozen=True)
 class InverseDesignOptions(Problem):
     """Options of an inverse-design problem except the dimensions of its lattice."""
+
+    # A step along small singular values of dy/dtheta saturates the generator: damping keeps it in
+    # the range of the linear model. An inverse step costs a Jacobian; further network updates
+    # towards its result are cheap.
+    rule_defaults: ClassVar = {
+        "hig": {"damping": 0.2},
+        "gauss_newton": {"learning_rate": 0.6},
+        "sip": {"repeat": 4},
+    }
 
     size: Annotated[int, Bounds(2)] = 20
     """Sites along each side of the lattice."""
