@@ -26,11 +26,17 @@ Targets = Literal["mixture", "simulated", "procedural"]
 class InverseDesignOptions(Problem):
     """Options of an inverse-design problem except the dimensions of its lattice."""
 
-    # A step along small singular values of dy/dtheta saturates the generator: damping keeps it in
-    # the range of the linear model. An inverse step costs a Jacobian; further network updates
-    # towards its result are cheap.
+    # A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a
+    # bound on the step and momentum keep it in the range of the linear model. An inverse step costs
+    # a Jacobian; further network updates towards its result are cheap.
     rule_defaults: ClassVar = {
-        "hig": {"damping": 0.2},
+        "hig": {
+            "learning_rate": 0.2,
+            "damping": 0.2,
+            "momentum": 0.9,
+            "max_step_norm": 0.1,
+            "schedule": "cosine",
+        },
         "gauss_newton": {"learning_rate": 0.6},
         "sip": {"repeat": 4},
     }

@@ -51,7 +51,10 @@ class PoissonNDPINN(PINN):
         "dtype": "float64",
     }  # fmt: skip
     # The points are new in every update, but so many that a line search on them does not mislead.
-    rule_defaults: ClassVar = {**PINN.rule_defaults, "hig": {"line_search": "grid"}}
+    rule_defaults: ClassVar = {
+        **PINN.rule_defaults,
+        "hig": {"learning_rate": 1.0, "line_search": "grid", "tau": 1e-12},
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

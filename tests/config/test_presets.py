@@ -29,10 +29,9 @@ def test_every_entry_names_a_rule_and_options_it_has(problem):
 
 
 def test_the_command_line_begins_with_them_and_prevails_over_them():
-    rule = from_words(["problem=ldft3d", "rule=hig", "rule.tau=0.3"]).rule
+    rule = from_words(["problem=ldft3d", "rule=hig", "rule.damping=0.3"]).rule
     assert isinstance(rule, HalfInverse)
-    assert (rule.damping, rule.tau) == (0.2, 0.3)
-    assert from_words(["problem=ldft3d", "rule=hig", "rule.damping=0.3"]).rule.damping == 0.3
+    assert (rule.damping, rule.momentum, rule.max_step_norm) == (0.3, 0.9, 0.1)
     assert from_words(["problem=oscillators", "rule=hig"]).rule == HalfInverse()
 
 
