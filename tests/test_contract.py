@@ -32,8 +32,7 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# `ldft2d` takes a minute of compilation; the next two run the same code and take longer still.
-# `assembly_fit` runs that of `assembly`.
+# These run the code of `ldft2d` and `assembly` and take longer.
 SLOW = ("ldft3d", "ldft_hysteresis", "assembly_fit")
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
@@ -53,8 +52,8 @@ def pairs():
 
     Compilation takes nearly all of the time. With every change a representative of each family of
     rules meets all problems, and all rules the everyday problems: these pairs are traced, and a
-    sixth of them is compiled, in a diagonal pattern. The test of a rule's promises compiles each
-    rule as well. The nightly run compiles the rest.
+    sixth of the everyday ones is compiled, in a diagonal pattern. The tests of promises compile
+    each rule and most problems as well. The nightly run compiles the rest.
     """
     rules = [
         name
@@ -63,8 +62,9 @@ def pairs():
     ]
     for row, problem in enumerate(PROBLEMS):
         for column, rule in enumerate(rules):
-            daily = (rule in REPRESENTATIVES and problem not in SIMILAR) or problem in EVERYDAY
-            compiled = daily and problem not in SLOW and (row + column) % 6 == 0
+            everyday = problem in EVERYDAY
+            daily = everyday or (rule in REPRESENTATIVES and problem not in SLOW + SIMILAR)
+            compiled = everyday and (row + column) % 6 == 0
             if daily:
                 yield pytest.param(problem, rule, compiled)
             if not compiled:
@@ -73,7 +73,10 @@ def pairs():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW + SIMILAR else n for n in PROBLEMS],
+    [
+        pytest.param(n, marks=pytest.mark.nightly) if n in ("ldft2d", *SLOW, *SIMILAR) else n
+        for n in PROBLEMS
+    ],
 )
 def test_a_problem_keeps_its_promises(name):
     problem = tiny_problem(name)
