@@ -47,7 +47,7 @@ BLOCK_BYTES = 2**28
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["rest"],
-    meta_fields=["problem", "graphdef", "parameter_count", "mesh"],
+    meta_fields=["problem", "graphdef", "parameter_count", "mesh", "same_batch"],
 )
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -58,6 +58,7 @@ class Objective:
     rest: Any  # the network's arrays that are not parameters
     parameter_count: int = 0  # P; with network=none that of one sample
     mesh: Mesh | None = None  # the devices over which a batch is spread
+    same_batch: bool = False  # every update of a run has the same batch, until it is redrawn
 
     # --- functions of the parameters
 

@@ -57,7 +57,8 @@ class Problem(Options, ABC):
     """The interface of a physics. A subclass is a frozen dataclass; its fields are its options.
 
     `target` names a metric and the value below which the problem counts as solved. `defaults` are
-    default settings of a run on this physics (batch_size, steps, ...).
+    default settings of a run on this physics (batch_size, steps, ...), and `rule_defaults` default
+    options of rules, {rule: {option: value}}, where a rule's own are far from suitable.
 
     `test_sets` name further test sets, drawn by `test_set` and reported separately, as
     test_NAME_loss and METRIC_NAME. `tiny` are options for tests of about a second. `drawn`: test
@@ -70,6 +71,7 @@ class Problem(Options, ABC):
     key_prefix: ClassVar[str] = "problem."
     target: ClassVar[tuple[str, float] | None] = None
     defaults: ClassVar[Mapping[str, Any]] = {}
+    rule_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     test_sets: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[Mapping[str, Any]] = {}
     drawn: ClassVar[int] = 4

@@ -43,6 +43,8 @@ class Sine(Problem):
 
     target: ClassVar = ("x_distance", 0.1)
     defaults: ClassVar = {"batch_size": 100, "steps": 5000, "log_every": 250}
+    # At losses up to 10^7 plain descent diverges within a few steps.
+    rule_defaults: ClassVar = {"sgd": {"clip_norm": 1.0}}
 
     @property
     def slopes(self) -> np.ndarray:

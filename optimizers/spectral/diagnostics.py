@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from physopt.optimizers.spectral.directions import Solution
 from physopt.rule import Info
+
+ROUNDING_ERROR = 1e-3
+"""Relative error of the smallest singular values kept above which the plan warns."""
 
 
 def diagnostics(solution: Solution) -> Info:
@@ -47,3 +52,17 @@ def remark(rejected: int, means: Mapping[str, float]) -> str | None:
     if dropped >= 0.5:  # not if the rank is unknown, NaN
         parts.append(f"{dropped:.0f} of {rank + dropped:.0f} directions below the noise or cutoff")
     return "; ".join(parts) or None
+
+
+def rounding_warning(smallest: float, dtype: DTypeLike) -> str:
+    """Warn if a precision does not resolve singular values of `smallest` times the largest.
+
+    Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
+    """
+    error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
+    if error < ROUNDING_ERROR:
+        return ""
+    return (
+        f". Warning: {dtype} resolves singular values of {smallest:g} of the largest "
+        f"to {100 * min(error, 1):.2g} % only; a larger tau or dtype=float64 helps"
+    )

@@ -11,7 +11,8 @@ import optax
 from physopt.objective import Objective
 from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.spectral.decomposition import Spectrum
-from physopt.optimizers.spectral.rule import SpectralPower, SpectralState, Trial, network_dtype
+from physopt.optimizers.spectral.rule import SpectralPower
+from physopt.optimizers.spectral.state import SpectralState, Trial, network_dtype
 from physopt.options import OptionError, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State, cost
@@ -56,9 +57,9 @@ class GaussNewton(SpectralPower):
         super().__post_init__()
         if not self.adaptive:
             return
-        for name, neutral in (("momentum", 0.0), ("line_search", "none")):
-            if (value := getattr(self, name)) != neutral:
-                reason = f"adaptive damping judges single steps; use {name}={neutral} or "
+        for name, neutral in (("momentum", (0.0,)), ("line_search", ("none", "auto"))):
+            if (value := getattr(self, name)) not in neutral:
+                reason = f"adaptive damping judges single steps; use {name}={neutral[0]} or "
                 raise OptionError(type(self), name, value, reason + "adaptive=false")
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
@@ -80,7 +81,7 @@ class GaussNewton(SpectralPower):
         """Compare the loss after the step with its quadratic model; adapt the damping."""
         if not self.adaptive:
             return super()._judge(objective, state, batch, trial)
-        step, scale, system, solution = trial
+        step, scale, _, system, solution = trial
         tried = optax.apply_updates(system.params, step)
         change = scale.astype(solution.response.dtype) * solution.response
         rho = gain_ratio(objective, system, batch, tried, change)

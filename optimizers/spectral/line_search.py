@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-LineSearch = Literal["none", "grid", "armijo"]
+LineSearch = Literal["auto", "none", "grid", "armijo"]
 
 LENGTHS = 32
 """Number of step lengths, from the largest down by factors of two."""

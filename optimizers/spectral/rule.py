@@ -14,7 +14,7 @@ In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times th
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,18 @@ from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.schedules import Scheduled
 from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
-from physopt.optimizers.spectral.diagnostics import diagnostics, joined, remark
+from physopt.optimizers.spectral.diagnostics import (
+    diagnostics,
+    joined,
+    remark,
+    rounding_warning,
+)
 from physopt.optimizers.spectral.directions import Power, Solution
 from physopt.optimizers.spectral.line_search import LineSearch, searched, step_lengths
 from physopt.optimizers.spectral.methods import Choice, Plan, choose
 from physopt.optimizers.spectral.sizes import measure
+from physopt.optimizers.spectral.state import SpectralState, Trial, network_dtype
+from physopt.optimizers.spectral.step_length import Pace, adapted_length, first_pace, halved
 from physopt.options import (
     Bounds,
     Decay,
@@ -45,29 +52,8 @@ GIGABYTE = 1e9
 CUTOFF = 1e-5
 """tau of a step of fixed length, by default."""
 
-ROUNDING_ERROR = 1e-3
-"""Relative error of the smallest singular values kept above which the plan warns."""
-
 ZERO_STEPS = 3
 """Line searches in a row without a lower loss after which a run has converged."""
-
-
-class SpectralState(NamedTuple):
-    """State of a spectral rule between updates."""
-
-    velocity: Parameters  # sum of earlier steps, each weighted by momentum^age; () without momentum
-    damping: jax.Array  # relative to the largest singular value; only an adaptive rule changes it
-    plateau: Any  # of the schedule that follows the loss
-    rejected: jax.Array  # int32, updates since the last step that was taken
-
-
-class Trial(NamedTuple):
-    """A step that may be taken."""
-
-    step: Parameters
-    scale: jax.Array  # step = scale * direction
-    system: Linearised
-    solution: Solution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +63,9 @@ class SpectralPower(Scheduled):
     r = sqrt(b) dL/dy, and J / sqrt(b) = U S V^T is its Jacobian in theta, for a batch of b samples.
     """
 
-    learning_rate: PositiveFloat = 0.05
-    """eta, relative to r and J / sqrt(b): it is the same for every batch size."""
+    learning_rate: PositiveFloat | None = None
+    """eta, relative to r and J / sqrt(b): it is the same for every batch size. none: adapted to the
+    loss of the next batch, or by a line search if the batch stays the same."""
 
     kappa: float = -0.5
     """Power of the singular values."""
@@ -96,8 +83,9 @@ class SpectralPower(Scheduled):
     """A positive d replaces the cutoff tau by the smooth weights
     s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
 
-    beta: float = 0.0
-    """Power of the largest singular value of J / sqrt(b) that multiplies the step."""
+    beta: float | None = None
+    """Power of the largest singular value of J / sqrt(b) that multiplies the step. none: 0 with a
+    learning rate, and -(1 + kappa) without one, with which eta has no unit."""
 
     momentum: Decay = 0.0
     """Weight of earlier steps, v <- momentum v + step."""
@@ -105,10 +93,11 @@ class SpectralPower(Scheduled):
     max_step_norm: PositiveFloat | None = None
     """Largest norm of a step, before momentum; none sets no bound."""
 
-    line_search: LineSearch = "none"
+    line_search: LineSearch = "auto"
     """Factor of each step, a power of two from 1 (kappa = -1) or 16 (other powers) down to 2^-31 of
     that. grid: the one with the lowest loss of the batch; armijo: the largest one with a sufficient
-    decrease. If none lowers the loss the step is zero; three in a row end the run as converged."""
+    decrease; auto: grid without a learning rate on a batch that stays the same, none otherwise. If
+    no length lowers the loss the step is zero; three in a row end the run as converged."""
 
     method: Choice = "auto"
     """How the direction is computed: auto chooses by cost and memory. layerwise and physics: a Gram
@@ -139,7 +128,7 @@ class SpectralPower(Scheduled):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.momentum and self.line_search != "none":
+        if self.momentum and self.line_search not in ("auto", "none"):
             reason = "a line search judges single steps; use momentum=0"
             raise OptionError(type(self), "momentum", self.momentum, reason)
 
@@ -159,28 +148,31 @@ class SpectralPower(Scheduled):
         plan = self._plan(objective, params, batch)
         if reason := plan.refuses(objective, params, batch):
             raise PlanError(reason)
-        return f"{plan}{self._rounding(params)}"
+        return f"{plan}{self._rounding(objective, params)}"
 
-    def _rounding(self, params: Parameters) -> str:
-        """Warn if the network's precision does not resolve the smallest singular values kept.
-
-        Rounding perturbs J by eps max(s), hence singular values s near tau max(s) by eps / tau.
-        """
-        smallest, dtype = self.damping or self.cutoff(params), network_dtype(params)
-        error = float(jnp.finfo(dtype).eps) / max(smallest, 1e-12)
-        if self.absolute or error < ROUNDING_ERROR:
-            return ""
-        return (
-            f". Warning: {dtype} resolves singular values of {smallest:g} of the largest "
-            f"to {100 * min(error, 1):.2g} % only; a larger tau or dtype=float64 helps"
-        )
+    def _rounding(self, objective: Objective, params: Parameters) -> str:
+        smallest = self.damping or self.cutoff(objective, params)
+        return "" if self.absolute else rounding_warning(smallest, network_dtype(params))
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return no velocity, and the initial damping."""
+        """Return no velocity, the initial damping, and the first length if it is adapted."""
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
         dtype = network_dtype(params)
         plateau = self.plateau().init(jnp.ones((), dtype))
-        return SpectralState(velocity, jnp.asarray(self.damping, dtype), plateau, jnp.int32(0))
+        pace = first_pace(params, self.momentum) if self._adapts(objective) else ()
+        damping = jnp.asarray(self.damping, dtype)
+        return SpectralState(velocity, damping, plateau, jnp.int32(0), pace)
+
+    def _search(self, objective: Objective) -> LineSearch:
+        """Return the line search on batches of an objective."""
+        if self.line_search != "auto":
+            return self.line_search
+        alike = objective.same_batch and self.learning_rate is None and not self.momentum
+        return "grid" if alike else "none"
+
+    def _adapts(self, objective: Objective) -> bool:
+        """Return whether each batch judges the length of the step before it."""
+        return self.learning_rate is None and self._search(objective) == "none"
 
     def update(
         self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
@@ -197,37 +189,51 @@ class SpectralPower(Scheduled):
         self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
     ) -> tuple[Parameters, State, Info]:
         power = Power(
-            self.kappa, self.cutoff(params), self.absolute, self._damping(state), self.gram_dtype,
-            self.krylov_steps,
+            self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
+            self.gram_dtype, self.krylov_steps,
         )  # fmt: skip
-        system, solution = plan.solve(objective, params, batch, power)
-        # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
+        system = plan.linearised(objective, params, batch)
         factor = self.factor(batch.progress).astype(system.loss.dtype)
         factor, plateau = self.plateau().update(factor, state.plateau, value=system.loss)
-        state = state._replace(plateau=plateau)
-        scale = -self.learning_rate * jnp.asarray(factor) * self._prefactor(solution, len(batch))
+        state, factor = state._replace(plateau=plateau), jnp.asarray(factor)
+        length, spent = self._length(objective, system, batch, state, factor)
+        solution = plan.direction(system, power)
+        # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
+        scale = -length * factor * self._prefactor(solution, len(batch))
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **diagnostics(solution), **plan.cost()}
-        trial = Trial(step, scale, system, solution)
+        trial = Trial(step, scale, length, system, solution)
         step, state, more = self._judge(objective, state, batch, trial)
         # v <- momentum v + step
         if self.momentum:
             step = optax.tree.add_scale(step, self.momentum, state.velocity)
             state = state._replace(velocity=step)
-        return step, state, joined(info, more)
+        if isinstance(state.pace, Pace):
+            state = state._replace(pace=state.pace._replace(last=step))
+        return step, state, joined(joined(info, more), spent)
+
+    def _length(
+        self, objective: Objective, system: Linearised, batch: Batch, state: SpectralState,
+        factor: jax.Array,
+    ) -> tuple[jax.Array | float, Info]:  # fmt: skip
+        """Return eta and the cost of adapting it."""
+        if not isinstance(state.pace, Pace):
+            return self.learning_rate or 1.0, {}
+        length = adapted_length(objective, system, batch, state.pace, factor)
+        return length, cost(simulate=len(batch), vjp=len(batch))
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        spectrum = self._spectrum(self.cutoff(params))
+        spectrum = self._spectrum(self.cutoff(objective, params))
         size = measure(objective, params, batch, self.krylov_steps, limit, spectrum)
         return choose(size, self.method)
 
-    def cutoff(self, params: Parameters) -> float:
+    def cutoff(self, objective: Objective, params: Parameters) -> float:
         """Return tau, or its default."""
         if self.tau is not None:
             return self.tau
-        if self.line_search == "none":
+        if self._search(objective) == "none":
             return CUTOFF
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         return (size * float(jnp.finfo(network_dtype(params)).eps)) ** 0.5
@@ -244,8 +250,11 @@ class SpectralPower(Scheduled):
     def _prefactor(self, solution: Solution, size: int) -> jax.Array:
         """Return max(s)^beta, times the factor between the step of r and that of g."""
         largest = solution.spectrum.largest
-        natural = size ** ((1 - self.kappa - self.beta) / 2)
-        return natural * jnp.where(largest > 0, largest, 1) ** self.beta
+        beta = self.beta
+        if beta is None:
+            beta = 0.0 if self.learning_rate else -(1 + self.kappa)
+        natural = size ** ((1 - self.kappa - beta) / 2)
+        return natural * jnp.where(largest > 0, largest, 1) ** beta
 
     def _shortening(self, scale: jax.Array, direction: Parameters) -> jax.Array:
         if self.max_step_norm is None:
@@ -256,32 +265,36 @@ class SpectralPower(Scheduled):
     def _judge(
         self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
     ) -> tuple[Parameters, SpectralState, Info]:
-        """Return the step, at the length that the line search gives it."""
-        if self.line_search == "none":
+        """Return the step, at the length that a line search or its own batch gives it."""
+        search = self._search(objective)
+        if search == "none" and not isinstance(state.pace, Pace):
             return trial.step, state, {}
-        step, scale, system, solution = trial
+        step, scale, _, system, solution = trial
 
         def loss_at(length: jax.Array) -> jax.Array:
             return objective.trial(optax.tree.add_scale(system.params, length, step), batch)
 
-        slope = scale * (system.gradient @ solution.response)
-        lengths = step_lengths(self.kappa, network_dtype(step))
-        length, tried = searched(self.line_search, loss_at, lengths, system.loss, slope)
-        state = state._replace(rejected=jnp.where(length > 0, 0, state.rejected + 1))
-        spent = cost(simulate=tried * len(batch))
-        return optax.tree.scale(length, step), state, {"step_size": length, **spent}
+        if isinstance(state.pace, Pace):
+            share, tried = halved(loss_at, system.loss)
+            length = trial.length * jnp.maximum(share, 0.25).astype(state.pace.length.dtype)
+            state = state._replace(pace=state.pace._replace(length=length))
+            info = {"step_size": share * trial.length}
+        else:
+            slope = scale * (system.gradient @ solution.response)
+            lengths = step_lengths(self.kappa, network_dtype(step))
+            share, tried = searched(search, loss_at, lengths, system.loss, slope)
+            info = {"step_size": share}
+        state = state._replace(rejected=jnp.where(share > 0, 0, state.rejected + 1))
+        info |= cost(simulate=tried * len(batch))
+        step = jax.tree.map(lambda leaf: share.astype(leaf.dtype) * leaf, step)
+        return step, state, info
 
     def converged(self, state: State) -> jax.Array:
         """Return whether several line searches in a row found no lower loss."""
-        if self.line_search == "none":
+        if isinstance(state.pace, Pace):  # other batches may do better
             return super().converged(state)
         return state.rejected >= ZERO_STEPS
 
     def remark(self, state: State, means: Mapping[str, float]) -> str | None:
         """Return how many directions were dropped, and how long no step was accepted."""
         return remark(int(state.rejected), means)
-
-
-def network_dtype(params: Parameters) -> Any:
-    """Return the floating type of the parameters."""
-    return jnp.result_type(*jax.tree.leaves(params))

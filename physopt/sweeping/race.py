@@ -70,13 +70,14 @@ class Heat(NamedTuple):
 def candidates(study: Study, count: int) -> dict[Candidate, RunConfig]:
     """Return a rule's candidates: `count` step sizes around its own, inside its range.
 
-    One candidate if the user fixed the step size or the rule has none.
+    One candidate if the user fixed the step size, or if the rule has none or adapts it.
     """
     rule = study.names[1].rpartition(":")[2]
     option = next((name for name in STEPS if name in study.ranges), None)
-    if option is None:
+    own = getattr(study.config.rule, option) if option else None
+    if option is None or own is None:
         return {Candidate(rule, None): study.config}
-    own, (low, high) = getattr(study.config.rule, option), study.ranges[option]
+    low, high = study.ranges[option]
     in_units = option in study.units  # the range has another unit than the option
     configs = {}
     for k in range(count):

@@ -44,7 +44,7 @@ def build_unknowns(
     """Return the objective whose parameters are x [batch, ...] itself, and these parameters."""
     graphdef, params, rest = nnx.split(Unknowns(x), nnx.Param, ...)
     count = sum(leaf[0].size for leaf in jax.tree.leaves(params))
-    return Objective(problem, graphdef, rest, count, mesh), params
+    return Objective(problem, graphdef, rest, count, mesh, same_batch=True), params
 
 
 def initial_unknowns(problem: Problem, seed: int, dtype: str, batch: Batch) -> Tree:

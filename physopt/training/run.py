@@ -240,7 +240,7 @@ def run(
     """Train with a rule on a problem; what `python -m physopt run` does.
 
     Both may be names or objects: `run("ldft2d", Adam(learning_rate=1e-2), seed=3, steps=200)`. A
-    rule given by name has the preset options for the problem (`physopt.config.presets`). The
+    rule given by name has the options that the problem declares for it (`rule_defaults`). The
     settings are those of `physopt.config.settings.Settings`. An interrupted run is continued; a
     finished one is not run again, unless force=True.
     """

@@ -1,5 +1,6 @@
 """Setup: build objective, parameters and data of a config."""
 
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
     source, held_out = _data(problem, settings, mesh)
+    objective = dataclasses.replace(objective, same_batch=stays_the_same(source))
     return Setup(objective, rule, params, source, held_out, key)
 
 

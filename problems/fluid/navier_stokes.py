@@ -76,6 +76,8 @@ class NavierStokes(UNetOptions, Problem):
     target: ClassVar = ("velocity_error", 0.2)
     tiny: ClassVar = {"size": 10, "time_steps": 2, "levels": 2, "filters": 4}
     drawn: ClassVar = 3
+    # The learning rate of the source.
+    rule_defaults: ClassVar = {rule: {"learning_rate": 5e-3} for rule in ("adam", "sip")}
     defaults: ClassVar = {"batch_size": 16, "steps": 200, "log_every": 10, "heldout_size": 64}
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -1,7 +1,7 @@
 """Options of the inverse-design problems."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from physopt.networks import Activation, Normalization
 from physopt.options import (
@@ -25,6 +25,21 @@ Targets = Literal["mixture", "simulated", "procedural"]
 @dataclasses.dataclass(frozen=True)
 class InverseDesignOptions(Problem):
     """Options of an inverse-design problem except the dimensions of its lattice."""
+
+    # A Gauss-Newton-like step on near-binary matrices saturates the generator: smooth damping, a
+    # bound on the step and momentum keep it in the range of the linear model. An inverse step costs
+    # a Jacobian; further network updates towards its result are cheap.
+    rule_defaults: ClassVar = {
+        "hig": {
+            "learning_rate": 0.2,
+            "damping": 0.2,
+            "momentum": 0.9,
+            "max_step_norm": 0.1,
+            "schedule": "cosine",
+        },
+        "gauss_newton": {"learning_rate": 0.6},
+        "sip": {"repeat": 4},
+    }
 
     size: Annotated[int, Bounds(2)] = 20
     """Sites along each side of the lattice."""

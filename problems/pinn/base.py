@@ -79,6 +79,7 @@ class PINN(Problem):
     entries: ClassVar[tuple[str, ...]] = ()
     domain: ClassVar[tuple[tuple[float, float], ...]] = ()
     drawn: ClassVar[int] = 4096
+    rule_defaults: ClassVar = {"lbfgs": {"memory_size": 50}}
 
     # --- what a subclass defines
 

@@ -50,6 +50,11 @@ class PoissonNDPINN(PINN):
         "batch_size": 3500, "heldout_size": 2048, "steps": 2000, "log_every": None,
         "dtype": "float64",
     }  # fmt: skip
+    # The points are new in every update, but so many that a line search on them does not mislead.
+    rule_defaults: ClassVar = {
+        **PINN.rule_defaults,
+        "hig": {"learning_rate": 1.0, "line_search": "grid", "tau": 1e-12},
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

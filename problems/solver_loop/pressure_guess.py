@@ -80,6 +80,11 @@ class PressureGuess(Problem):
 
     target: ClassVar = ("iterations", 60.0)
     tiny: ClassVar = {"size": 8, "frames": 2, "features": (2, 4)}
+    # A Gram matrix of all outputs does not fit into memory; see `poisson` for the options.
+    rule_defaults: ClassVar = {
+        "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
+        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
+    }
     defaults: ClassVar = {
         "batch_size": 16, "train_size": 2048, "steps": 1000, "log_every": 50,
     }  # fmt: skip

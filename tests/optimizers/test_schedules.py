@@ -17,6 +17,7 @@ RULES = [
     SGD(momentum=0.0),
     SIP(optimizer="sgd"),
     HalfInverse(),
+    HalfInverse(learning_rate=0.05),
     GaussNewton(adaptive=False, damping=0.1),
     Metropolis(beta=1e-12),  # accepts every change, so that there is one to measure
     OpenES(population=4),
@@ -42,7 +43,9 @@ def test_a_cosine_is_half_down_half_way(rule):
     np.testing.assert_allclose(scheduled, 0.5 * np.asarray(plain), rtol=1e-4)
 
 
-@pytest.mark.parametrize("rule", [HalfInverse(), Metropolis(beta=1e-12)], ids=["hig", "metropolis"])
+@pytest.mark.parametrize(
+    "rule", [HalfInverse(learning_rate=0.05), Metropolis(beta=1e-12)], ids=["hig", "metropolis"]
+)
 def test_a_plateau_shortens_the_steps_of_rules_without_an_optax_optimiser(rule):
     norms = steps(rule.replace(schedule="plateau", patience=3), 0.0, count=6)
     assert norms[-1] == pytest.approx(0.1 * norms[0], rel=1e-5)

@@ -68,7 +68,7 @@ def direction_error(problem: str, batch: int, name: str) -> list[Row]:
     direction = -flat(jax.device_get(update[0])) / rule.learning_rate
     with jax.enable_x64(True), blas_limited(None):
         objective, params, samples = cast((objective, params, samples), "float64")
-        exact, values = exact_direction(objective, params, samples, rule.cutoff(params))
+        exact, values = exact_direction(objective, params, samples, rule.cutoff(objective, params))
     return [
         Row(f"{name}: direction", SECTION, ERROR, relative(direction, exact), DIRECTION),
         Row(f"{name}: outputs", SECTION, ERROR, float(len(values))),

@@ -166,9 +166,13 @@ def test_only_one_thing_judges_a_step(rule, options):
 def test_the_cutoff_follows_the_precision_where_there_is_a_line_search():
     objective, params, batch = network()
     narrow = jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
-    assert GaussNewton(adaptive=False).cutoff(params) == 1e-5
+    same = dataclasses.replace(objective, same_batch=True)
+    np.testing.assert_allclose(HalfInverse().cutoff(same, params), (49 * 2.0**-52) ** 0.5)
+    assert HalfInverse().cutoff(objective, params) == 1e-5
+    assert HalfInverse(learning_rate=0.1).cutoff(same, params) == 1e-5
+    assert GaussNewton(adaptive=False).cutoff(objective, params) == 1e-5
     searching = GaussNewton(adaptive=False, line_search="grid")
-    np.testing.assert_allclose(searching.cutoff(params), (49 * 2.0**-52) ** 0.5)
-    np.testing.assert_allclose(searching.cutoff(narrow), (49 * 2.0**-23) ** 0.5)
-    assert searching.replace(tau=1e-3).cutoff(params) == 1e-3
+    np.testing.assert_allclose(searching.cutoff(objective, params), (49 * 2.0**-52) ** 0.5)
+    np.testing.assert_allclose(searching.cutoff(objective, narrow), (49 * 2.0**-23) ** 0.5)
+    assert searching.replace(tau=1e-3).cutoff(objective, params) == 1e-3
     assert "Warning" not in searching.plan(objective, params, batch)

@@ -170,14 +170,15 @@ def test_options_of_the_spectrum():
 @pytest.mark.usefixtures("x64")
 def test_momentum_bound_and_schedule():
     objective, params, batch = case(Curved())
-    plain, _, _ = update(HalfInverse(), objective, params, batch)
+    fixed = HalfInverse(learning_rate=0.05)
+    plain, _, _ = update(fixed, objective, params, batch)
     size = np.linalg.norm(flat(plain))
-    bounded = HalfInverse(max_step_norm=float(size) / 4, momentum=0.5)
+    bounded = fixed.replace(max_step_norm=float(size) / 4, momentum=0.5)
     first, state, _ = update(bounded, objective, params, batch)
     second, _, _ = update(bounded, objective, params, batch, state)
     assert error(flat(first), flat(plain) / 4) < 1e-12
     assert error(flat(second), 1.5 * flat(plain) / 4) < 1e-12
-    halfway, _, _ = update(HalfInverse(schedule="cosine"), objective, params, batch.at(0.5))
+    halfway, _, _ = update(fixed.replace(schedule="cosine"), objective, params, batch.at(0.5))
     assert error(flat(halfway), flat(plain) / 2) < 1e-7  # progress is float32
 
 
