@@ -121,7 +121,7 @@ def test_the_page_grows_with_a_record(results):
     page.refresh()
     assert sorted(len(y) for y in adam._lines.data["y"]) == [3, 4]
     assert page._grid.children == charts, "a chart is kept while its data grow"
-    assert adam.chart.y_range.start < 0.01
+    assert getattr(adam.chart.y_range, "start") < 0.01  # noqa: B009
     write_run(results, "b", "adam", 0, [1.0, 0.5])
     feed.poll()
     page.refresh()

