@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 
+from physopt.numerics.modes import failure
 from physopt.objective import Objective
 from physopt.problem import Batch
 from physopt.rule import Parameters, PlanError
@@ -30,10 +31,7 @@ def hessian_product(objective: Objective, params: Parameters, batch: Batch) -> t
 
     reasons = []
     for product, way in ((forward, "forward"), (reverse, "reverse")):
-        try:
-            # A forward derivative of a custom_vjp raises when its program is transformed again.
-            jax.eval_shape(jax.vmap(product), jax.tree.map(lambda leaf: leaf[None], params))
+        if (reason := failure(product, params)) is None:
             return product, f"products with the Hessian in {way} mode of the gradient"
-        except (TypeError, ValueError, NotImplementedError) as error:
-            reasons.append(str(error).partition("\n")[0])
+        reasons.append(reason)
     raise PlanError(f"the physics has no second derivatives: {'; '.join(dict.fromkeys(reasons))}")

@@ -13,7 +13,7 @@ from physopt.networks.fno import FourierOperator
 from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds, PositiveFloat
 from physopt.problem import Batch, Problem
-from physopt.problems.fields import relative_l2, squared_norms, two_sided
+from physopt.problems.fields import LARGE_OUTPUT, relative_l2, squared_norms, two_sided
 
 MOST_BOXES = 10
 RELATIVE_NOISE = 1e-6
@@ -46,13 +46,7 @@ class Heat(UNetOptions, Problem):
     tiny: ClassVar = {"size": 16, "levels": 2, "filters": 4}
     float64_inverse: ClassVar = True
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
-    # 64 x 64 outputs a sample: a Gram matrix does not fit into memory, and each Krylov step costs
-    # two sweeps of the network. beta = -1/2 makes a half-inverse step independent of the unit of
-    # y: 1 is the full step along the largest singular value.
-    rule_defaults: ClassVar = {
-        "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
-        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
-    }
+    rule_defaults: ClassVar = LARGE_OUTPUT
 
     def sample(self, keys: jax.Array) -> Batch:
         """Draw later temperatures [batch, n, n]; extra holds the initial ones."""

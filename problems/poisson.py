@@ -13,6 +13,7 @@ from physopt.networks.unet import UNetOptions
 from physopt.options import Bounds
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import (
+    LARGE_OUTPUT,
     inverse_laplacian,
     laplacian,
     random_field,
@@ -42,13 +43,9 @@ class Poisson(UNetOptions, Problem):
     target: ClassVar = ("x_error", 0.25)
     tiny: ClassVar = {"size": 8, "levels": 2, "filters": 4}
     defaults: ClassVar = {"batch_size": 16, "steps": 500, "log_every": 25}
-    # 64 x 64 outputs a sample: a Gram matrix does not fit into memory, and each Krylov step costs
-    # two sweeps of the network. beta = -1/2 makes a half-inverse step independent of the unit of
-    # y: 1 is the full step along the largest singular value.
     rule_defaults: ClassVar = {
         "sgd": {"clip_norm": 1.0},  # plain descent diverges within a few steps
-        "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
-        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
+        **LARGE_OUTPUT,
     }
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -27,8 +27,6 @@ def refusal(rule: UpdateRule, objective: Objective, params: Any, batch: Any) -> 
         jax.eval_shape(trace, params, batch)
     except PlanError as error:
         return str(error)
-    except RecursionError:  # how JAX fails on second derivatives of a float64 island under vmap
-        return "it needs second derivatives, which this physics lacks"
     return None
 
 

@@ -1,6 +1,7 @@
 """Setup: build objective, parameters and data of a config."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ def prepare(config: RunConfig, mesh: Mesh | None = None) -> Setup:
     objective, params = build(problem, settings.network, settings.seed, mesh)
     objective, params = devices.cast((objective, params), settings.dtype)
     _ask(rule, objective)
-    source, held_out = _data(problem, settings, mesh)
+    held_out = _held_out(problem, settings)
+    source = _source_of(problem, settings, lambda: held_out, mesh)
     objective = dataclasses.replace(objective, same_batch=stays_the_same(source))
     return Setup(objective, rule, params, source, held_out, key)
 
@@ -129,27 +131,36 @@ def started(config: RunConfig, setup: Setup) -> Setup:
     objective, params = devices.cast((objective, params), settings.dtype)
     params = warm_start.restore(settings.start, params)
     theirs = warm_start.settings_of(settings.start)
-    source, _ = _data(problem, theirs)
+    source = _source_of(problem, theirs, partial(_held_out, problem, theirs))
     predict = jax.jit(setup._replace(objective=objective, source=source).predict)
     x = predict(params, setup.held_out.inputs)
     objective, params = build_unknowns(problem, x, setup.objective.mesh)
     return setup._replace(objective=objective, params=params)
 
 
-def _data(problem: Problem, settings: Settings, mesh: Mesh | None = None) -> tuple[Source, Batch]:
-    """Return the training batches of a run with a network, and its held-out samples.
+def _held_out(problem: Problem, settings: Settings) -> Batch:
+    """Return the held-out samples; with train_on=test the validation set is the test set."""
+    held_out = held_out_samples(problem, settings.heldout_size)
+    return (
+        scored_twice(held_out, settings.heldout_size) if settings.train_on == "test" else held_out
+    )
 
-    With train_on=test both are the test set, and so is the validation set.
+
+def _source_of(
+    problem: Problem,
+    settings: Settings,
+    held_out: Callable[[], Batch],
+    mesh: Mesh | None = None,
+) -> Source:
+    """Return the training batches of a run with a network: with train_on=test the test set.
+
+    held_out: returns the held-out samples; called if the batches are drawn from them.
     """
-    size = settings.heldout_size
-    held_out = held_out_samples(problem, size)
     if settings.train_on == "test":
-        held_out = scored_twice(held_out, size)
-        samples = jax.tree.map(lambda leaf: leaf[:size], held_out)
-        return TrainingSet(samples, settings.batch_size, mesh), held_out
+        samples = jax.tree.map(lambda leaf: leaf[: settings.heldout_size], held_out())
+        return TrainingSet(samples, settings.batch_size, mesh)
     sizes = settings.batch_size, settings.train_size
-    source = training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
-    return source, held_out
+    return training_source(problem, settings.seed, *sizes, mesh, settings.redraw)
 
 
 def _ask(rule: UpdateRule, objective: Objective) -> None:

@@ -12,6 +12,7 @@ from jax import lax
 
 from physopt.options import Bounds, NonNegativeFloat, NonNegativeInt, OptionError, PositiveInt
 from physopt.problem import Batch, Problem
+from physopt.problems.fields import LARGE_OUTPUT
 from physopt.problems.solver_loop.correction import CorrectedSolver, Segment
 from physopt.problems.solver_loop.forcing import (
     TIME_STEP,
@@ -87,11 +88,7 @@ class ForcedBurgers(Problem):
         "features": 4, "blocks": 1,
     }  # fmt: skip
     drawn: ClassVar = 3
-    # A Gram matrix of all outputs does not fit into memory; see `poisson` for the options.
-    rule_defaults: ClassVar = {
-        "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
-        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
-    }
+    rule_defaults: ClassVar = LARGE_OUTPUT
     defaults: ClassVar = {
         "batch_size": 5, "train_size": 480, "heldout_size": 8, "steps": 600, "log_every": 50,
     }  # fmt: skip

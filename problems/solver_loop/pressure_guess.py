@@ -10,6 +10,7 @@ from flax import nnx
 
 from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
+from physopt.problems.fields import LARGE_OUTPUT
 from physopt.problems.fluid.closed_box import solve_in_closed_box
 from physopt.problems.fluid.conjugate_gradient import (
     System,
@@ -80,11 +81,7 @@ class PressureGuess(Problem):
 
     target: ClassVar = ("iterations", 60.0)
     tiny: ClassVar = {"size": 8, "frames": 2, "features": (2, 4)}
-    # A Gram matrix of all outputs does not fit into memory; see `poisson` for the options.
-    rule_defaults: ClassVar = {
-        "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
-        "gauss_newton": {"method": "krylov", "krylov_steps": 8},
-    }
+    rule_defaults: ClassVar = LARGE_OUTPUT
     defaults: ClassVar = {
         "batch_size": 16, "train_size": 2048, "steps": 1000, "log_every": 50,
     }  # fmt: skip

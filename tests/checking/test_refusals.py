@@ -1,9 +1,12 @@
 """Refusals: rules declare the derivatives that they need, and no other rule lacks one."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 from linear_model import case, random
 
 from physopt.checking.refusals import refusal, served_text
+from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.modes import no_forward_mode
 from physopt.optimizers.first_order import AdaHessian, Adam
 from physopt.optimizers.nncg import NNCG
@@ -45,3 +48,12 @@ def test_rules_are_listed_by_reason():
     assert served_text(refusals).splitlines() == [
         "served by a, c", "not by b, d: no", "not by e: never",
     ]  # fmt: skip
+
+
+def test_forward_mode_of_the_gradient_of_a_float64_island_is_refused():
+    """JAX traces its rules of vmap without end; rules with second derivatives try it."""
+    island = evaluated_in(lambda x: jnp.sum(jnp.sin(x)))
+    gradient = jax.grad(lambda x: jax.vmap(lambda x: island("float64", "float32", x))(x).sum())
+    reason = no_forward_mode(gradient, jnp.ones((2, 3)))
+    assert reason is not None
+    assert "no such derivative" in reason
