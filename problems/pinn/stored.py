@@ -36,7 +36,9 @@ def stored(compute: Callable[..., np.ndarray], *used: Any) -> Callable[..., np.n
 
     @functools.wraps(compute)
     def read_or_computed(*arguments: Any) -> np.ndarray:
-        file = folder() / f"{_name(compute, used, arguments)}.npy"
+        file = _file(compute, used, arguments)
+        if file is None:
+            return compute(*arguments)
         with contextlib.suppress(OSError, ValueError, EOFError):
             return np.load(file, allow_pickle=False)
         start = time.perf_counter()
@@ -49,11 +51,17 @@ def stored(compute: Callable[..., np.ndarray], *used: Any) -> Callable[..., np.n
     return read_or_computed
 
 
-def _name(compute: Callable[..., Any], used: tuple[Any, ...], arguments: tuple[Any, ...]) -> str:
-    """Return the hash by which a result is found; that of the module's text includes constants."""
+def _file(
+    compute: Callable[..., Any], used: tuple[Any, ...], arguments: tuple[Any, ...]
+) -> Path | None:
+    """Return the file of a result; None if a source text, with its constants, is unknown."""
     parts = [compute.__module__, compute.__qualname__, np.__version__, repr(arguments)]
-    parts += [inspect.getsource(part) for part in (inspect.getmodule(compute), *used) if part]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    try:
+        parts += [inspect.getsource(part) for part in (inspect.getmodule(compute), *used)]  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        return None
+    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return folder() / f"{name}.npy"
 
 
 def _write(file: Path, result: np.ndarray) -> None:
