@@ -25,6 +25,9 @@ from physopt.problems.ldft.equilibrium import Settings, equilibrium, filling_jac
 from physopt.problems.ldft.isotherm import IsothermOptions, per_pore, solver_settings
 from physopt.problems.ldft.lattice import BOLTZMANN_CONSTANT, WATER
 
+SMALLEST = 1e-6
+"""Distance from 0 and 1 to which uptakes are clipped before their logarithm is taken."""
+
 
 class _Reduced(NamedTuple):
     """Matrices in the variables in which the coupling is 1."""
@@ -101,8 +104,9 @@ def isosteric_heat(
         q = -k d ln h / d(1/T) = k T_1 T_2 / (T_2 - T_1) (ln h_2 - ln h_1),
 
     is the heat released over that of condensation, 2 k T_c in this model, because h is relative to
-    saturation. ln h is interpolated linearly in the uptake; a loading that an isotherm does not
-    reach counts as reached at its first or last humidity.
+    saturation. ln h is interpolated linearly in ln(y / (1 - y)), which is exact for equal sites
+    without interaction; a loading that an isotherm does not reach counts as reached at its first
+    or last humidity.
 
     Args:
         uptake: isotherms of adsorption [batch, 2, points], without the point at h = 0.
@@ -115,8 +119,12 @@ def isosteric_heat(
     """
     logarithms, loadings = (jnp.asarray(a, uptake.dtype) for a in (np.log(humidities), loadings))
 
+    def logit(y: Array) -> Array:
+        y = jnp.clip(y, SMALLEST, 1 - SMALLEST)
+        return jnp.log(y / (1 - y))
+
     def at_loadings(curve: Array) -> Array:
-        return jnp.interp(loadings, curve, logarithms)
+        return jnp.interp(logit(loadings), logit(curve), logarithms)
 
     log_humidity = jax.vmap(jax.vmap(at_loadings))(uptake)
     inverse = 1 / temperatures
