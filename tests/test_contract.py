@@ -32,10 +32,10 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first three run the code of `ldft2d` and `assembly` and take longer; the others are time loops
-# whose derivatives take long to compile.
+# The first five run the code of `ldft2d` and `assembly`, or loops like it, and take longer; the
+# others are time loops whose derivatives take long to compile.
 SLOW = (
-    *("ldft3d", "ldft_hysteresis", "assembly_fit"),
+    *("ldft3d", "ldft_hysteresis", "ldft_temperature", "ldft_mixture", "assembly_fit"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes"),
 )
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
