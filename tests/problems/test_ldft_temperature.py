@@ -67,7 +67,8 @@ def test_isosteric_heats_in_closed_form(double):
         pores = jnp.ones((2, 2, 2)) if kind == "full" else jnp.zeros((2, 4, 4)).at[:, 1, 2].set(1)
         fluid = Fluid(interaction_ratio=ratio)
         y, _ = solved(pores, jnp.asarray(temperatures), 2, humidities, fluid)
-        heat = isosteric_heat(y[None], jnp.asarray([temperatures]), humidities, loadings)[0]
+        at = jnp.asarray(loadings)
+        heat = isosteric_heat(y[None], jnp.asarray([temperatures]), np.array(humidities), at)[0]
         # ln h = logit(s) + 2 T_c / T - 4 y T_c / T, and the same with s in place of y.
         expected = 2 * K_TC * (2 * (ratio if kind == "single" else np.array(loadings)) - 1)
         # Interpolation between 100 points is exact for the single site.
