@@ -10,6 +10,7 @@ import pytest
 
 from physopt.options import OptionError
 from physopt.problems.ldft.lattice import Fluid
+from physopt.problems.ldft.method import Method
 from physopt.problems.ldft.paired import Tolerances
 from physopt.problems.ldft.temperature import isosteric_heat, isotherm_at, isotherm_at_and_jacobian
 from physopt.problems.ldft.temperature_design import LDFTTemperature
@@ -25,7 +26,9 @@ def double():
 
 
 @partial(jax.jit, static_argnames=("dimensions", "humidities", "fluid", "method"))
-def solved(pores, temperatures, dimensions, humidities=HUMIDITIES, fluid=None, method="auto"):
+def solved(
+    pores, temperatures, dimensions, humidities=HUMIDITIES, fluid=None, method: Method = "auto"
+):
     return isotherm_at_and_jacobian(
         *(pores, temperatures),
         dimensions=dimensions,
