@@ -91,9 +91,10 @@ class InverseDesign(HasGenerators):
         if not (share := self.optimised_fraction):
             return random
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
-        noise = jax.vmap(lambda key: normal(key, self.shape))(split[:, 2])
+        starts = split[:, 2]
+        noise = jax.vmap(lambda key: normal(key, self.shape))(starts)
         target = self._procedural(split[:, 3])
-        drawn = (random, optimised, split[:, 2], noise, target)
+        drawn = (random, optimised, starts, noise, target)
         return optimised_matrices(*drawn, self._slope, self.optimiser)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
