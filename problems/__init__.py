@@ -27,6 +27,8 @@ PROBLEMS = {
         "physopt.problems.local_minima.kuramoto_sivashinsky:KuramotoSivashinsky"
     ),
     "trap": "physopt.problems.trap.problem:Trap",
+    "ldft_temperature": "physopt.problems.ldft.temperature_design:LDFTTemperature",
+    "ldft_mixture": "physopt.problems.ldft.mixture_design:LDFTMixture",
     "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
     "pinn_poisson_nd": "physopt.problems.pinn.poisson_nd:PoissonNDPINN",
     "pinn_heat": "physopt.problems.pinn.heat:HeatPINN",
