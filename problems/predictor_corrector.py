@@ -8,6 +8,7 @@ Source: P. Holl, V. Koltun, N. Thuerey, arXiv 2001.07457, sections 4 and 5.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -111,7 +112,7 @@ def halved(predictors: Sequence[Any], known: jax.Array) -> jax.Array:
     frames = jnp.stack([known[:, 0], known[:, -1]], axis=1)
     for k, network in reversed(list(enumerate(predictors))):
         seen = known[:, :: 2 ** (k + 1)] if known.shape[1] > 2 else frames
-        centres = over_times(lambda *ends: centre(network, *ends), seen[:, :-1], seen[:, 1:])
+        centres = over_times(partial(centre, network), seen[:, :-1], seen[:, 1:])
         pairs = jnp.stack([frames[:, :-1], centres], axis=2)
         halves = pairs.reshape(frames.shape[0], -1, *frames.shape[2:])
         frames = jnp.concatenate([halves, frames[:, -1:]], axis=1)

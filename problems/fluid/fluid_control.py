@@ -17,13 +17,14 @@ from physopt.problems.fluid.blur import blur
 from physopt.problems.fluid.closed_flow import carried, natural_flow, without_divergence
 from physopt.problems.fluid.control_scenes import ControlScenes, moved
 from physopt.problems.fluid.flow import Flow
+from physopt.problems.fluid.least_squares import gauss_newton_step
 from physopt.problems.fluid.smoke_scenes import random_shape
 from physopt.problems.fluid.stream import curl, low_pass, stream_function
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOUBLED = 16.0
+SCALES = 16.0
 """Ratio of the finest to the coarsest resolution of multi-scale shooting."""
 
 REST = 0.01
@@ -104,7 +105,6 @@ class FluidControl(ControlScenes):
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return the stream functions after a truncated Gauss-Newton step, [batch, steps, n, n]."""
-        from physopt.problems.fluid.least_squares import gauss_newton_step
 
         def step(x: jax.Array, inputs: jax.Array, progress: jax.Array) -> jax.Array:
             observe = partial(self._observed, inputs=inputs, progress=progress)
@@ -129,10 +129,8 @@ class FluidControl(ControlScenes):
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Evaluate a fluid at rest, and the natural flow of the scenes."""
-        methods = {
-            "rest": jnp.zeros_like(self._stream(held_out)),
-            "natural": self._stream(held_out),
-        }
+        natural = self._stream(held_out)
+        methods = {"rest": jnp.zeros_like(natural), "natural": natural}
 
         @jax.jit
         def evaluated(x: jax.Array) -> dict[str, jax.Array]:
@@ -190,7 +188,7 @@ class FluidControl(ControlScenes):
 
     def _coarse(self, x: jax.Array, progress: jax.Array) -> jax.Array:
         """Return the part of stream functions that is free at a progress of training."""
-        cutoff = self.size / DOUBLED * DOUBLED ** jnp.minimum(2 * progress, 1)
+        cutoff = self.size / SCALES * SCALES ** jnp.minimum(2 * progress, 1)
         return jax.vmap(low_pass, in_axes=(0, None))(x, cutoff)
 
     def _naturally(self, velocity: jax.Array) -> jax.Array:
