@@ -14,6 +14,7 @@ PROBLEMS = {
     "fluid_control_supervised": (
         "physopt.problems.fluid.fluid_control_supervised:FluidControlSupervised"
     ),
+    "smoke_bucket": "physopt.problems.fluid.smoke_bucket:SmokeBucket",
     "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
     "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
     "oscillators": "physopt.problems.oscillators:Oscillators",

@@ -1,13 +1,13 @@
 """Networks that control smoke: all controls at once, a chain, and hierarchical prediction."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from physopt.networks.unet import UNet
+from physopt.problems.fluid.advection import semi_lagrangian
 from physopt.problems.predictor_corrector import (
     Hidden,
     along,
@@ -19,38 +19,14 @@ from physopt.problems.predictor_corrector import (
 )
 
 
-class Controlled(Protocol):
-    """What networks need to know of a problem of controlled smoke; fields are [batch, n, n]."""
-
-    steps: int
-    taught: bool
-    """Whether inputs are true densities at all times, [batch, steps + 1, n, n]."""
-    channels: int
-    """Numbers per cell of the control of a step."""
-
-    def unet(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> UNet:
-        """Make a U-net."""
-        ...
-
-    def control(self, outputs: jax.Array) -> jax.Array:
-        """Return the control of a step from a network's outputs [batch, n, n, channels]."""
-        ...
-
-    def at_rest(self, density: jax.Array) -> Hidden:
-        """Return the hidden state of a fluid at rest."""
-        ...
-
-    def advance(
-        self, hidden: Hidden, density: jax.Array, control: jax.Array
-    ) -> tuple[Hidden, jax.Array]:
-        """Return hidden state and density after a step."""
-        ...
+if TYPE_CHECKING:
+    from physopt.problems.fluid.control_scenes import HierarchicalNetworks
 
 
 class AllAtOnce(nnx.Module):
     """One U-net, initial and target density [batch, n, n, 2] -> controls [batch, steps, ...]."""
 
-    def __init__(self, problem: Controlled, rngs: nnx.Rngs):
+    def __init__(self, problem: "HierarchicalNetworks", rngs: nnx.Rngs):
         self.unet = problem.unet(2, problem.steps * problem.channels, rngs)
         self.problem = problem
 
@@ -77,7 +53,7 @@ class EstimatorChain(nnx.Module):
     layers.
     """
 
-    def __init__(self, problem: Controlled, rngs: nnx.Rngs):
+    def __init__(self, problem: "HierarchicalNetworks", rngs: nnx.Rngs):
         self.unet = problem.unet(3, problem.channels, rngs)
         self.problem = problem
 
@@ -114,7 +90,7 @@ class HierarchicalControl(nnx.Module):
     other layers.
     """
 
-    def __init__(self, problem: Controlled, rngs: nnx.Rngs, *, refined: bool):
+    def __init__(self, problem: "HierarchicalNetworks", rngs: nnx.Rngs, *, refined: bool):
         count = problem.steps.bit_length() - 1
         self.predictors = nnx.List([problem.unet(2, 1, rngs) for _ in range(count)])
         self.estimator = problem.unet(2, problem.channels, rngs)
@@ -138,3 +114,43 @@ class HierarchicalControl(nnx.Module):
 
     def _estimate(self, density: jax.Array, wanted: jax.Array) -> jax.Array:
         return self.problem.control(self.estimator(jnp.stack([density, wanted], axis=-1)))
+
+
+class StraightLine(nnx.Module):
+    """An estimator whose wanted densities move along a straight line, [batch, n, n, 2] -> controls.
+
+    The wanted density of step i of N is the initial one, moved by i / N of the distance between the
+    centres of mass of both densities. The estimator has the inputs of that of `HierarchicalControl`
+    and takes the place of its predictors.
+
+    Source: arXiv 2001.07457, section 6 and table 3.
+    """
+
+    def __init__(self, problem: "HierarchicalNetworks", rngs: nnx.Rngs):
+        self.estimator = problem.unet(2, problem.channels, rngs)
+        self.problem = problem
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Evaluate the estimator through the physics."""
+        start, wanted = inputs[..., 0], inputs[..., 1]
+        distance = jax.vmap(centre_of_mass)(wanted) - jax.vmap(centre_of_mass)(start)
+
+        def correct(hidden: Hidden, density: jax.Array, _: jax.Array, time: jax.Array):
+            next_one = jax.vmap(shifted)(start, time * distance)
+            outputs = self.estimator(jnp.stack([density, next_one], axis=-1))
+            control = self.problem.control(outputs)
+            return *self.problem.advance(hidden, density, control), control
+
+        times = np.arange(1, self.problem.steps + 1) / self.problem.steps
+        return chain(correct, self.problem.at_rest(start), start, wanted, times)[1]
+
+
+def centre_of_mass(density: jax.Array) -> jax.Array:
+    """Return the centre of mass of a density [n, m] in cells, [2]."""
+    places = jnp.stack(jnp.meshgrid(*map(jnp.arange, density.shape), indexing="ij"), axis=-1)
+    return jnp.sum(density[..., None] * places, axis=(0, 1)) / jnp.sum(density)
+
+
+def shifted(density: jax.Array, motion: jax.Array) -> jax.Array:
+    """Return a density [n, m] moved by a vector [2], in cells."""
+    return semi_lagrangian(density, jnp.broadcast_to(motion, (*density.shape, 2)), "zero")

@@ -18,6 +18,7 @@ from physopt.problems.fluid.control_networks import (
 )
 from physopt.problems.fluid.smoke_scenes import random_patches, random_velocity
 from physopt.problems.fluid.stream import curl
+from physopt.problems.predictor_corrector import Hidden
 
 
 class Trajectory(NamedTuple):
@@ -43,7 +44,9 @@ class HierarchicalNetworks(UNetOptions, Problem):
     """Channels of the U-nets."""
 
     taught: ClassVar[bool] = False
+    """Whether networks receive the densities at all times instead of initial and target density."""
     channels: ClassVar[int] = 1
+    """Numbers per cell of the control of a step."""
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a U-net, initial and target density -> all controls."""
@@ -62,6 +65,20 @@ class HierarchicalNetworks(UNetOptions, Problem):
         """Make the same networks, with predictions refined as densities are reached."""
         self._must_halve("refined")
         return HierarchicalControl(self, rngs, refined=True)
+
+    def control(self, outputs: jax.Array) -> jax.Array:
+        """Return the control of a step from a network's outputs [batch, n, n, channels]."""
+        raise NotImplementedError
+
+    def at_rest(self, density: jax.Array) -> Hidden:
+        """Return the hidden state of a fluid at rest, for densities [batch, n, n]."""
+        raise NotImplementedError
+
+    def advance(
+        self, hidden: Hidden, density: jax.Array, control: jax.Array
+    ) -> tuple[Hidden, jax.Array]:
+        """Return hidden state and density [batch, n, n] after a step."""
+        raise NotImplementedError
 
     def _must_halve(self, network: str) -> None:
         if self.steps & (self.steps - 1):

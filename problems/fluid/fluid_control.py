@@ -9,16 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from physopt.numerics.keys import normal
-from physopt.numerics.steps import shortened
-from physopt.options import NonNegativeInt, PositiveFloat, PositiveInt
 from physopt.problem import Batch
-from physopt.problems.fields import LARGE_OUTPUT
-from physopt.problems.fluid.blur import blur
 from physopt.problems.fluid.closed_flow import carried, natural_flow, without_divergence
 from physopt.problems.fluid.control_scenes import ControlScenes, moved
 from physopt.problems.fluid.flow import Flow
-from physopt.problems.fluid.least_squares import gauss_newton_step
 from physopt.problems.fluid.smoke_scenes import random_shape
+from physopt.problems.fluid.steering import Steering
 from physopt.problems.fluid.stream import curl, low_pass, stream_function
 
 if TYPE_CHECKING:
@@ -32,7 +28,7 @@ REST = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class FluidControl(ControlScenes):
+class FluidControl(Steering, ControlScenes):
     """Control the velocity of a fluid so that smoke rho_0 becomes rho*: inviscid, in a closed box.
 
     The unknown x [batch, steps, n, n] are stream functions psi_i of the velocities v_i = curl psi_i
@@ -58,31 +54,15 @@ class FluidControl(ControlScenes):
     scenes: Literal["natural", "shapes"] = "natural"
     """Initial and target densities; 64 and 16 steps in the source."""
 
-    alpha: PositiveFloat = 0.01
-    """Weight of the force in the loss."""
-
     pressure: bool = True
     """Whether the natural step contains the pressure, and the force only the rest."""
-
-    coarse_blur: PositiveFloat = 16.0
-    """Radius of the blur in the beginning, in 128ths of the side."""
-
-    fine_blur: PositiveFloat = 2.0
-    """Radius of the blur in the end and in evaluation, in 128ths of the side."""
 
     multiscale: bool = False
     """Whether coarse stream functions are found first: waves of up to n / 16 half periods per side
     in the beginning, and of up to n from the middle of training on."""
 
-    cg_steps: PositiveInt = 10
-    """Iterations of conjugate gradients in the inverse step, a Gauss-Newton step."""
-
-    halvings: NonNegativeInt = 4
-    """The inverse step has the length out of 1, 1/2, ... 2^-halvings with the least loss."""
-
     target: ClassVar = ("observation_error", 0.3)
     drawn: ClassVar = 3
-    rule_defaults: ClassVar = LARGE_OUTPUT
     defaults: ClassVar = {
         "batch_size": 8, "steps": 300, "log_every": 50, "heldout_size": 32,
     }  # fmt: skip
@@ -99,47 +79,15 @@ class FluidControl(ControlScenes):
         shape = (self.steps, self.size, self.size)
         return REST * jax.vmap(lambda key: normal(key, shape))(keys)
 
-    def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return blurred difference and scaled forces, [batch, 1 + 2 (steps - 1), n, n]."""
-        return jax.vmap(self._observed)(x, batch.inputs, _progress(batch, x.dtype))
-
-    def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
-        """Return the stream functions after a truncated Gauss-Newton step, [batch, steps, n, n]."""
-
-        def step(x: jax.Array, inputs: jax.Array, progress: jax.Array) -> jax.Array:
-            observe = partial(self._observed, inputs=inputs, progress=progress)
-            return gauss_newton_step(observe, x, jnp.zeros((), x.dtype), self.cg_steps)
-
-        steps = jax.vmap(step)(x, batch.inputs, _progress(batch, x.dtype))
-        lengths = tuple(0.5**k for k in range(self.halvings + 1))
-        return shortened(x, steps, lambda x: self.loss(self.simulate(x, batch), batch), lengths)
-
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return errors of the reached density, and the force."""
-        start, wanted = batch.inputs[..., 0], batch.inputs[..., 1]
-        end, axes = self.flow(x, start).marker[:, -1], (1, 2)
-        mass = jnp.sum(start, axes)
-        return {
-            "observation_error": jnp.linalg.norm(end - wanted, axis=axes)
-            / jnp.linalg.norm(wanted, axis=axes),
-            "observation_l2": jnp.sum(y[:, 0] ** 2, axes),
-            "force_half_l2": jnp.sum(y[:, 1:] ** 2, (1, 2, 3)) / (2 * self.alpha),
-            "mass_error": jnp.abs(jnp.sum(end, axes) / mass - 1),
-        }
+        return self.measured(self.flow(x, batch.inputs[..., 0]).marker[:, -1], y, batch)
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
         """Evaluate a fluid at rest, and the natural flow of the scenes."""
         natural = self._stream(held_out)
         methods = {"rest": jnp.zeros_like(natural), "natural": natural}
-
-        @jax.jit
-        def evaluated(x: jax.Array) -> dict[str, jax.Array]:
-            return self.metrics(x, self.simulate(x, held_out), held_out)
-
-        return {
-            name: {key: float(jnp.mean(value)) for key, value in evaluated(x).items()}
-            for name, x in methods.items()
-        }
+        return {name: self.means(x, held_out) for name, x in methods.items()}
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> "Figure":
         """Draw film strips of smoke and velocity, of the natural flow and as reached."""
@@ -173,18 +121,13 @@ class FluidControl(ControlScenes):
 
         return jax.vmap(run)(x, start)
 
-    def _observed(self, x: jax.Array, inputs: jax.Array, progress: jax.Array) -> jax.Array:
-        """Return y of one sample."""
+    def observed(self, x: jax.Array, inputs: jax.Array, progress: jax.Array) -> jax.Array:
+        """Return y of one sample, [1 + 2 (steps - 1), n, n]."""
         start, wanted = inputs[..., 0], inputs[..., 1]
         stream = self._coarse(x, progress) if self.multiscale else x
         velocity = jax.vmap(curl)(stream)
-        radius = self.size / 128 * self.coarse_blur
-        radius *= (self.fine_blur / self.coarse_blur) ** progress
-        end = blur(moved(start, velocity)[-1] - wanted, radius)
-        naturally = jax.vmap(self._naturally)(velocity[:-1])
-        force = self.alpha**0.5 * (velocity[1:] - naturally)
-        fields = jnp.moveaxis(force, -1, 1).reshape(-1, *end.shape)
-        return jnp.concatenate([end[None], fields])
+        force = velocity[1:] - jax.vmap(self._naturally)(velocity[:-1])
+        return self.stacked(moved(start, velocity)[-1] - wanted, force, progress)
 
     def _coarse(self, x: jax.Array, progress: jax.Array) -> jax.Array:
         """Return the part of stream functions that is free at a progress of training."""
@@ -224,10 +167,3 @@ class FluidControl(ControlScenes):
         if self.scenes == "shapes":
             density = jnp.broadcast_to(batch.inputs[:, None, ..., 1], density.shape)
         return Flow(jnp.concatenate([velocity[:, :1], velocity], axis=1), density)
-
-
-def _progress(batch: Batch, dtype: jnp.dtype) -> jax.Array:
-    """Return the progress of training of each sample [batch], 1 where none is given."""
-    if isinstance(batch.progress, tuple):
-        return jnp.ones(len(batch), dtype)
-    return batch.progress.astype(dtype)
