@@ -18,7 +18,6 @@ from physopt.problems.predictor_corrector import (
     schedule,
 )
 
-
 if TYPE_CHECKING:
     from physopt.problems.fluid.control_scenes import HierarchicalNetworks
 
