@@ -102,12 +102,12 @@ class SmokeBucket(Steering, HierarchicalNetworks):
 
     def observed(self, x: jax.Array, inputs: jax.Array, progress: jax.Array) -> jax.Array:
         """Return y of one sample, [1 + 2 steps, n, n]."""
-        _, densities, forces = self._run(x, inputs[..., 0])
+        _, densities, forces = self.run(x, inputs[..., 0])
         return self.stacked(densities[-1] - inputs[..., 1], forces, progress)
 
     def metrics(self, x: jax.Array, y: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return the share of smoke outside the bucket, errors of the density, and the force."""
-        end = jax.vmap(lambda x, start: self._run(x, start)[1][-1])(x, batch.inputs[..., 0])
+        end = jax.vmap(lambda x, start: self.run(x, start)[1][-1])(x, batch.inputs[..., 0])
         cells = jnp.asarray(bucket_cells(self.size), end.dtype)[batch.extra]
         inside = jnp.sum(cells * end, (1, 2)) / jnp.sum(batch.inputs[..., 0], (1, 2))
         return {"outside": 1 - inside, **self.measured(end, y, batch)}
@@ -140,7 +140,7 @@ class SmokeBucket(Steering, HierarchicalNetworks):
         solved = project(geometry, advected + force, tolerance=self.tolerance, most=self.iterations)
         return solved.velocity, move(density, solved.velocity), force
 
-    def _run(self, x: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def run(self, x: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return velocities, densities and forces of all steps of one sample, [steps, ...]."""
 
         def step(state: tuple[jax.Array, jax.Array], control: jax.Array):
@@ -153,7 +153,7 @@ class SmokeBucket(Steering, HierarchicalNetworks):
     def _flow(self, x: jax.Array, batch: Batch) -> Flow:
         """Return the states [batch, steps + 1, ...], with obstacles of density 0.5."""
         start = batch.inputs[..., 0]
-        velocity, density, _ = jax.jit(jax.vmap(self._run))(x, start)
+        velocity, density, _ = jax.jit(jax.vmap(self.run))(x, start)
         states = jnp.concatenate([start[:, None], density], axis=1)
         return Flow(jnp.concatenate([velocity[:, :1], velocity], axis=1), self._drawn(states))
 
