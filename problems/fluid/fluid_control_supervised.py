@@ -46,7 +46,8 @@ class FluidControlSupervised(ControlScenes):
     def metrics(self, x: Any, y: Any, batch: Batch) -> dict[str, jax.Array]:
         """Return relative errors of densities and velocities."""
         return {
-            f"{name}_error": _norm(y[name] - batch.target[name]) / _norm(batch.target[name])
+            f"{name}_error": _norm(y[name] - batch.target[name])
+            / jnp.maximum(_norm(batch.target[name]), 1)  # a scene may have no smoke
             for name in ("density", "velocity")
         }
 

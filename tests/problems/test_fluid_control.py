@@ -18,8 +18,8 @@ from physopt.problems.fluid.smoke_scenes import SHAPES, random_shape
 from physopt.problems.fluid.stream import curl, low_pass, stream_function
 from physopt.problems.predictor_corrector import STEP, centre, predictions, schedule
 
-SMALL = FluidControl(size=8, steps=4, levels=2, filters=4)
-TAUGHT = FluidControlSupervised(size=8, steps=4, levels=2, filters=4)
+SMALL = FluidControl(size=16, steps=4, levels=2, filters=4)
+TAUGHT = FluidControlSupervised(size=16, steps=4, levels=2, filters=4)
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +43,16 @@ def batch():
         return jax.jit(SMALL.sample)(keys(4))
 
 
+@jax.jit
 def true_streams(batch):
     """The stream functions of the natural flows."""
     run = partial(natural_flow, steps=4)
     velocity = jax.vmap(run)(batch.inputs[..., 0], batch.extra)[1]
     return jax.vmap(jax.vmap(stream_function))(velocity)
+
+
+simulate = jax.jit(SMALL.simulate)
+measure = jax.jit(SMALL.metrics)
 
 
 # --- steps
@@ -135,49 +140,54 @@ def test_shapes_lie_inside_the_margin_with_their_areas():
 
 def test_a_natural_flow_needs_no_force(batch):
     x = true_streams(batch)
-    y = SMALL.simulate(x, batch)
+    y = simulate(x, batch)
     assert float(jnp.abs(y).max()) < 1e-12
-    metrics = SMALL.metrics(x, y, batch)
+    metrics = measure(x, y, batch)
     assert float(metrics["observation_error"].max()) < 1e-12
     # Without pressure in the natural step, the force is the gradient of the pressure.
     program = FluidControl(**{**SMALL.as_dict(), "pressure": False})
-    force = np.asarray(program.simulate(x, batch)[:, 1:]) / 0.1
-    force = np.moveaxis(force.reshape(4, 3, 2, 8, 8), 2, -1)
-    later = jax.vmap(jax.vmap(curl))(x)
-    expected = later[:, 1:] - jax.vmap(jax.vmap(carried))(later[:, :-1])
+    force = np.asarray(jax.jit(program.simulate)(x, batch)[:, 1:]) / 0.1
+    force = np.moveaxis(force.reshape(4, 3, 2, 16, 16), 2, -1)
+
+    @jax.jit
+    @jax.vmap
+    def changes(x):
+        velocity = jax.vmap(curl)(x)
+        return velocity[1:] - jax.vmap(carried)(velocity[:-1])
+
+    expected = changes(x)
     np.testing.assert_allclose(force, expected, atol=1e-13)
     assert np.abs(expected).max() > 1e-3
 
 
 def test_gradient_agrees_with_central_differences_and_the_adjoint_with_both(batch):
-    x = true_streams(batch) + 0.3 * random(4, 4, 8, 8)
-    direction, h = random(4, 4, 8, 8, seed=1), 1e-6
+    x = true_streams(batch) + 0.3 * random(4, 4, 16, 16)
+    direction, h = random(4, 4, 16, 16, seed=1), 1e-6
     wide = batch.at(0.3)
-    loss = jax.jit(lambda x: SMALL.loss(SMALL.simulate(x, wide), wide).sum())
-    slope = float(jnp.sum(jax.grad(loss)(x) * direction))
+    loss = jax.jit(lambda x: SMALL.loss(simulate(x, wide), wide).sum())
+    slope = float(jnp.sum(jax.jit(jax.grad(loss))(x) * direction))
     central = float(loss(x + h * direction) - loss(x - h * direction)) / (2 * h)
     assert slope == pytest.approx(central, rel=1e-5)
-    simulate = jax.jit(lambda x: SMALL.simulate(x, wide))
-    y, forward = jax.jvp(simulate, (x,), (direction,))
+    y, forward = jax.jvp(lambda x: simulate(x, wide), (x,), (direction,))
     rows = random(*y.shape, seed=2)
-    (back,) = jax.vjp(simulate, x)[1](rows)
+    (back,) = jax.vjp(lambda x: simulate(x, wide), x)[1](rows)
     assert float(jnp.sum(rows * forward)) == pytest.approx(float(jnp.sum(back * direction)))
 
 
 def test_the_inverse_step_reduces_the_loss(batch):
-    x = jnp.zeros((4, 4, 8, 8))
-    before = SMALL.loss(SMALL.simulate(x, batch), batch)
-    after = SMALL.invert(x, batch)
-    assert (SMALL.loss(SMALL.simulate(after, batch), batch) < 0.7 * before).all()
+    x = jnp.zeros((4, 4, 16, 16))
+    before = SMALL.loss(simulate(x, batch), batch)
+    after = jax.jit(SMALL.invert)(x, batch)
+    assert (SMALL.loss(simulate(after, batch), batch) < 0.7 * before).all()
 
 
 def test_coarse_scales_are_free_first(batch):
     problem = FluidControl(**{**SMALL.as_dict(), "multiscale": True})
-    x = random(4, 4, 8, 8)
-    last = problem.simulate(x, batch.at(1.0))
-    np.testing.assert_allclose(last, SMALL.simulate(x, batch.at(1.0)), atol=1e-12)
-    fine = jnp.asarray(np.outer(*(np.sin(np.pi * 6 * np.arange(8) / 8),) * 2))
-    moved = problem.simulate(x + fine, batch.at(0.0)) - problem.simulate(x, batch.at(0.0))
+    coarse, x = jax.jit(problem.simulate), random(4, 4, 16, 16)
+    last = coarse(x, batch.at(1.0))
+    np.testing.assert_allclose(last, simulate(x, batch.at(1.0)), atol=1e-12)
+    fine = jnp.asarray(np.outer(*(np.sin(np.pi * 9 * np.arange(16) / 16),) * 2))
+    moved = coarse(x + fine, batch.at(0.0)) - coarse(x, batch.at(0.0))
     assert float(jnp.abs(moved).max()) < 1e-12
 
 
