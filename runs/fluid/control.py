@@ -17,6 +17,7 @@ from physopt.analysis.words import markdown_table
 from physopt.config import from_words
 from physopt.options import Options
 from physopt.records import RunFolder
+from physopt.records.status import FINISHED
 from physopt.script import script
 from physopt.training.run import Run, begin
 
@@ -74,12 +75,15 @@ def study(options: ControlOptions) -> None:
     for name, words in RUNS.items():
         filled = [word.format_map(folders) for word in words]
         run = begin(from_words([*filled, f"out={options.out / name.replace(' ', '_')}"]))
+        status = run.status["status"]
+        print(f"{name}: {status}", flush=True)
+        if status not in FINISHED:
+            break  # later runs start from this one
         folders[name] = run.folder
         problem = words[0].partition("=")[2]
         if problem in rows:
             rows[problem] += _rows(name, run, problem, first=not rows[problem])
         options.table.write_text(_text(rows), encoding="utf-8")
-        print(name, run.status["status"], flush=True)
 
 
 def _rows(name: str, run: Run, problem: str, *, first: bool) -> list[list[object]]:
