@@ -10,6 +10,11 @@ PROBLEMS = {
     "burgers": "physopt.problems.burgers.control:Burgers",
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "navier_stokes": "physopt.problems.fluid.navier_stokes:NavierStokes",
+    "fluid_control": "physopt.problems.fluid.fluid_control:FluidControl",
+    "fluid_control_supervised": (
+        "physopt.problems.fluid.fluid_control_supervised:FluidControlSupervised"
+    ),
+    "smoke_bucket": "physopt.problems.fluid.smoke_bucket:SmokeBucket",
     "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
     "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
     "oscillators": "physopt.problems.oscillators:Oscillators",
