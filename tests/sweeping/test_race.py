@@ -53,6 +53,10 @@ def test_step_sizes_lie_around_the_rules_own_and_inside_its_range():
     assert list(candidates(only_study("rule=adam", "rule.learning_rate=0.7"), 3)) == [
         ("adam", None)
     ]
+    adapted = candidates(only_study("rule=hig"), 3)
+    assert list(adapted) == [("hig", None), ("hig", 0.5), ("hig", 0.125)]
+    rates = [config.rule.as_dict()["learning_rate"] for config in adapted.values()]
+    assert rates == [None, 0.5, 0.125]
     assert list(candidates(only_study("rule=levenberg_marquardt"), 3)) == [
         ("levenberg_marquardt", None)
     ]
