@@ -174,7 +174,6 @@ def test_the_rule_that_suits_a_problem_wins(
     heats = race(raced, options, schedule([1, 1], options, total=seconds))
     assert [len(heat.rows) for heat in heats] == [2]
     standings = rank({rule: errors for rule, (_, errors) in finalists(heats).items()})
-    print(standings)
     assert standings[0].method == winner, why
     assert standings[1].ratio > (2 if seconds < 2 else 1.3)
 
