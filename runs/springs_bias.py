@@ -84,7 +84,8 @@ def draw(numbers: pd.DataFrame) -> Figure:
         if order:
             nudge, error = rows["nudge"].to_numpy(), rows["median"].to_numpy()
             left.plot(nudge, error[0] * (nudge / nudge[0]) ** order, ":", color=colour, lw=1)
-            left.annotate(f"order {order}", (nudge[1], 0.4 * error[1]), color=colour, fontsize=8)
+            place = nudge[1], error[1] * (4 if order == 1 else 0.15)
+            left.annotate(f"order {order}", place, color=colour, fontsize=8)
     left.set(yscale="log", ylabel="relative error of the gradient")
     left.legend(fontsize=7, loc="lower right", frameon=False)
     _draw_quantity(right, numbers, COSINE, "#009e73", "^", "coupled learning")

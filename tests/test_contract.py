@@ -32,10 +32,10 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
 REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first three run the code of `ldft2d` and `assembly` and take longer; the others are time loops
-# whose derivatives take long to compile.
+# The first three run the code of `ldft2d` and `assembly` and take longer; `springs_tensor` has no
+# physics; the others are time loops whose derivatives take long to compile.
 SLOW = (
-    *("ldft3d", "ldft_hysteresis", "assembly_fit"),
+    *("ldft3d", "ldft_hysteresis", "assembly_fit", "springs_tensor"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes"),
 )
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.

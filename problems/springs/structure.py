@@ -12,6 +12,7 @@ from flax import nnx
 
 from physopt.networks import Dense
 from physopt.networks.equivariant import PlanarTensorField
+from physopt.networks.equivariant_3d import SpatialTensorField, planar_part
 from physopt.networks.unet import initialize
 from physopt.numerics.linalg import HIGHEST
 from physopt.options import NonNegativeFloat, OptionError, PositiveInt
@@ -103,13 +104,18 @@ class SpringsTensor(SpringOptions):
 
     def sample(self, keys: jax.Array) -> Batch:
         """Draw structures, and calculate their tensors."""
-        return self._solved(*jax.vmap(self._structure)(keys))
+        return self.solved(*jax.vmap(self._structure)(keys))
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
         """Draw structures that are turned and reflected."""
         split = jax.vmap(jax.random.split)(keys)
         vectors, log_stiffness = jax.vmap(self._structure)(split[:, 0])
-        return self._solved(vectors @ jax.vmap(_orthogonal)(split[:, 1]), log_stiffness)
+        return self.solved(vectors @ jax.vmap(_orthogonal)(split[:, 1]), log_stiffness)
+
+    def solved(self, vectors: jax.Array, log_stiffness: jax.Array) -> Batch:
+        """Return structures with their tensors: vectors [batch, bonds, 2], ln k [batch, bonds]."""
+        inputs = jnp.concatenate([vectors, log_stiffness[..., None]], axis=-1)
+        return Batch(inputs, self._observed(inputs, jax.vmap(free_state)))
 
     def network(self, rngs: nnx.Rngs) -> nnx.Module:
         """Make a dense tanh network of all vectors' deviations and all ln k."""
@@ -122,6 +128,16 @@ class SpringsTensor(SpringOptions):
         return _OfBonds(
             PlanarTensorField(
                 self.graph().ends, 2, ORDERS, rngs, channels=self.channels, layers=self.layers
+            )
+        )
+
+    def network_equivariant_3d(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the same network with spherical harmonics. Raises OptionError without e3nn-jax."""
+        return _OfBonds(
+            _InSpace(
+                SpatialTensorField(
+                    self.graph().ends, 2, rngs, channels=self.channels, layers=self.layers
+                )
             )
         )
 
@@ -164,10 +180,6 @@ class SpringsTensor(SpringOptions):
         log_stiffness = jnp.log(self.stiffness((direction[:, None] + bond).ravel()))
         return jnp.asarray(graph.vectors, shift.dtype) + shift[second] - shift[first], log_stiffness
 
-    def _solved(self, vectors: jax.Array, log_stiffness: jax.Array) -> Batch:
-        inputs = jnp.concatenate([vectors, log_stiffness[..., None]], axis=-1)
-        return Batch(inputs, self._observed(inputs, jax.vmap(free_state)))
-
     def _affine(self, inputs: jax.Array) -> jax.Array:
         return jax.jit(partial(self._observed, states=lambda system, stiffness: system.imposed))(
             jnp.asarray(inputs)
@@ -208,6 +220,18 @@ class _OfBonds(nnx.Module):
         vectors, log_stiffness = inputs[..., :2], inputs[..., 2:]
         scalars = jnp.concatenate([jnp.exp(log_stiffness) - 1, log_stiffness], axis=-1)
         return self.inner(vectors, scalars)
+
+
+class _InSpace(nnx.Module):
+    """A network of structures in space, for structures in its plane z = 0."""
+
+    def __init__(self, inner: nnx.Module):
+        self.inner = inner
+
+    def __call__(self, vectors: jax.Array, scalars: jax.Array) -> jax.Array:
+        """Evaluate the network."""
+        in_space = jnp.concatenate([vectors, jnp.zeros_like(vectors[..., :1])], axis=-1)
+        return harmonics(planar_part(self.inner(in_space, scalars)))
 
 
 def _orthogonal(key: jax.Array) -> jax.Array:
