@@ -14,7 +14,7 @@ from physopt.numerics.linalg import HIGHEST
 from physopt.options import NonNegativeFloat, OptionError
 from physopt.problem import Batch
 from physopt.problems.springs.graph import Graph, triangular
-from physopt.problems.springs.options import SpringOptions
+from physopt.problems.springs.options import FixedLattice
 from physopt.problems.springs.response import Network, free_state
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class SpringsElastic(SpringOptions):
+class SpringsElastic(FixedLattice):
     """Choose the stiffnesses of a periodic spring network that give it a wanted elasticity.
 
     The lattice of the problem `springs`, repeated periodically, under the strains eps_xx, eps_yy
