@@ -72,7 +72,7 @@ SIZES = (16, 64)
 CASES = {
     "sin": Case(Sine()),
     **{f"wave_packet_{n}": Case(RepeatedWavePacket(), samples=n) for n in SIZES},
-    **{f"billiards_{n}": Case(RepeatedBilliards(), samples=n, updates=300) for n in SIZES},
+    **{f"billiards_{n}": Case(RepeatedBilliards(), samples=n, updates=1000) for n in SIZES},
     **{
         f"ks{horizon}_{n}": Case(
             RepeatedKuramotoSivashinsky(horizon=horizon), samples=n, updates=300, iterations=30

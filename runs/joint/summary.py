@@ -90,17 +90,22 @@ def draw(numbers: pd.DataFrame) -> Figure:
         places, values, errors = [], [], []
         for number, case in enumerate(cases):
             place = number + (k - (len(METHODS) - 1) / 2) * width
-            solved = numbers[(numbers["case"] == case) & (numbers["method"] == method)]["solved"]
+            rows = numbers[(numbers["case"] == case) & (numbers["method"] == method)]
+            solved = rows["solved"]
             if solved.empty:
                 axis.text(place, 0.015, "not run", rotation=90, ha="center", va="bottom",
                           fontsize=6, color=colour)  # fmt: skip
                 continue
             low, high = interval(int(solved.sum()), len(solved))
             places.append(place)
+            if method == "restarts":
+                starts = int(rows["starts"].iloc[0])
+                axis.text(place, solved.mean() / 2, f"{starts} starts", rotation=90, ha="center",
+                          va="center", fontsize=6, color="white")  # fmt: skip
             values.append(solved.mean())
             errors.append((solved.mean() - low, high - solved.mean()))
         bars = np.maximum(np.reshape(errors, (-1, 2)).T, 0)
-        name = "best of restarts, evaluations of joint" if method == "restarts" else method
+        name = "best of restarts" if method == "restarts" else method
         axis.bar(places, values, width, yerr=bars, color=colour, label=name, ecolor="#222222",
                  error_kw={"lw": 0.8})  # fmt: skip
     axis.set_xticks(range(len(cases)), [_label(case) for case in cases], fontsize=8)
