@@ -5,8 +5,8 @@
     python runs/joint run=false                 table and figure from the records of earlier runs
 
 All methods solve the same samples, the test set of a problem, and are scored on it; only the last
-one makes a claim about other samples. The results, out/table.md and out/fractions.png, are in
-runs/joint/README.md as well, with their discussion.
+one makes a claim about other samples. The results are out/table.md and out/fractions.png;
+runs/joint/README.md discusses them.
 """
 
 import sys
