@@ -227,7 +227,7 @@ def times() -> Experiment:
         ],
         "32 updates",
         slow=True,
-        note="to be measured on a machine that does nothing else.",
+        note="measured on one core of its own, while another core of the machine was busy.",
     )
 
 
