@@ -18,11 +18,11 @@ from quantities import (
     ratio,
     seconds_an_update,
 )
+from thermodynamics import assembly, trap
 
 HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
 CONTROL = "arXiv 2001.07457"
 LOOP = "arXiv 2007.00016"
-TRAP = "doi 10.1103/PhysRevLett.98.108301"
 
 FIELD_NOTES = {
     "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam "
@@ -37,6 +37,7 @@ FIELD_NOTES = {
 def short_experiments() -> Iterator[Experiment]:
     """List the experiments, the cheap ones first."""
     yield trap()
+    yield assembly()
     yield toy()
     yield exponential()
     yield burgers()
@@ -51,20 +52,6 @@ def short_experiments() -> Iterator[Experiment]:
     yield pressure_guess()
     yield forced_burgers()
     yield navier_stokes()
-
-
-def trap() -> Experiment:
-    """The optimal protocol of a moved trap, sample by sample and by a network."""
-    runs = {
-        "lbfgs": paper("trap", "network=none", "rule=lbfgs", "steps=50", "log_every=10"),
-        "network": paper("trap"),
-    }
-    return Experiment("trap", TRAP, runs, [
-        Quantity("moved trap, network=none: mean of W - W* in kT", *below(1e-6),
-                 final("lbfgs", "excess_work"), "0", "closed form of W*"),
-        Quantity("moved trap, one network for all distances and durations: mean of W - W* in kT",
-                 *below(1e-5), final("network", "excess_work")),
-    ], "50 iterations; 50 updates, b 32")  # fmt: skip
 
 
 def toy() -> Experiment:
@@ -240,7 +227,7 @@ def times() -> Experiment:
         ],
         "32 updates",
         slow=True,
-        note="to be measured on a machine that does nothing else.",
+        note="measured on one core of its own, while another core of the machine was busy.",
     )
 
 
