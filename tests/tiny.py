@@ -24,8 +24,8 @@ class Tiny(Problem):
 
     target: ClassVar = ("error", 0.05)
     defaults: ClassVar = {
-        **{"batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8},
-        **{"figures": False},  # drawing takes longer than such a run
+        "batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8,
+        "figures": False,  # drawing takes longer than such a run
     }
 
     def scales(self, dtype: jnp.dtype) -> jax.Array:

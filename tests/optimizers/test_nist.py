@@ -8,7 +8,7 @@ import optax
 from nist import MODELS, SETS, Regression, digits, observed, padded
 from scipy.optimize import least_squares
 
-from physopt.optimizers.levenberg_marquardt import LevenbergMarquardt
+from physopt.optimizers.spectral.levenberg_marquardt import LevenbergMarquardt
 from physopt.training.per_sample import build_unknowns
 
 UPDATES = 1000
