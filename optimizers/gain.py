@@ -13,7 +13,7 @@ def gain_ratio(
 ) -> jax.Array:
     """Return rho, the decrease of the loss at trial parameters over that of its quadratic model.
 
-    0 if either decrease is not positive: the step is to be rejected.
+    0 if either decrease is not positive: reject the step.
     """
     return quotient(*decreases(objective, system, batch, params, change))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import physopt
+from physopt.config.registry import find
 from physopt.options import OptionError
 from physopt.rule import PlanError
 
@@ -29,7 +30,7 @@ TABLE = Path(__file__).with_suffix(".md")
 
 
 def errors(problem: str, rule: str) -> list[float] | str:
-    """Return the final error and the updates of each seed, or why the rule is refused."""
+    """Return the final error of each seed, or why the rule is refused."""
     try:
         runs = [
             physopt.run(problem, rule, seed=seed, seconds=SECONDS, figures=False, out=OUT)
@@ -59,7 +60,7 @@ def table(problem: str) -> str:
         return math.inf if isinstance(values, str) else median(values)
 
     rows = [row(i + 1, rule, results[rule]) for i, rule in enumerate(sorted(results, key=key))]
-    metric = physopt.config.registry.find("problem", problem).target[0]
+    metric = find("problem", problem).target[0]
     head = (
         f"## {problem}: {metric}\n\n| | rule | median | seeds 0, 1, 2 |\n| --- | --- | --- | --- |"
     )
