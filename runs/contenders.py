@@ -20,8 +20,8 @@ from physopt.rule import PlanError
 PROBLEMS = ("oscillators", "quantum", "poisson8", "ldft2d")
 STUDIED = ("adam", "sip", "hig", "gauss_newton")
 CONTENDERS = (
-    *("levenberg_marquardt", "soap", "shampoo", "kfac", "spring"),
-    *("ssbroyden", "adahessian", "hessian_free"),
+    *("levenberg_marquardt", "soap", "kfac", "spring"),
+    *("ssbroyden", "adahessian"),
 )
 SEEDS, SECONDS = (0, 1, 2), 5.0
 

@@ -34,6 +34,7 @@ class Power(NamedTuple):
     dtype: str  # of Gram matrices and their decomposition
     steps: int  # of the Krylov method
     shifted: ShiftedPower | None = None  # a rational approximation of the power
+    split: bool = False  # compute the weak part as well, for a positive damping
 
 
 class Solution(NamedTuple):
@@ -45,7 +46,7 @@ class Solution(NamedTuple):
     gradient_norm: Array  # |dL/dtheta|
     cosine: Array  # between direction and dL/dtheta
     extra: Info  # further diagnostics
-    weak: Callable[[], Parameters]  # the part of the direction that the damping shortens most
+    weak: Parameters | None = None  # the part that the damping shortens most
 
 
 def by_layers(system: Linearised, power: Power) -> Solution:
@@ -96,7 +97,7 @@ def _from_outputs(gram: Array, system: Linearised, power: Power) -> Solution:
 
 def solution_of(
     direction: Parameters, response: Array, spectrum: GramPower, gradient: Parameters, extra: Info,
-    weak: Callable[[], Parameters],
+    weak: Parameters | None,
 ) -> Solution:  # fmt: skip
     """Add norm and angle of the gradient, a tree of the direction's structure."""
     norm = optax.tree.norm(gradient)
@@ -107,19 +108,17 @@ def solution_of(
 
 def weak_part(
     gram: Array, spectrum: GramPower, power: Power, pull: Callable[[Array], Parameters]
-) -> Callable[[], Parameters]:
-    """Return the function that computes the weak part of a direction, for a positive damping d.
+) -> Parameters | None:
+    """Return the weak part of a direction if the power is to be split.
 
-    With m = d max(s) and the direction V w(S) U^T g it is V m^2 / (m^2 + S^2) w(S) U^T g, computed
-    from the coefficients c of the direction as m^2 (G + m^2)^-1 c.
+    With m = d max(s) for the damping d and the direction V w(S) U^T g it is
+    V m^2 / (m^2 + S^2) w(S) U^T g, from the coefficients c of the direction m^2 (G + m^2)^-1 c.
     """
-
-    def pulled() -> Parameters:
-        shift = (power.damping * spectrum.largest) ** 2
-        dtype = spectrum.coefficients.dtype
-        return pull(_evaluate_shifted(power.dtype, dtype, gram, spectrum.coefficients, shift))
-
-    return pulled
+    if not power.split:
+        return None
+    shift = (power.damping * spectrum.largest) ** 2
+    dtype = spectrum.coefficients.dtype
+    return pull(_evaluate_shifted(power.dtype, dtype, gram, spectrum.coefficients, shift))
 
 
 def powered(gram: Array, vector: Array, power: Power) -> tuple[GramPower, Info]:

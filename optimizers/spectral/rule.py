@@ -137,7 +137,7 @@ class SpectralPower(SpectralOptions):
         state, length, spent = self._paced(objective, system, batch, state, factor)
         power = Power(
             self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
-            self.gram_dtype, self.krylov_steps,
+            self.gram_dtype, self.krylov_steps, split=_splits(state),
         )  # fmt: skip
         solution = plan.direction(system, power)
         # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
@@ -195,8 +195,7 @@ class SpectralPower(SpectralOptions):
         )  # fmt: skip
 
     def _damping(self, state: SpectralState) -> Any:
-        varies = isinstance(state.pace, Pace) and state.pace.weak != ()
-        return state.damping if varies else self.damping or 0.0
+        return state.damping if _splits(state) else self.damping or 0.0
 
     def _prefactor(self, solution: Solution, size: int) -> jax.Array:
         """Return max(s)^beta, times the factor between the step of r and that of g."""
@@ -229,8 +228,8 @@ class SpectralPower(SpectralOptions):
             share, tried = halved(loss_at, system.loss)
             length, damping = shortened(jnp.asarray(trial.length), state.damping, share)
             pace = pace._replace(length=length)
-            if pace.weak != ():
-                weak = optax.tree.scale((share * scale).astype(length.dtype), solution.weak())
+            if _splits(state):
+                weak = optax.tree.scale((share * scale).astype(length.dtype), solution.weak)
                 pace = pace._replace(weak=optax.tree.add_scale(weak, self.momentum, pace.weak))
                 state = state._replace(damping=damping)
             state = state._replace(pace=pace)
@@ -254,3 +253,8 @@ class SpectralPower(SpectralOptions):
     def remark(self, state: State, means: Mapping[str, float]) -> str | None:
         """Return how many directions were dropped, and how long no step was accepted."""
         return remark(int(state.rejected), means)
+
+
+def _splits(state: SpectralState) -> bool:
+    """Return whether the damping is adapted, by the weak part of each step."""
+    return isinstance(state.pace, Pace) and state.pace.weak != ()
