@@ -67,10 +67,15 @@ def table(problem: str) -> str:
     return "\n".join([head, *rows]) + "\n"
 
 
+def main(problems: tuple[str, ...] | list[str], rules: tuple[str, ...] | list[str]) -> None:
+    """Make the runs, rule by rule, and write the tables if none was left out."""
+    for rule in rules:
+        for problem in problems:
+            print(problem, rule, errors(problem, rule), flush=True)
+    if (problems, rules) == (PROBLEMS, (*STUDIED, *CONTENDERS)):
+        TABLE.write_text("\n".join(map(table, PROBLEMS)))
+
+
 if __name__ == "__main__":
     given = [argument.split(",") for argument in sys.argv[1:]]
-    for problem in given[0] if given else PROBLEMS:
-        for rule in given[1] if len(given) > 1 else (*STUDIED, *CONTENDERS):
-            print(problem, rule, errors(problem, rule), flush=True)
-    if not given:
-        TABLE.write_text("\n".join(map(table, PROBLEMS)))
+    main(*(given + [PROBLEMS, (*STUDIED, *CONTENDERS)][len(given) :]))
