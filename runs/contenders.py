@@ -38,7 +38,7 @@ def errors(problem: str, rule: str) -> list[float] | str:
         ]
     except (OptionError, PlanError) as error:
         return str(error)
-    name = runs[0].problem.target[0]
+    name = find("problem", problem).target[0]
     return [float(run.curve[name].iloc[-1]) for run in runs]
 
 
