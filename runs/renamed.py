@@ -41,8 +41,8 @@ seeds, at the size of the tests (`tiny`). Written by `renamed.py`.
 """
 
 
-def losses(problem: Problem, rule: UpdateRule) -> list[float]:
-    """Return the loss of other samples after UPDATES updates on new batches, for each seed."""
+def median_loss(problem: Problem, rule: UpdateRule) -> float:
+    """Return the loss of other samples after UPDATES updates on new batches, over the seeds."""
     updates, key = jax.jit(partial(make_updates, rule)), jax.random.key(0)
     others = problem.sample(jax.random.split(jax.random.key(9), OTHERS)).at(1.0)
 
@@ -53,7 +53,7 @@ def losses(problem: Problem, rule: UpdateRule) -> list[float]:
         carry = updates(objective, carry, source, key, (1 / UPDATES, 0.0), UPDATES)
         return float(jax.jit(objective.value)(carry.params, others))
 
-    return [loss(seed) for seed in range(SEEDS)]
+    return float(np.median([loss(seed) for seed in range(SEEDS)]))
 
 
 def compared(name: str, rule: str) -> str:
@@ -61,9 +61,7 @@ def compared(name: str, rule: str) -> str:
     cls = find("problem", name)
     problem, options = cls(**cls.tiny), suited_options(cls, find("rule", rule))
     try:
-        declared, own = (
-            float(np.median(losses(problem, find("rule", rule)(**each)))) for each in (options, {})
-        )
+        declared, own = (median_loss(problem, find("rule", rule)(**each)) for each in (options, {}))
     except PlanError as error:
         return f"{words(options)} | {error} | | |"
     return f"{words(options)} | {declared:.3g} | {own:.3g} | {own / declared:.3g} |"
