@@ -34,7 +34,7 @@ TABLE = Path(__file__).with_suffix(".md")
 HEADER = f"""# Rules without the options that a problem declares
 
 Loss of {OTHERS} other samples after {UPDATES} updates on new batches of {BATCH}, median of {SEEDS}
-seeds, at the size of the tests (`tiny`). Written by `renamed.py`.
+seeds, at the size of the tests (`tiny`), on one CPU core. Written by `renamed.py`.
 
 | problem | rule | declared options | loss with | loss without | ratio |
 | --- | --- | --- | --- | --- | --- |

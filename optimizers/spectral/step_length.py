@@ -37,8 +37,10 @@ FIRST_DAMPING = 0.03
 LEAST_DAMPING, MOST_DAMPING = 1e-6, 1.0
 """Range of an adapted damping. Smaller singular values are rounding in float32."""
 
-LEAST_LENGTH = 1e-6
-"""A length that still recovers."""
+LEAST_LENGTH = 0.02
+"""Least length. The next batch judges one step ahead: where the batches differ more than a step
+gains it shortens steps without end, down to those of which rounding hides the effect. A step that
+raises the loss of its own batch is halved all the same."""
 
 RATE = 0.25
 """Exponent of t; four batches that agree change the length by t."""

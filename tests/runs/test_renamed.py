@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "runs"))
 
 import renamed
 
-PROBLEMS = ("oscillators", "quantum", "poisson8", "poisson", "ldft2d", "pinn_poisson_nd")
+PROBLEMS = ("oscillators", "quantum", "poisson8")
 FIRST_ORDER = "physopt.optimizers.first_order"
 
 
@@ -25,8 +25,10 @@ def pairs():
     for problem in PROBLEMS:
         for rule in RULES:
             cls = find("rule", rule)
-            first_order = cls.__module__.startswith(FIRST_ORDER) or rule == "sip"
-            if not first_order and suited_options(find("problem", problem), cls):
+            options = suited_options(find("problem", problem), cls)
+            first_order = cls.__module__.startswith(FIRST_ORDER)
+            of_adam = rule == "sip" and set(options) == {"learning_rate"}
+            if options and not (first_order or of_adam):
                 yield problem, rule
 
 
