@@ -91,7 +91,7 @@ def test_nist_data_sets(rule):
 
 def test_misra1a_by_gram_matrices():
     """An option asks for the body for networks, which drops one of two directions and says so."""
-    rule, key = GaussNewton(method="columns"), jax.random.key(0)
+    rule, key, info = GaussNewton(method="columns"), jax.random.key(0), {}
     with jax.enable_x64(True):
         batch = padded("Misra1a", 0, len(SETS["Misra1a"]["y"]))
         objective, params = build_unknowns(Regression("Misra1a"), batch.inputs)
