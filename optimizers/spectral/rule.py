@@ -230,7 +230,9 @@ class SpectralPower(SpectralOptions):
             pace = pace._replace(length=length)
             if _splits(state):
                 weak = optax.tree.scale((share * scale).astype(length.dtype), solution.weak)
-                pace = pace._replace(weak=optax.tree.add_scale(weak, self.momentum, pace.weak))
+                # Not finite if the damping is too small for the precision of the Gram matrix.
+                earlier = jax.tree.map(jnp.nan_to_num, pace.weak)
+                pace = pace._replace(weak=optax.tree.add_scale(weak, self.momentum, earlier))
                 state = state._replace(damping=damping)
             state = state._replace(pace=pace)
             info = {"step_size": share * trial.length}

@@ -71,7 +71,7 @@ def best_multiple(
     """Return the multiple t of the last step, or of a part of it, that suits this batch best.
 
     factor: that of the schedule, which shortened the step; t is relative to the step without it.
-    1 if the step is zero.
+    1 if the step is zero, 1/2 if it is not finite.
     """
     before = objective.trial(optax.tree.add_scale(system.params, -1.0, step), batch)
     slope = jnp.asarray(optax.tree.vdot(system.pull(system.gradient), step))
@@ -82,7 +82,7 @@ def best_multiple(
     minimum = (slope - 2 * change) / jnp.where(curvature > 0, curvature, 1)
     t = factor * jnp.where(curvature > 0, minimum, beyond)
     t = jnp.clip(jnp.where(jnp.isfinite(t), t, 0.5), 0.5, 2.0)
-    return jnp.where(optax.tree.norm(step) > 0, t, 1)
+    return jnp.where(optax.tree.norm(step) == 0, 1, t)
 
 
 def adapted_length(length: Array, t: Array) -> Array:

@@ -64,6 +64,12 @@ def test_a_length_is_halved_until_the_loss_falls():
 
 
 def test_a_step_out_of_range_raises_the_damping():
+    batch = Tiny().sample(jax.random.split(KEY, 4)).at(0.0)
+    objective, x = build_unknowns(Tiny(), batch.target)
+    system, one = objective.linearised(x, batch), jnp.ones(())
+    for value, multiple in ((0.0, 1.0), (np.nan, 0.5)):
+        step = jax.tree.map(lambda leaf, v=value: jnp.full_like(leaf, v), x)
+        assert best_multiple(objective, system, batch, step, one) == multiple
     length, damping = shortened(jnp.asarray(0.8), jnp.asarray(0.1), jnp.asarray(0.0))
     np.testing.assert_allclose([length, damping], [0.2, 0.2], rtol=1e-6)
     length, damping = shortened(jnp.asarray(0.8), jnp.asarray(0.1), jnp.asarray(1.0))
