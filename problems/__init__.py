@@ -33,6 +33,7 @@ PROBLEMS = {
     "pinn_burgers": "physopt.problems.pinn.burgers:BurgersPINN",
     "pinn_allen_cahn": "physopt.problems.pinn.allen_cahn:AllenCahnPINN",
     "pinn_kdv": "physopt.problems.pinn.kdv:KdVPINN",
+    "pinn_kdv_solitons": "physopt.problems.pinn.kdv_solitons:KdVSolitonsPINN",
     "pinn_convection": "physopt.problems.pinn.convection:ConvectionPINN",
     "pinn_helmholtz": "physopt.problems.pinn.helmholtz:HelmholtzPINN",
 }
