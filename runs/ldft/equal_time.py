@@ -139,7 +139,8 @@ def table(rows: dict[str, list[Result]]) -> str:
 
 
 def write_table(path: Path, text: str) -> None:
-    """Replace the table between the markers of a Markdown file."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    """Replace the table between the markers of a Markdown file; create the file if missing."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, _, rest = old.partition(BEGIN)
     after = rest.partition(END)[2]
     path.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")
