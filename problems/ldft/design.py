@@ -23,7 +23,7 @@ from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_target, target_statement
 from physopt.problems.ldft.estimators import nudged_gradient, randomized_gradient
-from physopt.problems.ldft.flips import flipped_unknowns, refine_matrices
+from physopt.problems.ldft.flips import flipped_unknowns
 from physopt.problems.ldft.generators import HasGenerators
 from physopt.problems.ldft.inverse import best_offset, inverse_step
 from physopt.problems.ldft.isotherm import (
@@ -35,6 +35,7 @@ from physopt.problems.ldft.isotherm import (
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.method import described
+from physopt.problems.ldft.refinement import TOLERANCE, refined_matrices, unknowns_of
 from physopt.problems.ldft.relaxation import binary, relax
 from physopt.problems.ldft.targets import (
     optimised_matrices,
@@ -203,12 +204,12 @@ class InverseDesign(HasGenerators):
         return binary(x)
 
     def refined(self, x: jax.Array, batch: Batch, effort: int) -> jax.Array:
-        """Return x with the signs of the matrix after `effort` trials of flips.
+        """Return x with the signs of the matrix after `effort` isotherms of inverse solvers.
 
         A flipped site has its x at inverse_margin on the other side of zero. The new matrix is
         never worse in mean_h |y - y*| + continuity R.
         """
-        matrices = self._refined_matrices(binary(x), batch.target, effort)
+        matrices = self._refined_matrices(x, batch.target, effort)
         return flipped_unknowns(x, matrices, self.inverse_margin)
 
     def baselines(self, held_out: Batch) -> dict[str, dict[str, float]]:
@@ -216,8 +217,14 @@ class InverseDesign(HasGenerators):
 
         The nearest of the largest bank is also refined.
         """
-        refine = partial(self._refined_matrices, trials=self.refine) if self.refine else None
-        return bank_baselines(self._random_matrix, self.isotherm, held_out.target, refine)
+
+        def refine(matrices: jax.Array, target: jax.Array) -> jax.Array:
+            return self._refined_matrices(unknowns_of(matrices), target, self.refine)
+
+        return bank_baselines(
+            *(self._random_matrix, self.isotherm, held_out.target),
+            refine if self.refine else None,
+        )
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
         """Draw the rounded matrices, their water densities and their isotherms."""
@@ -241,9 +248,15 @@ class InverseDesign(HasGenerators):
         achieved, density = jax.jit(partial(isotherm, return_density=True, **options))(rounded)
         return rounded, density, achieved
 
-    def _refined_matrices(self, pores: jax.Array, target: jax.Array, trials: int) -> jax.Array:
-        options = self._options(pores.dtype, reported=True)
-        return refine_matrices(pores, target, trials=trials, continuity=self.continuity, **options)
+    def _refined_matrices(self, x: jax.Array, target: jax.Array, effort: int) -> jax.Array:
+        options = self._options(x.dtype, reported=True)
+        if x.dtype != jnp.float64:
+            options["tolerance"] = TOLERANCE
+        return refined_matrices(
+            *(x, target, partial(isotherm_and_jacobian, **options), effort),
+            damping=self.inverse_damping,
+            continuity=self.continuity,
+        )
 
     def isotherm(self, matrices: jax.Array, tolerance: float | None = None) -> jax.Array:
         """Return the isotherms [batch, length] of pore fractions [batch, *lattice]."""

@@ -1,6 +1,7 @@
-"""Inverse solver: damped Gauss-Newton steps on the relaxed matrix, one linearisation each."""
+"""Inverse solvers: damped Gauss-Newton steps on the relaxed matrix, one linearisation each."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,15 @@ from physopt.machine.devices import widest_float
 from physopt.numerics.linalg import damped_solve
 
 LONGEST_STEP = 1.0
+
+STAGES = 4
+"""Sharpnesses k = 1, 2, 4, 8 at which `annealed_inverse` solves."""
+
+OFFSETS = (0.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0)
+"""Constants that `annealed_inverse` adds to x on trial."""
+
+WIDEST = 2.0
+"""Largest |x| from which `annealed_inverse` starts: beyond, sigmoid(x) has no slope."""
 
 IsothermAndJacobian = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -39,31 +49,10 @@ def inverse_step(
     area error grew by more than a fifth, and otherwise grows by 1.3 up to 1. Every step is
     accepted; after more than one, the iterate with the smallest area error is returned.
     """
-    start = _Iterate(
-        x,
-        jnp.full(len(x), LONGEST_STEP, x.dtype),
-        x,
-        jnp.full(len(x), jnp.inf, x.dtype),
-        jnp.full(len(x), jnp.inf, x.dtype),
-    )
+    start = _first_iterate(x)
 
     def body(_, now: _Iterate) -> _Iterate:
-        eta = jax.nn.sigmoid(now.x)
-        y, slope = physics(eta)
-        error = jnp.mean(jnp.abs(y - target), axis=-1)
-        grew = error > 1.2 * now.last_error
-        bound = jnp.where(grew, now.step_bound / 2, jnp.minimum(1.3 * now.step_bound, LONGEST_STEP))
-        better = error < now.best_error
-        jacobian = (slope * (eta * (1 - eta))[:, None]).reshape(*y.shape, -1)
-        step = damped_solve(jacobian, target - y, damping, widest_float()).reshape(x.shape)
-        limit = _per_sample(bound, x)
-        return _Iterate(
-            now.x + jnp.clip(step, -limit, limit),
-            bound,
-            jnp.where(_per_sample(better, x), now.x, now.best_x),
-            jnp.minimum(error, now.best_error),
-            error,
-        )
+        return _gauss_newton_step(now, target, physics, damping)
 
     if iterations == 1:
         return body(0, start).x
@@ -71,6 +60,71 @@ def inverse_step(
     y, _ = physics(jax.nn.sigmoid(end.x))
     improved = jnp.mean(jnp.abs(y - target), axis=-1) < end.best_error
     return jnp.where(_per_sample(improved, x), end.x, end.best_x)
+
+
+def annealed_inverse(
+    x: jax.Array,
+    target: jax.Array,
+    physics: IsothermAndJacobian,
+    evaluations: int,
+    damping: float,
+) -> jax.Array:
+    """Return x [batch, *lattice] whose rounded matrix has nearly the isotherm y*.
+
+    The steps are those of `inverse_step` for eta = sigmoid(k x) at k = 1, 2, 4, 8, each from the
+    best iterate of the last: the isotherm follows while the matrix becomes binary. They start from
+    clip(x, -2, 2) plus the constant of OFFSETS with the least area error, because Gauss-Newton
+    steps from a wrong porosity lead nowhere. The rounded result may be worse than that of x.
+
+    evaluations: isotherms with Jacobians in all, at least `fewest_evaluations()`.
+    """
+    per_stage = (evaluations - len(OFFSETS)) // STAGES
+    base, offsets = jnp.clip(x, -WIDEST, WIDEST), jnp.asarray(OFFSETS, x.dtype)
+
+    def body(index: jax.Array, now: _Iterate) -> _Iterate:
+        # Trials of offsets and steps use one call of the simulator, which is compiled once.
+        after = _gauss_newton_step(now, target, physics, damping)
+        trying = index < len(OFFSETS) - 1
+        chosen = index == len(OFFSETS) - 1
+        sharpen = (index >= len(OFFSETS)) & ((index - len(OFFSETS) + 1) % per_stage == 0)
+        restart = _first_iterate(jnp.where(sharpen, 2, 1) * after.best_x)
+        after = jax.tree.map(partial(jnp.where, chosen | sharpen), restart, after)
+        return after._replace(x=jnp.where(trying, base + offsets[index + 1], after.x))
+
+    start = _first_iterate(base + offsets[0])
+    return jax.lax.fori_loop(0, len(OFFSETS) + STAGES * per_stage, body, start).x
+
+
+def fewest_evaluations() -> int:
+    """Return the least `evaluations` of `annealed_inverse`: one step in every stage."""
+    return len(OFFSETS) + 2 * STAGES
+
+
+def _first_iterate(x: jax.Array) -> _Iterate:
+    infinite = jnp.full(len(x), jnp.inf, x.dtype)
+    return _Iterate(x, jnp.full(len(x), LONGEST_STEP, x.dtype), x, infinite, infinite)
+
+
+def _gauss_newton_step(
+    now: _Iterate, target: jax.Array, physics: IsothermAndJacobian, damping: float
+) -> _Iterate:
+    x = now.x
+    eta = jax.nn.sigmoid(x)
+    y, slope = physics(eta)
+    error = jnp.mean(jnp.abs(y - target), axis=-1)
+    grew = error > 1.2 * now.last_error
+    bound = jnp.where(grew, now.step_bound / 2, jnp.minimum(1.3 * now.step_bound, LONGEST_STEP))
+    better = error < now.best_error
+    jacobian = (slope * (eta * (1 - eta))[:, None]).reshape(*y.shape, -1)
+    step = damped_solve(jacobian, target - y, damping, widest_float()).reshape(x.shape)
+    limit = _per_sample(bound, x)
+    return _Iterate(
+        x + jnp.clip(step, -limit, limit),
+        bound,
+        jnp.where(_per_sample(better, x), x, now.best_x),
+        jnp.minimum(error, now.best_error),
+        error,
+    )
 
 
 def best_offset(

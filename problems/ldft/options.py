@@ -73,10 +73,11 @@ class InverseDesignOptions(Problem):
     """Fraction of held-out matrices that are rounded inverse solves, which no random field
     resembles."""
 
-    refine: NonNegativeInt = 60
-    """Trials of the discrete solver that refines the designs of a finished run and the nearest of a
-    bank, each the isotherm of a matrix with flipped sites; 0 refines nothing. Its results are
-    reported as area_percent_refined, apart from those of the network."""
+    refine: NonNegativeInt = 100
+    """Isotherms with Jacobians by which the designs of a finished run and the nearest of a bank are
+    refined: two fifths by Gauss-Newton steps that make the matrix binary gradually, the others by
+    flips of single sites; 0 refines nothing. The results are reported as area_percent_refined,
+    apart from those of the network."""
 
     inverse: Inverse = "relaxed"
     """Inverse solver of rule=sip. relaxed: Gauss-Newton steps of sigmoid(x); flips: trials of flips

@@ -1,0 +1,83 @@
+"""Refinement of designs: the annealed inverse solver and the flips after it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physopt.problems.ldft import isotherm, isotherm_and_jacobian
+from physopt.problems.ldft.flips import flip_sites
+from physopt.problems.ldft.inverse import OFFSETS, STAGES, annealed_inverse, fewest_evaluations
+from physopt.problems.ldft.refinement import LEAST_GAIN, refined_matrices, unknowns_of
+from physopt.problems.ldft.relaxation import binary
+
+SQUARE = {"dimensions": 2, "spacing": 0.1}
+PHYSICS = partial(isotherm_and_jacobian, **SQUARE)
+
+
+def matrices(seed, porosity, count=8):
+    values = np.random.default_rng(seed).random((count, 6, 6)) < porosity
+    return jnp.asarray(values, jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def area_error():
+    solve = jax.jit(partial(isotherm, **SQUARE))
+    target = solve(matrices(1, 0.8))
+    return target, lambda pores: np.mean(np.abs(np.asarray(solve(pores) - target)), axis=1)
+
+
+def test_it_finds_the_porosity_from_a_saturated_generator(area_error):
+    """At |x| = 30 sigmoid(x) has no slope, and half of the sites have to change."""
+    target, error = area_error
+    x = 30 * (2 * matrices(2, 0.3) - 1)
+    solve = jax.jit(lambda x: annealed_inverse(x, target, PHYSICS, 40, 1e-2))
+    after = error(binary(solve(x)))
+    assert np.median(after) < 0.5 * np.median(error(binary(x)))
+
+
+def test_steps_of_a_linear_physics_reach_the_target():
+    """y is a mean and a weighted mean of eta; one site of 36 changes it by up to 2 / 36."""
+    rows = jnp.stack([jnp.ones(36), jnp.arange(36) / 18]) / 36
+
+    def physics(eta):
+        slope = jnp.broadcast_to(rows.reshape(2, 6, 6), (len(eta), 2, 6, 6))
+        return eta.reshape(len(eta), -1) @ rows.T, slope
+
+    goal, _ = physics(matrices(3, 0.6))
+    x = annealed_inverse(jax.random.normal(jax.random.key(0), (8, 6, 6)), goal, physics, 60, 1e-4)
+    reached, _ = physics(binary(x))
+    assert np.abs(reached - goal).mean() < 2 / 36
+
+
+def test_every_stage_has_a_step_at_the_least_effort():
+    assert fewest_evaluations() == len(OFFSETS) + 2 * STAGES
+    constant = jnp.ones((1, 1)), jnp.zeros((1, 1, 2, 2))
+    x = annealed_inverse(jnp.ones((1, 2, 2)), jnp.ones((1, 1)), lambda _: constant, 15, 1e-2)
+    np.testing.assert_allclose(x, 2.0**STAGES, err_msg="doubled at the end of every stage")
+
+
+@pytest.mark.parametrize("effort", [10, 60])
+def test_a_refined_design_is_binary_and_never_worse(area_error, effort):
+    target, error = area_error
+    pores = matrices(4, 0.5)
+    pores = pores.at[0].set(matrices(1, 0.8)[0])  # already exact
+    refined = jax.jit(partial(refined_matrices, physics=PHYSICS, effort=effort, damping=1e-2))(
+        unknowns_of(pores), target
+    )
+    assert set(np.unique(refined)) == {0, 1}
+    before, after = error(pores), error(refined)
+    assert (after <= before).all()
+    assert after[1:].mean() < 0.5 * before[1:].mean()
+    np.testing.assert_array_equal(refined[0], pores[0])
+
+
+def test_flips_start_from_the_better_of_two_matrices(area_error):
+    target, _ = area_error
+    near, far = matrices(1, 0.8), matrices(2, 0.3)
+    first = jnp.concatenate([near[:4], far[4:]])
+    other = jnp.concatenate([far[:4], near[4:]])
+    result = flip_sites(first, target, PHYSICS, 0, other=other, least_gain=LEAST_GAIN)
+    np.testing.assert_array_equal(result, near)
