@@ -19,7 +19,7 @@ from equal_time import PROBLEM, ComparisonOptions, Method, compare
 from flax import nnx
 
 from physopt.optimizers.first_order import Adam
-from physopt.problems.ldft.generators import DenseGenerator, FixedField
+from physopt.problems.ldft.generators import FixedField
 from physopt.problems.ldft.named import LDFT2D
 from physopt.problems.ldft.relaxation import ROUNDED_FROM, relax
 from physopt.script import script
@@ -64,7 +64,7 @@ class NoisyRounding(LDFT2D):
 class WhitenedGenerator(nnx.Module):
     """A dense generator of the principal components of isotherms, each of variance about 1."""
 
-    def __init__(self, inner: DenseGenerator, curves: np.ndarray, smallest: float = 5e-3):
+    def __init__(self, inner: Any, curves: np.ndarray, smallest: float = 5e-3):
         """`smallest` is added to the standard deviations by which components are divided."""
         mean = curves.mean(axis=0)
         _, s, axes = np.linalg.svd(curves - mean, full_matrices=False)
@@ -86,7 +86,7 @@ class BankGenerator(nnx.Module):
     matrix of the bank.
     """
 
-    def __init__(self, inner: DenseGenerator, curves: np.ndarray, matrices: np.ndarray):
+    def __init__(self, inner: Any, curves: np.ndarray, matrices: np.ndarray):
         last = inner.dense.layers[-1]
         for parameter in (last.kernel, last.bias):
             parameter[...] = jnp.zeros_like(parameter[...])
@@ -130,12 +130,15 @@ def methods() -> dict[str, Method]:
     """Return the variants by name."""
 
     def variant(
-        cls: Callable[..., LDFT2D] = LDFT2D, network: str = "default", rate: float = 1e-3, **options
+        cls: Callable[..., LDFT2D] = LDFT2D,
+        network: str = "default",
+        rate: float = 1e-3,
+        **options: Any,
     ) -> Method:
         rule = Adam(learning_rate=rate, schedule="cosine")
         return Method(cls(**OPTIONS, **options), rule, 4, network)
 
-    steep = {"slope_sharpness": 2.0, "rate": 3e-3}
+    steep: dict[str, Any] = {"slope_sharpness": 2.0, "rate": 3e-3}
     return {
         "Adam": variant(),
         "simulated targets only": variant(targets="simulated"),
