@@ -79,5 +79,5 @@ def test_flips_start_from_the_better_of_two_matrices(area_error):
     near, far = matrices(1, 0.8), matrices(2, 0.3)
     first = jnp.concatenate([near[:4], far[4:]])
     other = jnp.concatenate([far[:4], near[4:]])
-    result = flip_sites(first, target, PHYSICS, 0, other=other, least_gain=LEAST_GAIN)
+    result = flip_sites(first, target, PHYSICS, 0, others=(other,), least_gain=LEAST_GAIN)
     np.testing.assert_array_equal(result, near)
