@@ -32,8 +32,8 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver and a Jacobian.
 REPRESENTATIVES = ("adam", "sip", "hig")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first two run the code of `ldft2d` and take longer; the others are solvers and time loops whose
-# derivatives take long to compile.
+# The first two run the code of `ldft2d` and take longer; the others are solvers and time loops,
+# whose derivatives take long to compile.
 SLOW = (
     *("ldft3d", "ldft_hysteresis", "assembly", "assembly_fit"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "pressure_guess"),

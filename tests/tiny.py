@@ -24,9 +24,9 @@ class Tiny(Problem):
 
     target: ClassVar = ("error", 0.05)
     defaults: ClassVar = {
-        **{"batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8},
-        **{"figures": False},  # drawing takes longer than such a run
-    }
+        "batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8,
+        "figures": False,  # drawing takes longer than such a run
+    }  # fmt: skip
 
     def scales(self, dtype: jnp.dtype) -> jax.Array:
         return jnp.asarray(np.logspace(0, -1, self.size), dtype)
