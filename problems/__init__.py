@@ -12,6 +12,7 @@ PROBLEMS = {
     "navier_stokes": "physopt.problems.fluid.navier_stokes:NavierStokes",
     "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
     "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
+    "wake": "physopt.problems.solver_loop.wake:Wake",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "springs": "physopt.problems.springs.allostery:Springs",
