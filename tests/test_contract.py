@@ -36,7 +36,7 @@ EVERYDAY = ("poisson8", "oscillators", "exp")
 # whose derivatives take long to compile.
 SLOW = (
     *("ldft3d", "ldft_hysteresis", "assembly_fit"),
-    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes"),
+    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "wake"),
 )
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")

@@ -1,9 +1,14 @@
 """Experiments of seconds and minutes: published runs with a few seeds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
+from fluids import small_fluids
 from quantities import (
+    CONTROL,
+    HIG,
+    SIP,
+    TRAP,
     Curves,
     Experiment,
     Quantity,
@@ -14,17 +19,10 @@ from quantities import (
     baseline,
     below,
     final,
-    last,
     paper,
     ratio,
     seconds_an_update,
 )
-
-HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
-CONTROL = "arXiv 2001.07457"
-LOOP = "arXiv 2007.00016"
-GUESSES = "guesses for conjugate gradients"
-TRAP = "doi 10.1103/PhysRevLett.98.108301"
 
 FIELD_NOTES = {
     "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam "
@@ -50,9 +48,7 @@ def short_experiments() -> Iterator[Experiment]:
     yield quantum()
     yield field("poisson", ((60, *about(2.3, 20)), (200, *about(3.0, 20))))
     yield field("heat", ((60, *about(1.26, 10)),))
-    yield pressure_guess()
-    yield forced_burgers()
-    yield navier_stokes()
+    yield from small_fluids()
 
 
 def trap() -> Experiment:
@@ -270,74 +266,3 @@ def field(problem: str, ratios: tuple[tuple[int, str, float, float], ...]) -> Ex
                  ratio("adam", "sip", "x_l1", step))
         for step, text, low, high in ratios
     ], f"{steps} updates, b 16", note=FIELD_NOTES[problem])  # fmt: skip
-
-
-def pressure_guess() -> Experiment:
-    """Guesses for conjugate gradients, trained for minutes on a quarter of the cells."""
-    words = [
-        "problem.size=32", "problem.frames=4", "batch_size=16", "train_size=2048",
-        "heldout_size=64", "steps=1000", "log_every=100", "rule.learning_rate=1e-3",
-    ]  # fmt: skip
-    runs = {
-        "supervised": paper("sol_pressure_guess", *words, "problem.misfit=supervised"),
-        "phy": paper("sol_pressure_guess", *words, "problem.misfit=residual"),
-        "sol": paper("sol_pressure_guess", *words),
-    }
-    zero = baseline("zero guess", "iterations")
-
-    def saved(run: str) -> Callable[[Curves], float]:
-        return lambda curves: 100 * (1 - last(curves[run], "iterations") / zero(curves))
-
-    published = "64 x 64"
-    return Experiment("pressure_guess", LOOP, runs, [
-        Quantity("32 x 32: iterations from zero to a residual of 1e-3", *any_value(), zero,
-                 f"121.6 at {published}", GUESSES),
-        Quantity("32 x 32, 1000 updates: iterations saved by supervised training, %",
-                 *any_value(), saved("supervised")),
-        Quantity("32 x 32, 1000 updates: iterations saved by PHY, %", *any_value(),
-                 saved("phy"), f"35 % at {published}", GUESSES),
-        Quantity("32 x 32, 1000 updates: iterations saved by SOL, %", *any_value(),
-                 saved("sol"), f"76 % at {published}", GUESSES),
-        Quantity("32 x 32, 1000 updates: iterations to 1e-3, trained on the residual over trained "
-                 "through 5 iterations", *above(1), ratio("phy", "sol", "iterations")),
-    ], "1000 updates, b 16")  # fmt: skip
-
-
-def forced_burgers() -> Experiment:
-    """Corrections of three kinds, trained for minutes with a smaller network."""
-    words = ["problem.frames=50", "problem.features=16", "problem.blocks=2", "train_size=480",
-             "heldout_size=8", "steps=600", "log_every=50", "rule.learning_rate=1e-3"]  # fmt: skip
-    runs = {
-        "PRE": paper("sol_forced_burgers", *words, "problem.look_ahead=1",
-                     "problem.states=precomputed"),
-        "NON": paper("sol_forced_burgers", *words, "problem.look_ahead=1"),
-        "SOL": paper("sol_forced_burgers", *words),
-    }  # fmt: skip
-    published = {"PRE": "12 %", "NON": "36 %", "SOL": "36 %"}
-    return Experiment("forced_burgers", LOOP, runs, [
-        Quantity("50 steps: mean absolute error of the velocity, no correction", *any_value(),
-                 baseline("uncorrected", "velocity_mae"), "0.248 over 200 steps", "table 1"),
-        *(Quantity(f"50 steps, {kind}, 600 updates: improvement over no correction, %",
-                   *(above(10) if kind == "SOL" else any_value()), improvement(kind),
-                   f"{percent} over 200 steps", "table 1")
-          for kind, percent in published.items()),
-    ], "600 updates, b 5")  # fmt: skip
-
-
-def improvement(run: str) -> Callable[[Curves], float]:
-    """Return a function that reads the last improvement over no correction, in %."""
-    return lambda curves: 100 * last(curves[run], "improvement")
-
-
-def navier_stokes() -> Experiment:
-    """SIP by reverse simulation and Adam, at the source's batch size and a quarter of its cells."""
-    words = ["problem.size=32", "problem.levels=4", "steps=200"]
-    runs = {
-        "sip": paper("sip_navier_stokes", *words),
-        "adam": paper("sip_navier_stokes", *words, "rule=adam", "rule.learning_rate=5e-3"),
-    }
-    return Experiment("navier_stokes", SIP, runs, [
-        Quantity("32 x 32, batch 64, 200 updates: velocity_l1 of Adam over SIP", "1.5 to 3.5",
-                 1.5, 3.5, ratio("adam", "sip", "velocity_l1"),
-                 "2.3 at 64 x 64", "section 3.5"),
-    ], "200 updates, b 64")  # fmt: skip
