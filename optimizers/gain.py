@@ -14,7 +14,7 @@ def gain_ratio(
     """Return rho, the decrease of the loss at trial parameters over that of its quadratic model.
 
     The model is L + g . v + v . (d^2 L/dy^2) v / 2 for the linearised change v = J step [n] of the
-    outputs. 0 if either decrease is not positive: the step is to be rejected.
+    outputs. 0 if either decrease is not positive: reject the step.
     """
     curvature = objective.output_curvature(system.y, batch, change)
     predicted = -(system.gradient @ change + 0.5 * curvature)

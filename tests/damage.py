@@ -1,4 +1,4 @@
-"""Damage to the records of runs: what crashes, editors, copies and strangers may leave behind."""
+"""Damage to the records of runs: what crashes, editors, copies and other programs may cause."""
 
 import json
 import os

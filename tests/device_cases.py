@@ -28,7 +28,10 @@ from tests.tiny import Tiny
 COUNT = 8
 SWING = Oscillators(**Oscillators.tiny)
 LATTICE = LDFT2D(**LDFT2D.tiny, targets="procedural", optimised_fraction=0)
-SETTINGS = {"steps": 4, "log_every": 2, "batch_size": 8, "heldout_size": 12, "dtype": "float64"}
+SETTINGS = {
+    "steps": 4, "log_every": 2, "batch_size": 8, "heldout_size": 12, "dtype": "float64",
+    "figures": False,
+}  # fmt: skip
 
 CASES = {
     "adam": (SWING, Adam(), {}),

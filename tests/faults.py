@@ -30,7 +30,7 @@ class Fault(Descent):
 
 @dataclasses.dataclass(frozen=True)
 class Stubborn(Fault):
-    """Sleeps for ever and does not listen to SIGTERM."""
+    """Sleeps without end and ignores SIGTERM."""
 
     def act(self):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -18,7 +18,7 @@ def needs(library, extra_name=None):
 
 
 def read(tmp_path, content):
-    """Read the content of a file whose name tells nothing."""
+    """Read the content of a file with an uninformative name."""
     path = tmp_path / "measured"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_measured(path)

@@ -29,15 +29,17 @@ from physopt.training.loop import (
 
 BATCH = 4
 FAMILY = "physopt.optimizers.first_order"
-# One rule that takes the gradient, one each that needs an inverse solver, a Jacobian, a population.
-REPRESENTATIVES = ("adam", "sip", "hig", "metropolis")
+# One rule that takes the gradient, one each that needs an inverse solver and a Jacobian.
+REPRESENTATIVES = ("adam", "sip", "hig")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first three run the code of `ldft2d` and `assembly` and take longer; the others are time loops
+# The first two run the code of `ldft2d` and take longer; the others are solvers and time loops,
 # whose derivatives take long to compile.
 SLOW = (
-    *("ldft3d", "ldft_hysteresis", "assembly_fit"),
-    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "wake"),
+    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "wake", "navier_stokes"),
+    "pressure_guess",
 )
+# It trains its model of the loss first.
+SLOW_RULES = ("proxy",)
 # `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
 SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
 
@@ -89,7 +91,10 @@ def test_a_problem_keeps_its_promises(name):
     assert not broken
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW_RULES else n for n in RULES],
+)
 def test_a_rule_keeps_its_promises(name):
     rule = find("rule", name)()
     assert name_of("rule", type(rule)) == name

@@ -74,8 +74,8 @@ def test_public_names_can_be_imported(module):
 
 
 def test_a_run_writes_the_files_and_keys_that_are_documented(tmp_path, capsys):
-    words = [f"problem={TINY}", f"rule={DESCENT}", "steps=2", "log_every=1", f"out={tmp_path}"]
-    assert main(["run", *words]) == 0
+    words = [f"problem={TINY}", f"rule={DESCENT}", "steps=2", "log_every=1", "figures=true"]
+    assert main(["run", *words, f"out={tmp_path}"]) == 0
     (folder,) = (tmp_path / "Tiny" / "Descent").iterdir()
     assert re.fullmatch("[0-9a-f]{12}", folder.name)
     assert {*RECORD, "test_metrics.npz", "training.png", "checkpoints"} <= {

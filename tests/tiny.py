@@ -23,7 +23,10 @@ class Tiny(Problem):
     normalization: Normalization = "none"
 
     target: ClassVar = ("error", 0.05)
-    defaults: ClassVar = {"batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8}
+    defaults: ClassVar = {
+        "batch_size": 4, "steps": 20, "log_every": 5, "heldout_size": 8,
+        "figures": False,  # drawing takes longer than such a run
+    }  # fmt: skip
 
     def scales(self, dtype: jnp.dtype) -> jax.Array:
         return jnp.asarray(np.logspace(0, -1, self.size), dtype)

@@ -59,7 +59,7 @@ class ShiftedPower(NamedTuple):
 
 
 def resolution(n: int, dtype: DTypeLike) -> float:
-    """Return the least relative eigenvalue [n, n] that a Cholesky factorisation tells from zero."""
+    """Return the least relative eigenvalue [n, n] that Cholesky distinguishes from zero."""
     return max(n, 64) * float(jnp.finfo(dtype).eps)
 
 

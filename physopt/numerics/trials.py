@@ -2,7 +2,7 @@
 
 A physics reports a failed solve as NaN, or raises through `equinox.error_if`, as diffrax, lineax
 and optimistix do ("the maximum number of solver steps was reached"). A compiled program cannot
-catch an exception, so inside `failing_as_nan` equinox is told to return NaN instead.
+catch an exception, so inside `failing_as_nan` equinox returns NaN instead.
 """
 
 import sys

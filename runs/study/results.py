@@ -45,7 +45,7 @@ def write_results(options: ResultOptions) -> None:
     """Write everything that the runs at hand allow."""
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
-    # The report tells how to repeat its figures, with the folder as it is given here.
+    # The report states the command that repeats its figures, with the folder as given here.
     frame = analysis.load(os.path.relpath(options.study / "results"))
     if frame.empty:
         raise OptionError(ResultOptions, "study", options.study, "holds no runs")

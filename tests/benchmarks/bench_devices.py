@@ -48,7 +48,7 @@ def _bytes(shapes: str) -> int:
 
 
 def serve(case: str, count: int, batch: int) -> None:
-    """Compile a case, tell its cost, then time as many updates as each line of the input asks."""
+    """Compile a case, print its cost, then time as many updates as each line of the input names."""
     import time
 
     import jax

@@ -60,7 +60,7 @@ CANDIDATES: dict[str, Callable[[Any, jax.Array], Any]] = {
 
 
 def temporary_megabytes(compiled: Any) -> float:
-    """Temporary buffers of a compiled function, not a number where XLA does not tell."""
+    """Temporary buffers of a compiled function, NaN where XLA does not report them."""
     analysis = compiled.memory_analysis()
     return analysis.temp_size_in_bytes / 1e6 if analysis else float("nan")
 

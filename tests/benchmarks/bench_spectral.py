@@ -216,4 +216,4 @@ def test_convolutional_network():
         f"{time.perf_counter() - start:.1f} s, {memory / 1e9:.2f} GB, "
         f"change {float(info['krylov_change']):.2f}"
     )
-    assert not memory > 4e9  # not a number where XLA does not tell
+    assert not memory > 4e9  # NaN where XLA does not report it

@@ -4,7 +4,7 @@
 
 The first finds no kept programs, the second those of the first; each is a process of its own, and
 first and second runs take turns. The aim is a ratio of medians of at least 2, from the start of the
-process to the end of the first update. Of these seconds four parts are told: `imports` from the
+process to the end of the first update. Four parts of these seconds are printed: `imports` from the
 start of the process to the end of Python's imports; `compile`, a run's t_compile; `evaluate`, its
 t_eval, the first evaluation with its compilation; `rest`: the network, held-out sets, the rule's
 plan and initial state, with theirs.
@@ -50,13 +50,13 @@ def first_update(case: str, seed: int, folder: str) -> dict[str, float]:
     start = time.time()
     child = [sys.executable, "-c", CHILD, *words, "log_every=2"]
     done = subprocess.run(child, env=environment, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
+    measured = json.loads(done.stdout.splitlines()[-1])
     parts = {
-        "total": told["now"] - start,
-        "imports": told["imported"] - start,
-        "compile": told["compile"],
-        "evaluate": told["evaluate"],
-        "kept": told["kept"],
+        "total": measured["now"] - start,
+        "imports": measured["imported"] - start,
+        "compile": measured["compile"],
+        "evaluate": measured["evaluate"],
+        "kept": measured["kept"],
     }
     return {**parts, "rest": parts["total"] - sum(parts[name] for name in PARTS[1:4])}
 

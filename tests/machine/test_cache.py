@@ -12,7 +12,7 @@ from physopt.machine.cache import cache_folder, keeping_programs, kept_bytes
 
 RUN = """
 import sys, physopt
-run = physopt.run("toy", "adam", steps=2, heldout_size=4, out=sys.argv[1])
+run = physopt.run("toy", "adam", steps=2, heldout_size=4, figures=False, out=sys.argv[1])
 print(run.folder)
 """
 

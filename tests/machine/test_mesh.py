@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = (
-    "hig", "evolution", "adam", "sip", "gauss_newton", "no_network", "batch_normalisation",
+    "adam", "hig", "evolution", "sip", "gauss_newton", "no_network", "batch_normalisation",
     "pooled_physics",
 )  # fmt: skip
 

@@ -158,7 +158,10 @@ def test_a_run_that_ends_before_its_first_record_has_a_row(tmp_path, monkeypatch
     assert RunFolder(rows["Descent"].folder).read("config.json")["seed"] == 0
 
 
-SLOW = [f"rule={TINY}:Sleepy", "rule.seconds=0.02", "steps=60", "log_every=5", "seed=0,1,2"]
+SLOW = [
+    *(f"rule={TINY}:Sleepy", "rule.seconds=0.02", "steps=60", "log_every=5", "seed=0,1,2"),
+    "figures=true",  # drawing can be interrupted, too
+]
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):

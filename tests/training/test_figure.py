@@ -79,4 +79,4 @@ def test_a_run_without_figures_draws_none_and_is_the_same_run(tmp_path):
     run = physopt.run(Tiny(), Descent(), figures=False, **settings)
     assert run.status["status"] == "ok"
     assert not list(run.folder.glob("*.png"))
-    assert physopt.run(Tiny(), Descent(), **settings).folder == run.folder
+    assert physopt.run(Tiny(), Descent(), figures=True, **settings).folder == run.folder

@@ -44,7 +44,8 @@ def test_an_inner_phase_interrupts_the_outer(monkeypatch):
 
 def test_a_run_accounts_for_its_wall_time(tmp_path):
     display = Texts()
-    run = physopt.run(Tiny(), Sleepy(seconds=0.1), steps=4, out=tmp_path, display=display)
+    settings = {"steps": 4, "figures": True, "out": tmp_path}
+    run = physopt.run(Tiny(), Sleepy(seconds=0.1), display=display, **settings)
     phases = run.status["phases"]
     assert set(phases) == {
         "start", "records", "setup", "evaluation", "compilation", "training", "baselines", "figures"

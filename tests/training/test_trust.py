@@ -220,7 +220,7 @@ def environment():
 
 READ_ONLY = textwrap.dedent("""
     import ctypes, os, sys
-    if os.geteuid() == 0:  # the superuser reads and writes everything unless told not to
+    if os.geteuid() == 0:  # the superuser reads and writes everything
         header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
         assert ctypes.CDLL(None).capset(header, data) == 0
     results, run, *_ = sys.argv[1:]
