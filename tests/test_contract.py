@@ -35,8 +35,9 @@ EVERYDAY = ("poisson8", "oscillators", "exp")
 # The first two run the code of `ldft2d` and take longer; the others are solvers and time loops,
 # whose derivatives take long to compile.
 SLOW = (
-    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "wake", "navier_stokes"),
-    "pressure_guess",
+    *("ldft3d", "ldft_hysteresis", "assembly", "assembly_fit"),
+    *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "pressure_guess"),
+    "wake",
 )
 # It trains its model of the loss first.
 SLOW_RULES = ("proxy",)
