@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 from quantities import (
     LOOP,
     SIP,
@@ -110,7 +111,25 @@ def navier_stokes() -> Experiment:
         Quantity("32 x 32, batch 64, 200 updates: velocity_l1 of Adam over SIP", "1.5 to 3.5",
                  1.5, 3.5, ratio("adam", "sip", "velocity_l1"),
                  "2.3 at 64 x 64", "section 3.5"),
-    ], "200 updates, b 64")  # fmt: skip
+        Quantity("32 x 32, batch 64: least velocity_l1 within 200 updates, Adam over SIP",
+                 *any_value(), lambda curves: least(curves["adam"]) / least(curves["sip"])),
+        Quantity("32 x 32, batch 64: updates of SIP for the error that Adam has after 200",
+                 *any_value(), updates_to_pass),
+    ], "200 updates, b 64", note=(
+        "the inverse step knows the translation of each scene, see runs/fluid/README.md."
+    ))  # fmt: skip
+
+
+def least(curve: pd.DataFrame) -> float:
+    """Return the least velocity error of a run: it fluctuates between evaluations."""
+    return float(curve["velocity_l1"].min())
+
+
+def updates_to_pass(curves: Curves) -> float:
+    """Return the updates after which SIP is first below the last error of Adam."""
+    sip, level = curves["sip"], last(curves["adam"], "velocity_l1")
+    reached = sip["step"][sip["velocity_l1"] <= level]
+    return float(reached.iloc[0]) if len(reached) else np.inf
 
 
 def navier_stokes_as_published() -> Experiment:
@@ -119,19 +138,13 @@ def navier_stokes_as_published() -> Experiment:
         "sip": paper("sip_navier_stokes"),
         "adam": paper("sip_navier_stokes", "rule=adam", "rule.learning_rate=5e-3"),
     }
-
-    def updates(curves: Curves) -> float:
-        sip, level = curves["sip"], last(curves["adam"], "velocity_l1")
-        reached = sip["step"][sip["velocity_l1"] <= level]
-        return float(reached.iloc[0]) if len(reached) else np.inf
-
     return Experiment("navier_stokes_b64", SIP, runs, [
         Quantity("64 x 64, batch 64, 200 updates: velocity_l1 of Adam over SIP", *about(2.3, 20),
                  ratio("adam", "sip", "velocity_l1", 200), "2.3", "section 3.5"),
         Quantity("64 x 64, batch 64, 20,000 updates: velocity_l1 of Adam over SIP", *about(5, 20),
                  ratio("adam", "sip", "velocity_l1"), "5", "section 3.5"),
         Quantity("updates of SIP for the error that Adam has after 20,000", *about(55, 50),
-                 updates, "55", "section 3.5"),
+                 updates_to_pass, "55", "section 3.5"),
     ], "20,000 updates, b 64", slow=True)  # fmt: skip
 
 
