@@ -26,6 +26,9 @@ from physopt.problems.solver_loop.correction import CorrectedSolver
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FILM_FRAMES = 50
+"""Largest number of times in a film."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CorrectedSimulation(Problem):
@@ -208,10 +211,10 @@ class CorrectedSimulation(Problem):
         return draw_rollouts(speeds, errors, list(times))
 
     def film(self, x: jax.Array, batch: Batch) -> Mapping[str, jax.Array]:
-        """Return the speeds, {name: [batch, n, *grid]}, over the largest one of the reference."""
+        """Return the speeds, {name: [batch, times, *grid]}, over the largest of the reference."""
         speeds = {k: jnp.linalg.norm(v, axis=-1) for k, v in self._ways(x, batch).items()}
-        largest = jnp.max(speeds["reference"])
-        return {name: speed / largest for name, speed in speeds.items()}
+        largest, stride = jnp.max(speeds["reference"]), -(-x.shape[1] // FILM_FRAMES)
+        return {name: speed[:, ::stride] / largest for name, speed in speeds.items()}
 
     def _ways(self, x: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Return the states of the reference, and without and with corrections."""

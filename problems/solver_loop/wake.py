@@ -45,12 +45,13 @@ class Wake(CorrectedSimulation):
     cells: Annotated[int, Bounds(8)] = 16
     """m, cells across the coarse grid, which has 2 m along the flow; 32 in the source."""
 
-    frames: PositiveInt = 100
-    """Steps of a simulation that are used; 500 in the source. Vortices leave at intervals of about
-    100."""
+    frames: PositiveInt = 200
+    """Steps of a simulation that are used; 500 in the source. The wake oscillates with a period of
+    about 230."""
 
-    warmup: NonNegativeInt = 600
-    """Steps of a simulation before the first state that is used; 999 in the source."""
+    warmup: NonNegativeInt = 999
+    """Steps of a simulation before the first state that is used. The oscillation grows slowly: after
+    800 steps it still does."""
 
     simulations: PositiveInt = 6
     """Simulations from which the training segments are taken."""
