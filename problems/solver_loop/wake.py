@@ -50,8 +50,8 @@ class Wake(CorrectedSimulation):
     about 230."""
 
     warmup: NonNegativeInt = 999
-    """Steps of a simulation before the first state that is used. The oscillation grows slowly: after
-    800 steps it still does."""
+    """Steps of a simulation before the first state that is used. The oscillation grows slowly, and
+    after 800 steps it still does."""
 
     simulations: PositiveInt = 6
     """Simulations from which the training segments are taken."""
