@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -141,13 +142,10 @@ def test_half_a_run_is_no_record(monkeypatch, tmp_path):
     """Ctrl-C in a run ends the program; the number after half of its budget is not recorded."""
     main = program()
 
-    class Half:
-        curve = pd.DataFrame({"step": [0, 10], "loss": [8.0, 6.0]})
-        status = {"status": "interrupted"}
-        folder = tmp_path
-
+    curve = pd.DataFrame({"step": [0, 10], "loss": [8.0, 6.0]})
+    half = SimpleNamespace(curve=curve, status={"status": "interrupted"}, folder=tmp_path)
     (tmp_path / "env.json").write_text('{"device_kind": "cpu", "cpu_count": 2}', encoding="utf-8")
-    monkeypatch.setattr(main, "begin", lambda config: Half())
+    monkeypatch.setattr(main, "begin", lambda config: half)
     quantity = Quantity("a", *any_value(), final("one", "loss"))
     experiment = Experiment("e", "paper", {"one": ["problem=toy"]}, [quantity], "1 update")
     monkeypatch.setattr(main, "selected", lambda *_: [experiment])
