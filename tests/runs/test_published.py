@@ -147,7 +147,9 @@ def test_half_a_run_is_no_record(monkeypatch, tmp_path):
     (tmp_path / "env.json").write_text('{"device_kind": "cpu", "cpu_count": 2}', encoding="utf-8")
     monkeypatch.setattr(main, "begin", lambda config: half)
     quantity = Quantity("a", *any_value(), final("one", "loss"))
-    experiment = Experiment("e", "paper", {"one": ["problem=toy"]}, [quantity], "1 update")
+    experiment = Experiment(
+        "e", "paper", {"one": ["problem=toy", "rule=adam"]}, [quantity], "1 update"
+    )
     monkeypatch.setattr(main, "selected", lambda *_: [experiment])
     options = main.PageOptions(records=tmp_path / "r.csv", page=tmp_path / "p.md", out=tmp_path)
     with pytest.raises(KeyboardInterrupt):
