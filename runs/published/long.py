@@ -21,6 +21,7 @@ from quantities import (
     seconds_to_pass,
     shared,
 )
+from smoke import fluid_control, smoke_bucket
 
 LDFT = "Liu et al., npj Comput. Mater. 9, 121 (2023)"
 
@@ -38,6 +39,8 @@ def long_experiments() -> Iterator[Experiment]:
     yield burgers("cfe", "cfe", 28.8, 0.8, (83.4, 2.0))
     yield burgers("staggered", "staggered", 15.3, 0.7, (34.3, 1.1))
     yield burgers("refined", "staggered", 14.2, 0.7)
+    yield fluid_control()
+    yield smoke_bucket()
     yield from published_fluids()
     yield ldft("ldft2d", 3.30)
     yield ldft("ldft3d", 2.93)
