@@ -17,6 +17,7 @@ PROBLEMS = {
     "smoke_bucket": "physopt.problems.fluid.smoke_bucket:SmokeBucket",
     "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
     "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
+    "wake": "physopt.problems.solver_loop.wake:Wake",
     "oscillators": "physopt.problems.oscillators:Oscillators",
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "springs": "physopt.problems.springs.allostery:Springs",
