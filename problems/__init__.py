@@ -22,6 +22,7 @@ PROBLEMS = {
     "quantum": "physopt.problems.quantum:QuantumDipole",
     "springs": "physopt.problems.springs.allostery:Springs",
     "springs_elastic": "physopt.problems.springs.elastic:SpringsElastic",
+    "springs_tensor": "physopt.problems.springs.structure:SpringsTensor",
     "exp": "physopt.problems.exponential:Exponential",
     "sin": "physopt.problems.sine:Sine",
     "toy": "physopt.problems.toy:Toy",

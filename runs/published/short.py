@@ -8,7 +8,6 @@ from quantities import (
     CONTROL,
     HIG,
     SIP,
-    TRAP,
     Curves,
     Experiment,
     Quantity,
@@ -18,11 +17,11 @@ from quantities import (
     at,
     baseline,
     below,
-    final,
     paper,
     ratio,
     seconds_an_update,
 )
+from thermodynamics import assembly, trap
 
 FIELD_NOTES = {
     "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam "
@@ -37,6 +36,7 @@ FIELD_NOTES = {
 def short_experiments() -> Iterator[Experiment]:
     """List the experiments, the cheap ones first."""
     yield trap()
+    yield assembly()
     yield toy()
     yield exponential()
     yield burgers()
@@ -49,20 +49,6 @@ def short_experiments() -> Iterator[Experiment]:
     yield field("poisson", ((60, *about(2.3, 20)), (200, *about(3.0, 20))))
     yield field("heat", ((60, *about(1.26, 10)),))
     yield from small_fluids()
-
-
-def trap() -> Experiment:
-    """The optimal protocol of a moved trap, sample by sample and by a network."""
-    runs = {
-        "lbfgs": paper("trap", "network=none", "rule=lbfgs", "steps=50", "log_every=10"),
-        "network": paper("trap"),
-    }
-    return Experiment("trap", TRAP, runs, [
-        Quantity("moved trap, network=none: mean of W - W* in kT", *below(1e-6),
-                 final("lbfgs", "excess_work"), "0", "closed form of W*"),
-        Quantity("moved trap, one network for all distances and durations: mean of W - W* in kT",
-                 *below(1e-5), final("network", "excess_work")),
-    ], "50 iterations; 50 updates, b 32")  # fmt: skip
 
 
 def toy() -> Experiment:
@@ -238,7 +224,7 @@ def times() -> Experiment:
         ],
         "32 updates",
         slow=True,
-        note="to be measured on a machine that does nothing else.",
+        note="measured on one core of its own, while another core of the machine was busy.",
     )
 
 

@@ -25,9 +25,10 @@ def test_every_published_experiment_has_a_file():
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
     pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
     loop = {"sol_pressure_guess", "sol_forced_burgers", "sol_wake"}
+    assembly = {"assembly", "assembly_fit"}
     burgers = {f"burgers_{name}" for name in burgers}
     fluid = {f"fluid_{name}" for name in ("supervised", "staggered", "shooting", "bucket")}
-    assert names == hig | sip | ldft | pinn | loop | {"trap"} | burgers | fluid
+    assert names == hig | sip | ldft | pinn | loop | {"trap"} | assembly | burgers | fluid
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
