@@ -10,6 +10,11 @@ PROBLEMS = {
     "burgers": "physopt.problems.burgers.control:Burgers",
     "burgers_supervised": "physopt.problems.burgers.supervised:BurgersSupervised",
     "navier_stokes": "physopt.problems.fluid.navier_stokes:NavierStokes",
+    "fluid_control": "physopt.problems.fluid.fluid_control:FluidControl",
+    "fluid_control_supervised": (
+        "physopt.problems.fluid.fluid_control_supervised:FluidControlSupervised"
+    ),
+    "smoke_bucket": "physopt.problems.fluid.smoke_bucket:SmokeBucket",
     "pressure_guess": "physopt.problems.solver_loop.pressure_guess:PressureGuess",
     "forced_burgers": "physopt.problems.solver_loop.forced_burgers:ForcedBurgers",
     "oscillators": "physopt.problems.oscillators:Oscillators",
@@ -27,12 +32,15 @@ PROBLEMS = {
         "physopt.problems.local_minima.kuramoto_sivashinsky:KuramotoSivashinsky"
     ),
     "trap": "physopt.problems.trap.problem:Trap",
+    "ldft_temperature": "physopt.problems.ldft.temperature_design:LDFTTemperature",
+    "ldft_mixture": "physopt.problems.ldft.mixture_design:LDFTMixture",
     "pinn_poisson": "physopt.problems.pinn.poisson:PoissonPINN",
     "pinn_poisson_nd": "physopt.problems.pinn.poisson_nd:PoissonNDPINN",
     "pinn_heat": "physopt.problems.pinn.heat:HeatPINN",
     "pinn_burgers": "physopt.problems.pinn.burgers:BurgersPINN",
     "pinn_allen_cahn": "physopt.problems.pinn.allen_cahn:AllenCahnPINN",
     "pinn_kdv": "physopt.problems.pinn.kdv:KdVPINN",
+    "pinn_kdv_solitons": "physopt.problems.pinn.kdv_solitons:KdVSolitonsPINN",
     "pinn_convection": "physopt.problems.pinn.convection:ConvectionPINN",
     "pinn_helmholtz": "physopt.problems.pinn.helmholtz:HelmholtzPINN",
 }

@@ -32,16 +32,21 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver and a Jacobian.
 REPRESENTATIVES = ("adam", "sip", "hig")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first two run the code of `ldft2d` and take longer; the others are solvers and time loops,
-# whose derivatives take long to compile.
+# The first four run the code of `ldft2d` or a loop like it, and take longer; the others are solvers
+# and time loops, whose derivatives take long to compile.
 SLOW = (
-    *("ldft3d", "ldft_hysteresis", "assembly", "assembly_fit"),
+    *("ldft3d", "ldft_hysteresis", "ldft_temperature", "ldft_mixture", "assembly", "assembly_fit"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "pressure_guess"),
+    *("fluid_control", "smoke_bucket"),
 )
 # It trains its model of the loss first.
 SLOW_RULES = ("proxy",)
-# `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals.
-SIMILAR = tuple(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson")
+# `pinn_poisson` stands for the physics-informed problems, which share all code but the residuals,
+# and `burgers_supervised` for supervised training of control.
+SIMILAR = (
+    *(name for name in PROBLEMS if name.startswith("pinn_") and name != "pinn_poisson"),
+    "fluid_control_supervised",
+)
 
 
 def shapes(tree):

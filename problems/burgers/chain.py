@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from physopt.problems.burgers.scheme import advance
+from physopt.problems.predictor_corrector import along, chain
 
 if TYPE_CHECKING:
     from physopt.problems.burgers.scenes import Scenes
@@ -34,30 +35,21 @@ class ControlForceEstimator(nnx.Module):
         """Evaluate the chain through the physics, or along a given trajectory if taught."""
         times = np.arange(self.steps - 1) / self.steps
         if self.taught:
-            before, forces = inputs[:, -2], self._along(inputs, times)
-            return self._closed(forces, before, inputs[:, -1])
-        start, wanted = inputs[..., 0], inputs[..., 1]
+            # The last two states have no force of the network's own.
+            before, wanted = inputs[:, -2], inputs[:, -1]
+            forces = along(self._force, inputs[:, :-2], wanted, times)
+        else:
+            start, wanted = inputs[..., 0], inputs[..., 1]
+            before, forces = chain(self._correct, (), start, wanted, times)
+        closing = wanted - advance(before, self.viscosity)
+        return jnp.concatenate([forces, closing[:, None]], axis=1)
 
-        def step(u: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
-            force = self._force(u, wanted, time)
-            return advance(u, self.viscosity) + force, force
-
-        before, forces = jax.lax.scan(step, start, jnp.asarray(times, start.dtype))
-        return self._closed(jnp.swapaxes(forces, 0, 1), before, wanted)
-
-    def _along(self, trajectory: jax.Array, times: np.ndarray) -> jax.Array:
-        """Return the forces at all states except the last two: [batch, steps - 1, n]."""
-        states = trajectory[:, :-2]
-        wanted = jnp.broadcast_to(trajectory[:, -1:], states.shape)
-        clock = jnp.broadcast_to(jnp.asarray(times, states.dtype)[:, None], states.shape)
-        flat = (a.reshape(-1, a.shape[-1]) for a in (states, wanted, clock))
-        return self._force(*flat).reshape(states.shape)
+    def _correct(
+        self, hidden: tuple[()], u: jax.Array, wanted: jax.Array, time: jax.Array
+    ) -> tuple[tuple[()], jax.Array, jax.Array]:
+        force = self._force(u, wanted, time)
+        return hidden, advance(u, self.viscosity) + force, force
 
     def _force(self, u: jax.Array, wanted: jax.Array, time: jax.Array) -> jax.Array:
         fields = jnp.stack([u, wanted, jnp.broadcast_to(time, u.shape)], axis=-1)
         return self.unet(fields)[..., 0] / self.steps
-
-    def _closed(self, forces: jax.Array, before: jax.Array, wanted: jax.Array) -> jax.Array:
-        """Append the force that leads from the last but one state to the target."""
-        closing = wanted - advance(before, self.viscosity)
-        return jnp.concatenate([forces, closing[:, None]], axis=1)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from physopt.networks.unet import UNet
 from physopt.problems.burgers.scheme import advance
+from physopt.problems.predictor_corrector import halved
 
 if TYPE_CHECKING:
     from physopt.problems.burgers.scenes import Scenes
@@ -39,32 +39,14 @@ class StaggeredPrediction(nnx.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Predict the states, and return the forces that lead to them."""
         if self.taught:
-            frames = self._halved(inputs)
-            return frames[:, 1:] - advance(inputs[:, :-1], self.viscosity)
-        frames = self._frames(inputs[..., 0], inputs[..., 1])
-        return frames[:, 1:] - advance(frames[:, :-1], self.viscosity)
+            return self._towards(inputs[:, :-1], halved(self.predictors, inputs)[:, 1:])
+        return self._forces(jnp.moveaxis(inputs, -1, 1))
 
-    def _frames(self, start: jax.Array, wanted: jax.Array) -> jax.Array:
-        """Return all states, from the first to the last: [batch, steps + 1, n]."""
-        return self._halved(jnp.stack([start, wanted], axis=1))
+    def _forces(self, ends: jax.Array) -> jax.Array:
+        """Return the forces between the ends [batch, 2, n]: [batch, steps, n]."""
+        frames = halved(self.predictors, ends)
+        return self._towards(frames[:, :-1], frames[:, 1:])
 
-    def _halved(self, known: jax.Array) -> jax.Array:
-        """Predict centres down to single steps, between true states if they are known.
-
-        known [batch, 2 or steps + 1, n], the ends or all true states -> [batch, steps + 1, n].
-        """
-        frames = jnp.stack([known[:, 0], known[:, -1]], axis=1)
-        for k, network in reversed(list(enumerate(self.predictors))):
-            seen = known[:, :: 2 ** (k + 1)] if self.taught else frames
-            centres = centre(network, seen[:, :-1], seen[:, 1:])
-            pairs = jnp.stack([frames[:, :-1], centres], axis=2)
-            halves = pairs.reshape(frames.shape[0], -1, frames.shape[-1])
-            frames = jnp.concatenate([halves, frames[:, -1:]], axis=1)
-        return frames
-
-
-def centre(network: UNet, left: jax.Array, right: jax.Array) -> jax.Array:
-    """Predict the field half-way between two fields: [..., n], [..., n] -> [..., n]."""
-    flat = (a.reshape(-1, a.shape[-1]) for a in (left, right))
-    change = network(jnp.stack(list(flat), axis=-1))[..., 0]
-    return (left + right) / 2 + change.reshape(left.shape)
+    def _towards(self, u: jax.Array, wanted: jax.Array) -> jax.Array:
+        """Return the force that leads from a state to the wanted next one."""
+        return wanted - advance(u, self.viscosity)

@@ -91,9 +91,11 @@ class InverseDesign(HasGenerators):
         if not (share := self.optimised_fraction):
             return random
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
-        noise = jax.vmap(lambda key: normal(key, self.shape))(split[:, 2])
+        starts = split[:, 2]
+        noise = jax.vmap(lambda key: normal(key, self.shape))(starts)
         target = self._procedural(split[:, 3])
-        return optimised_matrices(random, optimised, noise, target, self._slope)
+        drawn = (random, optimised, starts, noise, target)
+        return optimised_matrices(*drawn, self._slope, self.optimiser)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
         """Draw procedural isotherms, many of which are unreachable."""

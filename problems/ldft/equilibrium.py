@@ -53,11 +53,15 @@ class Settings:
         decreasing = (*reversed(increasing[:-1]), 0.0) if self.desorption else ()
         return log_activity(jnp.asarray([*increasing, *decreasing], dtype), self.fluid)
 
-    def field(self, pores: Array) -> Array:
-        """Dimensionless attraction by the solid, in storage order [..., sites]."""
+    def field(self, pores: Array, shift: Array | None = None) -> Array:
+        """Dimensionless attraction by the solid, in storage order [..., sites].
+
+        shift [..., 1] is added: the chemical potential of each matrix over that of the humidity.
+        """
         lattice = self.lattice
         field = matrix_field(lattice.unflatten(pores), lattice.dimensions, self.fluid)
-        return lattice.flatten(field)
+        field = lattice.flatten(field)
+        return field if shift is None else field + shift
 
 
 class Equilibrium(NamedTuple):
@@ -74,7 +78,12 @@ class Equilibrium(NamedTuple):
 
 
 def branch(
-    settings: Settings, pores: Array, activity: Array, start: Array | None, direction: int
+    settings: Settings,
+    pores: Array,
+    activity: Array,
+    start: Array | None,
+    direction: int,
+    shift: Array | None = None,
 ) -> Equilibrium:
     """Fixed points at each activity [points], reached from `start` [batch, points or 1, sites].
 
@@ -85,7 +94,7 @@ def branch(
     solve = partial(kernels.fixed_points, settings.kernel) if settings.kernel else pool.solve
     lanes = solve(
         pores,
-        settings.field(pores),
+        settings.field(pores, shift),
         activity,
         start,
         direction=direction,
@@ -97,61 +106,73 @@ def branch(
     return Equilibrium(density.sum(-1), density, error, sweeps)
 
 
-def _solve(settings: Settings, pores: Array) -> Equilibrium:
+def _solve(settings: Settings, pores: Array, shift: Array | None = None) -> Equilibrium:
     """Adsorption from rho = 0, desorption from the density at the highest humidity."""
     increasing = len(settings.humidities)
     activity = settings.activity(pores.dtype)
-    adsorption = branch(settings, pores, activity[:increasing], None, 1)
+    adsorption = branch(settings, pores, activity[:increasing], None, 1, shift)
     if not settings.desorption:
         return adsorption
     saturated = adsorption.density[:, -1:]
-    desorption = branch(settings, pores, activity[increasing:], saturated, -1)
+    desorption = branch(settings, pores, activity[increasing:], saturated, -1, shift)
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), adsorption, desorption)
 
 
-def _solve_merged(settings: Settings, pores: Array) -> Equilibrium:
+def _solve_merged(settings: Settings, pores: Array, shift: Array | None = None) -> Equilibrium:
     """Like `_solve`, but a vmapped axis is merged into the batch, so that no matrix waits.
 
     Constant arrays become arguments: JAX batches all operands of a `cond` with a batched predicate,
     including constants, and a custom rule must not close over batched values.
     """
-    traced, shapes = jax.make_jaxpr(partial(_solve, settings), return_shape=True)(pores)
+    operands = (pores,) if shift is None else (pores, shift)
+    traced, shapes = jax.make_jaxpr(partial(_solve, settings), return_shape=True)(*operands)
     structure = jax.tree.structure(shapes)
 
     @jax.custom_batching.custom_vmap
-    def solve(constants: list[Array], pores: Array) -> Equilibrium:
+    def solve(constants: list[Array], *operands: Array) -> Equilibrium:
         closed = jex.ClosedJaxpr(traced.jaxpr, constants)
-        return jax.tree.unflatten(structure, jex.jaxpr_as_fun(closed)(pores))
+        return jax.tree.unflatten(structure, jex.jaxpr_as_fun(closed)(*operands))
 
     @solve.def_vmap
     def _(
-        axis_size: int, in_batched: list[Any], constants: list[Array], pores: Array
+        axis_size: int, in_batched: list[Any], constants: list[Array], *operands: Array
     ) -> tuple[Equilibrium, Equilibrium]:
-        if not in_batched[1]:
-            result = _solve_merged(settings, pores)
+        if not any(in_batched[1:]):
+            result = _solve_merged(settings, *operands)
             return result, jax.tree.map(lambda _: False, result)
-        merged = _solve_merged(settings, pores.reshape(-1, pores.shape[-1]))
+
+        def merge(x: Array, batched: bool) -> Array:
+            x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+            return x.reshape(-1, x.shape[-1])
+
+        merged = _solve_merged(settings, *map(merge, operands, in_batched[1:]))
         result = jax.tree.map(lambda x: x.reshape(axis_size, -1, *x.shape[1:]), merged)
         return result, jax.tree.map(lambda _: True, result)
 
-    return solve(list(traced.consts), pores)
+    return solve(list(traced.consts), *operands)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def equilibrium(settings: Settings, with_density: bool, pores: Array) -> Equilibrium:
-    """Fixed points for pores in storage order [batch, sites], differentiable in them.
+def equilibrium(
+    settings: Settings, with_density: bool, pores: Array, shift: Array | None = None
+) -> Equilibrium:
+    """Fixed points for pores in storage order [batch, sites], differentiable in the pores alone.
 
-    `with_density` gives the density a derivative as well as its sum.
+    `with_density` gives the density a derivative as well as its sum. `shift` [batch, 1] is added to
+    beta mu at every humidity; it is a constant of the derivative.
     """
-    return _solve_merged(settings, pores)
+    return _solve_merged(settings, pores, shift)
 
 
 @equilibrium.defjvp
 def _equilibrium_jvp(
-    settings: Settings, with_density: bool, primals: tuple[Array], tangents: tuple[Array]
+    settings: Settings,
+    with_density: bool,
+    primals: tuple[Array, Array | None],
+    tangents: tuple[Array, Array | None],
 ) -> tuple[Equilibrium, Equilibrium]:
-    (pores,), (change,) = primals, tangents
-    state = _solve_merged(settings, pores)
+    (pores, shift), (change, _) = primals, tangents
+    state = _solve_merged(settings, pores, shift)
 
     def respond(tangent: Callable[[Parts], Parts], lanes: int) -> tuple[Array, Array]:
         per_lane = jnp.repeat(change, lanes // change.shape[0], axis=0)
@@ -160,7 +181,7 @@ def _equilibrium_jvp(
         return settings.lattice.lane_sum(moved), rows
 
     activity = settings.activity(pores.dtype)
-    filling, rows = map_response(settings, pores, state.density, activity, respond)
+    filling, rows = map_response(settings, pores, state.density, activity, respond, shift)
     return state, Equilibrium(
         filling,
         rows if with_density else jnp.zeros_like(state.density),
@@ -175,6 +196,7 @@ def map_response(
     density: Array,
     activity: Array,
     function: Callable[[Callable[[Parts], Parts], int], T],
+    shift: Array | None = None,
 ) -> T:
     """Apply a function to the linear response, block by block of humidities.
 
@@ -187,7 +209,7 @@ def map_response(
     batch, points, sites = density.shape
     width = max(1, min(points, settings.response_sites // (batch * sites)))
     count = -(-points // width)
-    field = settings.field(pores)
+    field = settings.field(pores, shift)
 
     @jax.checkpoint
     def block(start: Array) -> T:
@@ -228,7 +250,13 @@ def _response_solver(settings: Settings) -> Solve:
     return lambda root, right: lattice.parts(run(lattice.rows(root), lattice.rows(right)))
 
 
-def filling_jacobian(settings: Settings, pores: Array, density: Array, activity: Array) -> Array:
+def filling_jacobian(
+    settings: Settings,
+    pores: Array,
+    density: Array,
+    activity: Array,
+    shift: Array | None = None,
+) -> Array:
     """Derivative of the filling with respect to the pore fractions, [batch, points, sites]."""
 
     def respond(tangent: Callable[[Parts], Parts], lanes: int) -> Array:
@@ -239,4 +267,4 @@ def filling_jacobian(settings: Settings, pores: Array, density: Array, activity:
         (rows,) = transpose(jnp.ones(lanes, pores.dtype))
         return settings.lattice.rows(rows)
 
-    return map_response(settings, pores, density, activity, respond)
+    return map_response(settings, pores, density, activity, respond, shift)

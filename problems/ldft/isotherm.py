@@ -120,7 +120,7 @@ def isotherm(
         return (uptake, density) if return_density else uptake
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, return_density, rows)
-    uptake = _per_pore(state.filling, rows.sum(-1, keepdims=True))
+    uptake = per_pore(state.filling, rows.sum(-1, keepdims=True))
     extra: list[Any] = []
     if return_density:
         extra.append(settings.lattice.unflatten(state.density))
@@ -147,15 +147,15 @@ def isotherm_and_jacobian(
     rows = settings.lattice.flatten(pores)
     state = equilibrium(settings, False, rows)
     total = rows.sum(-1, keepdims=True)
-    uptake = _per_pore(state.filling, total)
+    uptake = per_pore(state.filling, total)
     activity = settings.activity(rows.dtype)
     response = filling_jacobian(settings, rows, state.density, activity)
-    jacobian = _per_pore(response - uptake[..., None], total[..., None])
+    jacobian = per_pore(response - uptake[..., None], total[..., None])
     result = uptake, settings.lattice.unflatten(jacobian)
     return (*result, _convergence(settings, state)) if return_convergence else result
 
 
-def _per_pore(x: Array, total: Array) -> Array:
+def per_pore(x: Array, total: Array) -> Array:
     """Divide by the sum of the pore fractions; a matrix without pores gets a constant 0."""
     empty = total == 0  # False for NaN, which must propagate to the isotherm
     return jnp.where(empty, 0, x / jnp.where(empty, 1, total))
@@ -249,7 +249,7 @@ def _unrolled(
             return sweep(density, pores, solid + activity, dimensions, fluid), None
 
         density, _ = lax.scan(one_sweep, density, None, length=sweeps)
-        return density, (_per_pore(density.sum(axes), total), density if return_density else None)
+        return density, (per_pore(density.sum(axes), total), density if return_density else None)
 
     step = jax.checkpoint(point) if recompute else point
     start = jnp.zeros_like(pores)

@@ -16,7 +16,7 @@ from physopt.problem import Problem
 from physopt.problems.ldft.isotherm import Gradient
 from physopt.problems.ldft.losses import Misfit
 from physopt.problems.ldft.relaxation import SHARPEST, Relaxation
-from physopt.problems.ldft.targets import Texture
+from physopt.problems.ldft.targets import Optimiser, Texture
 
 Inverse = Literal["relaxed", "flips"]
 Targets = Literal["mixture", "simulated", "procedural"]
@@ -85,8 +85,12 @@ class InverseDesignOptions(Problem):
     """Textures of simulated matrices: random fields, thresholded at a random porosity."""
 
     optimised_fraction: UnitFloat = 0.2
-    """Fraction of held-out matrices that are rounded inverse solves, which no random field
-    resembles."""
+    """Fraction of held-out matrices that are rounded results of an optimisation, which no random
+    field resembles."""
+
+    optimiser: Optimiser = "gauss_newton"
+    """Optimisation of these matrices towards procedural isotherms: steps of the inverse solver, or
+    a particle swarm, as published, at about a hundred times the cost."""
 
     refine: NonNegativeInt = 100
     """Mean number of isotherms with Jacobians by which the designs of a finished run and the

@@ -120,6 +120,49 @@ def _draw_isotherms(axis: Axes, y: np.ndarray, target: np.ndarray, points: int) 
     axis.tick_params(labelsize=7)
 
 
+def draw_pairs(
+    matrices: ArrayLike,
+    curves: Sequence[ArrayLike],
+    derived: Sequence[ArrayLike],
+    grids: tuple[np.ndarray, np.ndarray],
+    captions: Sequence[str],
+    labels: tuple[tuple[str, str], str, str, str],
+) -> Figure:
+    """Draw one design per column: matrix, two isotherms, the quantity that follows from both.
+
+    matrices [batch, n, n] or [batch, n, n, n]; curves are the achieved and the target isotherms
+    [batch, 2, points]; derived, those of the quantity [batch, n]. grids are their abscissas;
+    labels: of both isotherms, and of the uptake, the quantity and its abscissa.
+    """
+    matrices = np.asarray(matrices, np.float64)
+    achieved, target = (np.asarray(a, np.float64) for a in curves)
+    names, uptake, quantity, abscissa = labels
+    height, width = _flat(matrices[0]).shape
+    heights = [height / width, 1.0, 0.8]
+    size = (2.3 * len(matrices) + 0.6, 2.0 * sum(heights) + 1.4)
+    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    axes = figure.subplots(3, len(matrices), squeeze=False, height_ratios=heights)
+    for k, (matrix, isotherms, values) in enumerate(axes.T):
+        _draw_matrix(matrix, matrices[k], captions[k])
+        for curve, color, name in zip(range(2), (ACHIEVED, DESORPTION), names, strict=True):
+            isotherms.plot(grids[0], achieved[k, curve], color=color, lw=1.6, label=name)
+            isotherms.plot(grids[0], target[k, curve], color=color, lw=1.2, ls="--",
+                           label=f"{name}, target")  # fmt: skip
+        isotherms.set_title(f"area error {_area(achieved[k], target[k])}", fontsize=9)
+        isotherms.set_xlabel("relative pressure", fontsize=8)
+        values.plot(grids[1], np.asarray(derived[0])[k], color=TARGET, lw=1.6)
+        values.plot(grids[1], np.asarray(derived[1])[k], color=TARGET, lw=1.2, ls="--")
+        values.set_xlabel(abscissa, fontsize=8)
+        for axis in (isotherms, values):
+            axis.set_xlim(0, 1)
+            axis.tick_params(labelsize=7)
+    for axis, name in zip(axes[:, 0], ("solid (dark)", uptake, quantity), strict=True):
+        axis.set_ylabel(name, fontsize=8)
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+                  fontsize=8, frameon=False)  # fmt: skip
+    return figure
+
+
 def _flat(matrix: np.ndarray) -> np.ndarray:
     """Lay the layers of a cube side by side, with a gap between them."""
     if matrix.ndim == 2:

@@ -14,12 +14,14 @@ import numpy as np
 from physopt.numerics.keys import normal
 from physopt.problems.ldft.inverse import IsothermAndJacobian, inverse_step
 from physopt.problems.ldft.relaxation import binary
+from physopt.problems.ldft.swarm import swarm_matrices
 
 STEP_PROBABILITY = 0.2
 LOG_INCREMENT_SCALE = 4.0
 POROSITIES = (0.1, 0.95)
 
 Texture = Literal["white", "correlated", "slits", "blocks"]
+Optimiser = Literal["gauss_newton", "swarm"]
 
 
 def procedural_target(key: jax.Array, points: int) -> jax.Array:
@@ -126,21 +128,41 @@ TEXTURES: dict[Texture, tuple[Callable[[jax.Array, tuple[int, ...]], jax.Array],
 def optimised_matrices(
     random: jax.Array,
     selected: jax.Array,
+    keys: jax.Array,
     noise: jax.Array,
     target: jax.Array,
     physics: IsothermAndJacobian,
+    optimiser: Optimiser = "gauss_newton",
 ) -> jax.Array:
-    """Replace the selected matrices by rounded results of inverse solves.
+    """Replace the selected matrices by rounded results of an optimisation.
 
-    random [batch, *lattice], selected [batch] bool, noise [batch, *lattice] the start of the solve,
-    target [batch, points] the isotherm it aims at. Only the textures matter, which no random field
-    has: the isotherms of the returned matrices are used, however close they are to `target`.
+    random [batch, *lattice], selected [batch] bool, keys [batch] and noise [batch, *lattice] for
+    the start, target [batch, points] the isotherm it aims at. Only the textures matter, which no
+    random field has: the isotherms of the returned matrices are used, however close they are to
+    `target`.
     """
     mask = selected.reshape(-1, *(1,) * (random.ndim - 1))
 
     def masked(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
         return physics(eta * mask)  # a matrix without pores is free for the solver
 
-    designed = binary(inverse_step(noise, target, masked, iterations=4, damping=1e-2))
+    designed = OPTIMISERS[optimiser](keys, noise, target, masked)
     pores = jnp.sum(designed, axis=tuple(range(1, random.ndim)), keepdims=True)
     return jnp.where(mask & (pores > 0), designed, random)
+
+
+def _gauss_newton(
+    keys: jax.Array, noise: jax.Array, target: jax.Array, physics: IsothermAndJacobian
+) -> jax.Array:
+    return binary(inverse_step(noise, target, physics, iterations=4, damping=1e-2))
+
+
+def _swarm(
+    keys: jax.Array, noise: jax.Array, target: jax.Array, physics: IsothermAndJacobian
+) -> jax.Array:
+    # The compiler removes the Jacobian, which is not used.
+    return swarm_matrices(keys, target, lambda eta: physics(eta)[0], noise.shape[1:])
+
+
+OPTIMISERS = {"gauss_newton": _gauss_newton, "swarm": _swarm}
+"""Optimisations of matrices: keys, noise, target, physics -> binary matrices."""

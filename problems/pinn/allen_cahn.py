@@ -10,8 +10,10 @@ import numpy as np
 from jax import Array
 
 from physopt.options import Bounds, PositiveInt
+from physopt.problems.pinn import trajectory
 from physopt.problems.pinn.evolution import EvolutionPINN
 from physopt.problems.pinn.points import Placement
+from physopt.problems.pinn.stored import stored
 from physopt.problems.pinn.trajectory import Trajectory, etdrk4, fourier_series
 
 DIFFUSIVITY = 1e-4
@@ -72,7 +74,12 @@ class AllenCahnPINN(EvolutionPINN):
 
 @lru_cache(maxsize=4)
 def reference(start: Start, modes: int, steps: int = STEPS) -> Trajectory:
-    """Integrate the equation on the host, with `steps` steps to each of 200 slices."""
+    """Return the solution with `steps` steps to each of 200 slices; slow ones are kept on disk."""
+    return Trajectory(stored(coefficients, trajectory)(start, modes, steps), 1.0, -1.0, 2.0)
+
+
+def coefficients(start: Start, modes: int, steps: int) -> np.ndarray:
+    """Integrate the equation on the host: Fourier coefficients [slices + 1, modes / 2 + 1]."""
     x = -1 + 2 * np.arange(modes) / modes
     shape = np.sin(np.pi * x / 2) ** 2 if start == "smooth" else x**2
     wave = np.pi * np.arange(modes // 2 + 1)
@@ -83,4 +90,4 @@ def reference(start: Start, modes: int, steps: int = STEPS) -> Trajectory:
     linear = STRENGTH - DIFFUSIVITY * wave**2
     values = np.fft.rfft(shape * np.cos(np.pi * x))
     slices = etdrk4(linear, nonlinear, values, 1 / (SLICES * steps), SLICES, steps)
-    return Trajectory(fourier_series(slices, modes), 1.0, -1.0, 2.0)
+    return fourier_series(slices, modes)

@@ -1,6 +1,7 @@
 """A physics-informed network: the residuals of a differential equation at collocation points."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -14,7 +15,7 @@ from jax import Array
 from physopt.networks import Dense
 from physopt.networks.jet import Ansatz, Jet
 from physopt.networks.unet import initialize
-from physopt.options import NonNegativeFloat, PositiveInt
+from physopt.options import NonNegativeFloat, OptionError, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import relative_l2
 from physopt.problems.pinn.points import (
@@ -74,6 +75,10 @@ class PINN(Problem):
 
     uniform_part: NonNegativeFloat = 1.0
     """Constant c of the probability |r| / mean |r| + c with which a candidate is kept."""
+
+    test_grid: tuple[PositiveInt, ...] = ()
+    """Points along each axis of a further test set `grid`, ends included, as published errors are
+    measured; 100 256, for example. Their product has to be heldout_size. (): no such set."""
 
     coordinates: ClassVar[str] = "tx"
     entries: ClassVar[tuple[str, ...]] = ()
@@ -199,6 +204,25 @@ class PINN(Problem):
             jnp.asarray(lattice(rank, self.axes - bool(term.faces)), float) for term in self.terms()
         ]
         batch = self._batch(self._placed(jnp.asarray(kind), units, graded=False), kind)
+        return dataclasses.replace(batch, extra=self.exact(batch.inputs))
+
+    @property
+    def test_sets(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The grid of `test_grid`."""
+        return ("grid",) if self.test_grid else ()
+
+    def test_set(self, name: str, keys: Array) -> Batch:
+        """Return the points of `test_grid`, the last coordinate fastest.
+
+        Raises OptionError if they are not as many as keys, or have another number of axes.
+        """
+        count, points = len(keys), self.test_grid
+        if len(points) != self.axes or math.prod(points) != count:
+            reason = f"needs {self.axes} numbers whose product is heldout_size={count}"
+            raise OptionError(type(self), "test_grid", points, reason)
+        lines = [np.linspace(low, high, n) for low, high, n in zip(*self.box, points, strict=True)]
+        mesh = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(count, self.axes)
+        batch = self._batch(jnp.asarray(mesh, float), jnp.zeros(count, int))
         return dataclasses.replace(batch, extra=self.exact(batch.inputs))
 
     def simulate(self, x: Array, batch: Batch) -> Array:

@@ -10,8 +10,10 @@ import numpy as np
 from jax import Array
 
 from physopt.options import Bounds, PositiveInt
+from physopt.problems.pinn import trajectory
 from physopt.problems.pinn.evolution import EvolutionPINN
 from physopt.problems.pinn.points import Placement
+from physopt.problems.pinn.stored import stored
 from physopt.problems.pinn.trajectory import Trajectory, etdrk4, fourier_series
 
 DISPERSION = 0.022**2
@@ -63,7 +65,12 @@ class KdVPINN(EvolutionPINN):
 
 @lru_cache(maxsize=4)
 def reference(modes: int, steps: int = STEPS) -> Trajectory:
-    """Integrate the equation on the host, with `steps` steps to each of 400 slices."""
+    """Return the solution with `steps` steps to each of 400 slices; slow ones are kept on disk."""
+    return Trajectory(stored(coefficients, trajectory)(modes, steps), 1.0, -1.0, 2.0)
+
+
+def coefficients(modes: int, steps: int) -> np.ndarray:
+    """Integrate the equation on the host: Fourier coefficients [slices + 1, modes / 2 + 1]."""
     x = -1 + 2 * np.arange(modes) / modes
     number = np.arange(modes // 2 + 1)
     wave = np.pi * number
@@ -75,4 +82,4 @@ def reference(modes: int, steps: int = STEPS) -> Trajectory:
     values = np.fft.rfft(np.cos(np.pi * x))
     linear = 1j * DISPERSION * wave**3
     slices = etdrk4(linear, nonlinear, values, 1 / (SLICES * steps), SLICES, steps)
-    return Trajectory(fourier_series(slices, modes), 1.0, -1.0, 2.0)
+    return fourier_series(slices, modes)

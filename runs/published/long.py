@@ -21,6 +21,7 @@ from quantities import (
     shared,
 )
 from short import CONTROL, HIG, LOOP, SIP
+from smoke import fluid_control, smoke_bucket
 
 UNTRAINED = ["network=none", "train_size=none", "rule=sgd", "steps=1"]
 """Words of a run whose first evaluation has x = 0."""
@@ -42,6 +43,8 @@ def long_experiments() -> Iterator[Experiment]:
     yield burgers("cfe", "cfe", 28.8, 0.8, (83.4, 2.0))
     yield burgers("staggered", "staggered", 15.3, 0.7, (34.3, 1.1))
     yield burgers("refined", "staggered", 14.2, 0.7)
+    yield fluid_control()
+    yield smoke_bucket()
     yield pressure_guess()
     yield forced_burgers()
     yield ldft("ldft2d", 3.30)

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from physopt.options import OptionError
 from physopt.problem import Batch
 from physopt.problems.burgers import Burgers, BurgersSupervised, advance, random_scene
-from physopt.problems.burgers.refined import schedule
+from physopt.problems.predictor_corrector import predictions
 
 PROBLEM = Burgers()
 SMALL = Burgers(cells=8, steps=4)
@@ -259,12 +259,12 @@ def test_refinement_is_algorithm_1():
         reconstruct(predict, inputs[..., 0], inputs[..., 1], None, 8, forces)
         # The predicted state is reached, up to rounding of fields near 10.
         np.testing.assert_allclose(actual, np.stack(forces, axis=1), atol=1e-12)
-    assert calls == [2 ** (use.network + 1) for use in schedule(0, 8)]
+    assert calls == [2 ** (use.network + 1) for use in predictions(8, refined=True)]
 
 
 @pytest.mark.parametrize("steps", [2, 4, 8, 32])
 def test_refinement_takes_the_published_number_of_predictions(steps):
-    uses = schedule(0, steps)
+    uses = predictions(steps, refined=True)
     assert len(uses) == 3 * steps - 2 * np.log2(steps) - 3
     for use in uses:
         assert use.right - use.left == 2 ** (use.network + 1)

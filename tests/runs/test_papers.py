@@ -26,7 +26,8 @@ def test_every_published_experiment_has_a_file():
     pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
     loop = {"sol_pressure_guess", "sol_forced_burgers"}
     burgers = {f"burgers_{name}" for name in burgers}
-    assert names == hig | sip | ldft | pinn | loop | {"trap"} | burgers
+    fluid = {f"fluid_{name}" for name in ("supervised", "staggered", "shooting", "bucket")}
+    assert names == hig | sip | ldft | pinn | loop | {"trap"} | burgers | fluid
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -14,6 +14,7 @@ from physopt.options import OptionError
 from physopt.problem import Batch
 from physopt.problems import PROBLEMS
 from physopt.problems.pinn.points import counts, grid, interleaved, lattice, on_faces
+from physopt.training.data import held_out_samples, held_out_sets
 
 KEY = jax.random.key(0)
 NAMES = [name for name in PROBLEMS if name.startswith("pinn_")]
@@ -168,6 +169,17 @@ def test_held_out_points_are_an_even_lattice_that_integrates_accurately():
     np.testing.assert_allclose(np.mean(large.extra[1024:] ** 2), 0.25, rtol=0.01)
     distances = np.linalg.norm(large.inputs[:1024, None] - large.inputs[None, 1024:], axis=-1)
     assert distances.min() > 0.2 / 32, "no test point is a validation point"
+
+
+def test_the_further_test_set_is_a_grid_with_its_ends():
+    problem = problem_of("pinn_heat", test_grid=(3, 4))
+    held_out = held_out_samples(problem, 12)
+    expected = [[t, x] for t in (0, 0.5, 1) for x in (0, 1 / 3, 2 / 3, 1)]
+    np.testing.assert_allclose(held_out.inputs[24:], expected, atol=1e-15)
+    np.testing.assert_allclose(held_out.extra[24:], problem.exact(held_out.inputs[24:]), rtol=1e-14)
+    assert held_out_sets(problem) == ("validation", "test", "test_grid")
+    with pytest.raises(OptionError, match="product is heldout_size=16"):
+        held_out_samples(problem, 16)
 
 
 def test_the_relative_error_is_that_of_the_interior_points():

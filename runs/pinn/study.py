@@ -1,0 +1,138 @@
+"""Every rule on every problem of ../pinn.toml for a few seconds each, and more seeds on some.
+
+Runs follow each other in one process, which saves the start of each. The same command continues a
+study that was stopped: finished runs are left alone, and those of another process are skipped.
+
+    python runs/pinn/study.py                          # about an hour on one core
+    python runs/pinn/study.py --minutes 5 pinn_heat    # the runs of some problems that fit
+    python runs/pinn/study.py --minutes 0              # results.md and errors.png from results.csv
+"""
+
+import argparse
+import time
+import tomllib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+import physopt
+from physopt.records.folder import Locked
+
+HERE = Path(__file__).resolve().parent
+SWEEP = tomllib.loads((HERE.parent / "pinn.toml").read_text(encoding="utf-8"))
+RESULTS = HERE / "results.csv"
+SECONDS = 5.0
+"""Training time of a run."""
+
+THREE_SEEDS = ("pinn_poisson", "pinn_heat", "pinn_convection")
+"""Problems with the three seeds of the sweep; the others have the first."""
+
+
+class Cell(NamedTuple):
+    """One run."""
+
+    problem: str
+    rule: str
+    seed: int
+
+
+def cells(problems: Collection[str]) -> Iterator[Cell]:
+    """Yield the runs of some problems: the first seed of all, then the others."""
+    first, *others = SWEEP["seed"]
+    kept = [problem for problem in SWEEP["problem"] if problem in problems]
+    repeated = [problem for problem in kept if problem in THREE_SEEDS]
+    for seed, some in ((first, kept), *((seed, repeated) for seed in others)):
+        for problem in some:
+            yield from (Cell(problem, rule, seed) for rule in SWEEP["rule"])
+
+
+def measured(cell: Cell, out: Path) -> dict[str, object]:
+    """Make a run, unless it is finished, and return its row of the results."""
+    run = physopt.run(
+        cell.problem, cell.rule, seed=cell.seed, seconds=SECONDS, figures=False, out=out
+    )
+    last = run.curve.iloc[-1]
+    return {
+        **cell._asdict(),
+        "relative_l2": float(f"{run.curve.relative_l2.min():.4g}"),
+        "updates": int(last.step),
+        "seconds": round(float(last.t_train), 2),
+    }
+
+
+def study(out: Path, minutes: float, problems: Collection[str]) -> None:
+    """Make runs until the time is over, and record each."""
+    end = time.monotonic() + 60 * minutes
+    for cell in cells(problems):
+        if time.monotonic() > end:
+            return
+        try:
+            row = measured(cell, out)
+        except Locked:
+            continue
+        record(row)
+        print(*row.values(), flush=True)
+
+
+def record(row: dict[str, object]) -> None:
+    """Add a row to the results, or replace that of the same run."""
+    keys = list(Cell._fields)
+    earlier = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
+    rows = pd.concat([*earlier, pd.DataFrame([row])]).drop_duplicates(keys, keep="last")
+    order = {name: k for k, name in enumerate((*SWEEP["problem"], *SWEEP["rule"]))}
+    rows = rows.sort_values(keys, key=lambda column: column.map(lambda v: order.get(v, v)))
+    new = RESULTS.with_suffix(".new")
+    rows.to_csv(new, index=False)
+    new.replace(RESULTS)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Return a table of median errors, rules against problems, with the lowest in bold."""
+    medians = rows.groupby(["rule", "problem"]).relative_l2.median().unstack()
+    medians = medians.reindex(index=SWEEP["rule"], columns=SWEEP["problem"])
+    least = medians.min()
+    lines = ["| rule | " + " | ".join(f"`{name}`" for name in medians) + " |"]
+    lines.append("| --- |" + " --- |" * medians.shape[1])
+    for rule, errors in medians.iterrows():
+        cells = [_text(errors[name], errors[name] == least[name]) for name in medians]
+        lines.append(f"| `{rule}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(error: float, is_least: bool) -> str:
+    if pd.isna(error):
+        return "–"
+    return f"**{error:.1e}**" if is_least else f"{error:.1e}"
+
+
+def draw(rows: pd.DataFrame, file: Path) -> None:
+    """Draw the error of every run, a panel for each problem."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    panels = figure.subplots(2, -(-len(SWEEP["problem"]) // 2), sharey=True)
+    rules = SWEEP["rule"]
+    for panel, problem in zip(panels.flat, SWEEP["problem"], strict=False):
+        of_problem = rows[rows.problem == problem]
+        panel.plot(of_problem.relative_l2, of_problem.rule.map(rules.index), "o", alpha=0.6)
+        panel.set(xscale="log", title=problem, yticks=range(len(rules)), yticklabels=rules)
+        panel.grid(alpha=0.3)
+    panels.flat[0].invert_yaxis()
+    figure.supxlabel(f"relative L2 error, lowest of {SECONDS:g} s of training; a dot for each seed")
+    figure.savefig(file, dpi=80)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("problems", nargs="*", default=SWEEP["problem"], help="default: all")
+    parser.add_argument("--out", type=Path, default=Path("runs/results"), help="folder of the runs")
+    parser.add_argument("--minutes", type=float, default=600.0, help="start no run after these")
+    options = parser.parse_args()
+    study(options.out, options.minutes, options.problems)
+    results = pd.read_csv(RESULTS)
+    (HERE / "results.md").write_text(table(results), encoding="utf-8")
+    draw(results, HERE / "errors.png")
