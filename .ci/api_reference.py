@@ -16,10 +16,10 @@ import physopt
 
 
 def expose(name: str) -> None:
-    """Import a package and those below it, and list all that they hold.
+    """Import a package and its subpackages, and list their names and modules for pdoc.
 
-    pdoc shows what a module's dict and its __all__ have: some packages import their names on
-    demand, and list no modules.
+    pdoc documents the names in a module's dict and in its __all__. Some packages import their names
+    on demand, and their __all__ lists no modules.
     """
     package = importlib.import_module(name)
     offered = list(getattr(package, "__all__", ()))
@@ -36,10 +36,10 @@ def expose(name: str) -> None:
 
 def main(out: Path) -> None:
     """Write the pages of all modules to a folder."""
-    pdoc.render.configure(show_source=False)  # its colours would take most of the time
+    pdoc.render.configure(show_source=False)  # highlighting takes most of the time
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        # The generated constructor of a NamedTuple does not know the names of its module.
+        # The generated constructor of a NamedTuple lacks the names of its module.
         warnings.filterwarnings("ignore", r"Error parsing type annotation .*\.__init__\. Import of")
         expose(physopt.__name__)
         pdoc.pdoc(physopt.__name__, output_directory=out)

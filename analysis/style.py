@@ -1,6 +1,6 @@
 """Style: the look of figures. Readable in grey, safe for the colour-blind, suited for print."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -92,8 +92,10 @@ def case_panels(
     return figure, [(case, panel, of_case) for (case, of_case), panel in panels]
 
 
-def shared_legend(figure: Figure, title: str | None = None) -> None:
-    """Place one legend for all axes of a figure beside them: methods, then REFERENCES.
+def shared_legend(
+    figure: Figure, title: str | None = None, references: Sequence[str] = REFERENCES
+) -> None:
+    """Place one legend for all axes of a figure beside them: methods, then references.
 
     Equal names appear once.
     """
@@ -101,7 +103,7 @@ def shared_legend(figure: Figure, title: str | None = None) -> None:
     for panel in figure.axes:
         handles, names = panel.get_legend_handles_labels()
         entries.update(zip(names, handles, strict=True))
-    order = {name: place for place, name in enumerate(REFERENCES, start=1)}
+    order = {name: place for place, name in enumerate(references, start=1)}
     names = sorted(entries, key=lambda name: (order.get(name, 0), name))
     handles = [entries[name] for name in names]
     legend = figure.legend(handles, names, loc="outside right upper", title=title)

@@ -27,7 +27,7 @@ RULES = {
     "subsampled": "physopt.optimizers.estimated:Subsampled",
     "randomized": "physopt.optimizers.randomized:Randomized",
     "ssbroyden": "physopt.optimizers.quasi_newton:QuasiNewton",
-    "levenberg_marquardt": "physopt.optimizers.levenberg_marquardt:LevenbergMarquardt",
+    "levenberg_marquardt": "physopt.optimizers.spectral.levenberg_marquardt:LevenbergMarquardt",
     "hessian_free": "physopt.optimizers.hessian_free:HessianFree",
     "nncg": "physopt.optimizers.nncg:NNCG",
     "dual_cone": "physopt.optimizers.dual_cone:DualCone",

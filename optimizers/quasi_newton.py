@@ -55,6 +55,8 @@ class QuasiNewton(UpdateRule):
     the same (train_size=batch_size): the line search ends with the gradient of the next update.
     With new batches it costs one more. float64 is required for small losses: a physics-informed
     network that reaches an error of 1e-9 stalls at 1e-5 in float32.
+
+    The package ssbroyden-optimistix is an independent reference of the tests.
     Source: J. F. Urban, P. Stefanou, J. A. Pons, arXiv 2405.04230, equations 13 to 23.
     """
 

@@ -44,6 +44,7 @@ class Spring(Scheduled):
     layers without J, which suits many parameters, P > n; the matrix A^T A is taken if it is
     smaller. Directions of earlier batches are kept, so that new samples in each update help.
 
+    JAX has it only inside packages for variational Monte Carlo.
     Source: G. Goldshlager, N. Abrahamsen, L. Lin, arXiv 2401.10190; for PINNs A. Guzman-Cordero et
     al., arXiv 2505.12149.
     """

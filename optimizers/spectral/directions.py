@@ -8,6 +8,7 @@ Each function here takes the power of one of the two Gram matrices; they differ 
 is computed. `krylov` needs none, and `methods` chooses among them.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,7 @@ class Power(NamedTuple):
     dtype: str  # of Gram matrices and their decomposition
     steps: int  # of the Krylov method
     shifted: ShiftedPower | None = None  # a rational approximation of the power
+    split: bool = False  # compute the weak part as well, for a positive damping
 
 
 class Solution(NamedTuple):
@@ -44,6 +46,7 @@ class Solution(NamedTuple):
     gradient_norm: Array  # |dL/dtheta|
     cosine: Array  # between direction and dL/dtheta
     extra: Info  # further diagnostics
+    weak: Parameters | None = None  # the part that the damping shortens most
 
 
 def by_layers(system: Linearised, power: Power) -> Solution:
@@ -73,10 +76,12 @@ def by_columns(system: Linearised, power: Power) -> Solution:
     j = system.rows()
     gradient = system.pull(system.gradient)
     flat, unravel = ravel_pytree(gradient)
-    spectrum, extra = powered(precise_product(power.dtype, j.T, j.T), flat, power)
+    gram = precise_product(power.dtype, j.T, j.T)
+    spectrum, extra = powered(gram, flat, power)
     direction = spectrum.coefficients
     response = jnp.matmul(j, direction, precision=HIGHEST)
-    return solution_of(unravel(direction), response, spectrum, gradient, extra)
+    weak = weak_part(gram, spectrum, power, unravel)
+    return solution_of(unravel(direction), response, spectrum, gradient, extra, weak)
 
 
 def _from_outputs(gram: Array, system: Linearised, power: Power) -> Solution:
@@ -86,17 +91,34 @@ def _from_outputs(gram: Array, system: Linearised, power: Power) -> Solution:
     vectors = system.gradient, spectrum.coefficients
     norm, inner, response = _evaluate_angle(power.dtype, system.gradient.dtype, gram, *vectors)
     cosine = quotient(inner, norm * optax.tree.norm(direction))
-    return Solution(direction, response, spectrum, norm, cosine, extra)
+    weak = weak_part(gram, spectrum, power, system.pull)
+    return Solution(direction, response, spectrum, norm, cosine, extra, weak)
 
 
 def solution_of(
-    direction: Parameters, response: Array, spectrum: GramPower, gradient: Parameters, extra: Info
-) -> Solution:
+    direction: Parameters, response: Array, spectrum: GramPower, gradient: Parameters, extra: Info,
+    weak: Parameters | None,
+) -> Solution:  # fmt: skip
     """Add norm and angle of the gradient, a tree of the direction's structure."""
     norm = optax.tree.norm(gradient)
     inner = jnp.asarray(optax.tree.vdot(direction, gradient))
     cosine = quotient(inner, norm * optax.tree.norm(direction))
-    return Solution(direction, response, spectrum, norm, cosine, extra)
+    return Solution(direction, response, spectrum, norm, cosine, extra, weak)
+
+
+def weak_part(
+    gram: Array, spectrum: GramPower, power: Power, pull: Callable[[Array], Parameters]
+) -> Parameters | None:
+    """Return the weak part of a direction if the power is to be split.
+
+    With m = d max(s) for the damping d and the direction V w(S) U^T g it is
+    V m^2 / (m^2 + S^2) w(S) U^T g, from the coefficients c of the direction m^2 (G + m^2)^-1 c.
+    """
+    if not power.split:
+        return None
+    shift = (power.damping * spectrum.largest) ** 2
+    dtype = spectrum.coefficients.dtype
+    return pull(_evaluate_shifted(power.dtype, dtype, gram, spectrum.coefficients, shift))
 
 
 def powered(gram: Array, vector: Array, power: Power) -> tuple[GramPower, Info]:
@@ -127,6 +149,14 @@ _evaluate_matmul = evaluated_in(lambda a, b: jnp.matmul(a, b.T, precision=HIGHES
 _evaluate_largest = evaluated_in(
     lambda gram: jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 0))
 )
+
+
+@evaluated_in
+def _evaluate_shifted(gram: Array, c: Array, shift: Array) -> Array:
+    """Return shift (G + shift I)^-1 c, and 0 for G = 0."""
+    shift = jnp.where(shift > 0, shift, 1)
+    root = jnp.linalg.cholesky(gram + shift * jnp.eye(len(gram), dtype=gram.dtype))
+    return shift * jax.scipy.linalg.cho_solve((root, True), c)
 
 
 @evaluated_in

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +12,11 @@ import optax
 from physopt.objective import Objective
 from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.spectral.decomposition import Spectrum
+from physopt.optimizers.spectral.levenberg_marquardt import (
+    QR_SIZE,
+    LevenbergMarquardt,
+    MarquardtState,
+)
 from physopt.optimizers.spectral.rule import SpectralPower
 from physopt.optimizers.spectral.state import SpectralState, Trial, network_dtype
 from physopt.options import OptionError, PositiveFloat
@@ -19,6 +25,9 @@ from physopt.rule import Info, Parameters, State, cost
 
 LOWEST, HIGHEST = 1e-7, 1e3
 """Range of the adaptive damping."""
+
+UNDAMPED = 1e-20
+"""Initial damping of the full step; rounding of J raises it."""
 
 REJECTIONS = 1 + math.ceil(math.log2(HIGHEST / LOWEST))
 """Rejected steps in a row after which a run has converged: doubled as often, the lowest damping
@@ -38,8 +47,11 @@ class GaussNewton(SpectralPower):
     A run has converged after 35 rejected steps in a row. adaptive=false is the published rule, with
     the cutoff tau only; it diverges near a singular J unless it has a line search.
 
-    It works on Gram matrices and suits networks. `levenberg_marquardt` scales the columns of J and
-    factorises J itself: use it for few or badly scaled parameters.
+    With at most 32 parameters and no options it is `levenberg_marquardt` without initial damping,
+    which factorises J itself, with scaled columns, and tries steps without a new J. A Gram matrix
+    loses the singular values of J below 1e-7 of the largest, which fits of a few parameters need.
+    For networks they are noise, and a Gram matrix, an approximation of its power or Krylov's method
+    serve all powers of this family: hence the two bodies.
     Source: A. Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
     doi 10.1137/1.9781611971484; D. Marquardt, SIAM J. 11, 431 (1963), doi 10.1137/0111030.
     """
@@ -62,18 +74,41 @@ class GaussNewton(SpectralPower):
                 reason = f"adaptive damping judges single steps; use {name}={neutral[0]} or "
                 raise OptionError(type(self), name, value, reason + "adaptive=false")
 
+    def _few(self, params: Parameters) -> LevenbergMarquardt | None:
+        """Return the rule that takes over for few parameters, None for many or with options."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
+        if size > QR_SIZE or dataclasses.asdict(self) != dataclasses.asdict(type(self)()):
+            return None
+        return LevenbergMarquardt(damping=UNDAMPED)
+
+    def plan(self, objective: Objective, params: Parameters, batch: Batch) -> str:
+        """Return the method for a batch, its reason and cost; raises PlanError if none fits."""
+        rule = self._few(params)
+        return (
+            rule.plan(objective, params, batch) if rule else super().plan(objective, params, batch)
+        )
+
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
-        """Return no velocity, and the initial damping."""
+        """Return no velocity and the initial damping, or the state of `levenberg_marquardt`."""
+        if rule := self._few(params):
+            return rule.init(objective, params, key)
         state = super().init(objective, params, key)
-        initial = (self.damping or 0.1) if self.adaptive else self.damping
+        initial = (self.damping or 0.1) if self.adaptive else self.damping or 0.0
         return state._replace(damping=jnp.asarray(initial, network_dtype(params)))
 
-    def _spectrum(self, tau: float) -> Spectrum:
-        spectrum = super()._spectrum(tau)
+    def update(
+        self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[Parameters, State, Info]:
+        """Return the step; raises PlanError if no method fits into memory."""
+        rule = self._few(params) or super()
+        return rule.update(objective, params, state, batch, key)
+
+    def _spectrum(self, objective: Objective, tau: float) -> Spectrum:
+        spectrum = super()._spectrum(objective, tau)
         return spectrum._replace(damping=0.0, varies=True) if self.adaptive else spectrum
 
     def _damping(self, state: SpectralState) -> Any:
-        return state.damping if self.adaptive else self.damping
+        return state.damping if self.adaptive else super()._damping(state)
 
     def _judge(
         self, objective: Objective, state: SpectralState, batch: Batch, trial: Trial
@@ -96,4 +131,11 @@ class GaussNewton(SpectralPower):
 
     def converged(self, state: State) -> jax.Array:
         """Return whether no damping between the lowest and the highest lowers the loss."""
+        if isinstance(state, MarquardtState):
+            return LevenbergMarquardt().converged(state)
         return state.rejected >= REJECTIONS if self.adaptive else super().converged(state)
+
+    def remark(self, state: State, means: Mapping[str, float]) -> str | None:
+        """Return how many directions were dropped, and how long no step was accepted."""
+        few = isinstance(state, MarquardtState)
+        return (LevenbergMarquardt() if few else super()).remark(state, means)

@@ -17,6 +17,7 @@ from physopt.optimizers.spectral.directions import (
     precise_product,
     quotient,
     solution_of,
+    weak_part,
 )
 from physopt.rule import Parameters
 
@@ -46,9 +47,13 @@ def by_krylov(system: Linearised, power: Power) -> Solution:
     difference = last.coefficients.at[:early].add(-before)
     # J^T U_m c = V_m L^T c, and V_m has orthonormal columns.
     size, change = (jnp.linalg.norm(lower.T @ c) for c in (last.coefficients, difference))
-    direction = system.pull(jnp.matmul(last.coefficients, basis, precision=HIGHEST))
-    extra = {"krylov_change": quotient(change, size)}
-    return solution_of(direction, push(direction), last, gradient, extra)
+
+    def pull(coefficients: Array) -> Parameters:
+        return system.pull(jnp.matmul(coefficients, basis, precision=HIGHEST))
+
+    direction, extra = pull(last.coefficients), {"krylov_change": quotient(change, size)}
+    weak = weak_part(precise_product(power.dtype, lower, lower), last, power, pull)
+    return solution_of(direction, push(direction), last, gradient, extra, weak)
 
 
 def _bidiagonalise(

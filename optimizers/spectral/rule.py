@@ -14,7 +14,8 @@ In terms of J = dy/dtheta and g = dL/dy the step is b^((1 - kappa) / 2) times th
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,7 @@ import optax
 
 from physopt.machine.devices import current_platform, memory_limit
 from physopt.objective import Linearised, Objective
-from physopt.optimizers.schedules import Scheduled
-from physopt.optimizers.spectral.decomposition import Decomposition, Spectrum
+from physopt.optimizers.spectral.decomposition import Spectrum
 from physopt.optimizers.spectral.diagnostics import (
     diagnostics,
     joined,
@@ -32,17 +32,19 @@ from physopt.optimizers.spectral.diagnostics import (
 )
 from physopt.optimizers.spectral.directions import Power, Solution
 from physopt.optimizers.spectral.line_search import LineSearch, searched, step_lengths
-from physopt.optimizers.spectral.methods import Choice, Plan, choose
+from physopt.optimizers.spectral.methods import Plan, choose
+from physopt.optimizers.spectral.options import SpectralOptions
 from physopt.optimizers.spectral.sizes import measure
 from physopt.optimizers.spectral.state import SpectralState, Trial, network_dtype
-from physopt.optimizers.spectral.step_length import Pace, adapted_length, first_pace, halved
-from physopt.options import (
-    Bounds,
-    Decay,
-    NonNegativeFloat,
-    OptionError,
-    PositiveFloat,
-    PositiveInt,
+from physopt.optimizers.spectral.step_length import (
+    FIRST_DAMPING,
+    Pace,
+    adapted_damping,
+    adapted_length,
+    best_multiple,
+    first_pace,
+    halved,
+    shortened,
 )
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, PlanError, State, cost
@@ -57,80 +59,11 @@ ZERO_STEPS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class SpectralPower(Scheduled):
+class SpectralPower(SpectralOptions):
     """A step along V S^kappa U^T r, with a free kappa.
 
     r = sqrt(b) dL/dy, and J / sqrt(b) = U S V^T is its Jacobian in theta, for a batch of b samples.
     """
-
-    learning_rate: PositiveFloat | None = None
-    """eta, relative to r and J / sqrt(b): it is the same for every batch size. none: adapted to the
-    loss of the next batch, or by a line search if the batch stays the same."""
-
-    kappa: float = -0.5
-    """Power of the singular values."""
-
-    tau: NonNegativeFloat | None = None
-    """Singular values s < tau max(s) are dropped. none: 1e-5; with a line search sqrt(P eps) for P
-    parameters of precision eps, 1.7e-7 for 129 in float64. That is the rounding of J^T J, and the
-    directions below are noise: on a physics-informed network a step with 1e-6 stalls early, and one
-    with 1e-10 is so long in them that no length lowers the loss."""
-
-    absolute: bool = False
-    """Whether tau is a singular value of J itself instead of a fraction of the largest."""
-
-    damping: NonNegativeFloat = 0.0
-    """A positive d replaces the cutoff tau by the smooth weights
-    s (s^2 + d^2 max(s)^2)^((kappa - 1)/2)."""
-
-    beta: float | None = None
-    """Power of the largest singular value of J / sqrt(b) that multiplies the step. none: 0 with a
-    learning rate, and -(1 + kappa) without one, with which eta has no unit."""
-
-    momentum: Decay = 0.0
-    """Weight of earlier steps, v <- momentum v + step."""
-
-    max_step_norm: PositiveFloat | None = None
-    """Largest norm of a step, before momentum; none sets no bound."""
-
-    line_search: LineSearch = "auto"
-    """Factor of each step, a power of two from 1 (kappa = -1) or 16 (other powers) down to 2^-31 of
-    that. grid: the one with the lowest loss of the batch; armijo: the largest one with a sufficient
-    decrease; auto: grid without a learning rate on a batch that stays the same, none otherwise. If
-    no length lowers the loss the step is zero; three in a row end the run as converged."""
-
-    method: Choice = "auto"
-    """How the direction is computed: auto chooses by cost and memory. layerwise and physics: a Gram
-    matrix without J; rows and columns: a Gram matrix from J; krylov: iteratively, for many outputs
-    or a large damping; it needs forward differentiation of a physics without its own dy/dx."""
-
-    decomposition: Decomposition = "auto"
-    """How the power of a Gram matrix is computed. eigh: exactly, by eigenvectors; rational: by
-    shifted Cholesky factorisations with an error up to tolerance, or by eigenvectors if a singular
-    value is below the cutoff; auto: the faster one, rational for n above 500 on a GPU and 1,500 on
-    a CPU, or less with damping. The column eigendecomposed is the share of updates by eigenvectors.
-    """
-
-    tolerance: Annotated[float, Bounds(1e-5, 1e-1)] = 1e-3
-    """Relative error of the direction allowed to a rational approximation."""
-
-    krylov_steps: PositiveInt = 30
-    """Products with J and with J^T per update with method=krylov."""
-
-    memory_limit: PositiveFloat | None = None
-    """Gigabytes that the matrices of an update may take; none takes 70 % of the memory."""
-
-    gram_dtype: Literal["float64", "float32"] = "float64"
-    """Type of Gram matrices and their decomposition, whatever the run's; float32 suffices for
-    tau >= 1e-2."""
-
-    tunable: ClassVar = {"learning_rate": (1e-3, 2.0), "tau": (1e-7, 1e-1)}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.momentum and self.line_search not in ("auto", "none"):
-            reason = "a line search judges single steps; use momentum=0"
-            raise OptionError(type(self), "momentum", self.momentum, reason)
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse batch normalisation, and float64 matrices on a device without float64."""
@@ -151,16 +84,20 @@ class SpectralPower(Scheduled):
         return f"{plan}{self._rounding(objective, params)}"
 
     def _rounding(self, objective: Objective, params: Parameters) -> str:
+        if self.absolute or self._adapts_damping(objective):
+            return ""
         smallest = self.damping or self.cutoff(objective, params)
-        return "" if self.absolute else rounding_warning(smallest, network_dtype(params))
+        return rounding_warning(smallest, network_dtype(params))
 
     def init(self, objective: Objective, params: Parameters, key: jax.Array) -> State:
         """Return no velocity, the initial damping, and the first length if it is adapted."""
         velocity = optax.tree.zeros_like(params) if self.momentum else ()
         dtype = network_dtype(params)
         plateau = self.plateau().init(jnp.ones((), dtype))
-        pace = first_pace(params, self.momentum) if self._adapts(objective) else ()
-        damping = jnp.asarray(self.damping, dtype)
+        pace, damping, varies = (), self.damping or 0.0, self._adapts_damping(objective)
+        if self._adapts(objective):
+            pace = first_pace(params, self.momentum, damped=varies)
+        damping = jnp.asarray(FIRST_DAMPING if varies else damping, dtype)
         return SpectralState(velocity, damping, plateau, jnp.int32(0), pace)
 
     def _search(self, objective: Objective) -> LineSearch:
@@ -173,6 +110,11 @@ class SpectralPower(Scheduled):
     def _adapts(self, objective: Objective) -> bool:
         """Return whether each batch judges the length of the step before it."""
         return self.learning_rate is None and self._search(objective) == "none"
+
+    def _adapts_damping(self, objective: Objective) -> bool:
+        """Return whether each batch judges the damping of the step before it."""
+        free = self.damping is None and self.tau is None and not self.absolute
+        return free and self._adapts(objective)
 
     def update(
         self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
@@ -188,15 +130,15 @@ class SpectralPower(Scheduled):
     def _update(
         self, plan: Plan, objective: Objective, params: Parameters, state: State, batch: Batch
     ) -> tuple[Parameters, State, Info]:
-        power = Power(
-            self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
-            self.gram_dtype, self.krylov_steps,
-        )  # fmt: skip
         system = plan.linearised(objective, params, batch)
         factor = self.factor(batch.progress).astype(system.loss.dtype)
         factor, plateau = self.plateau().update(factor, state.plateau, value=system.loss)
         state, factor = state._replace(plateau=plateau), jnp.asarray(factor)
-        length, spent = self._length(objective, system, batch, state, factor)
+        state, length, spent = self._paced(objective, system, batch, state, factor)
+        power = Power(
+            self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
+            self.gram_dtype, self.krylov_steps, split=_splits(state),
+        )  # fmt: skip
         solution = plan.direction(system, power)
         # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
         scale = -length * factor * self._prefactor(solution, len(batch))
@@ -213,19 +155,26 @@ class SpectralPower(Scheduled):
             state = state._replace(pace=state.pace._replace(last=step))
         return step, state, joined(joined(info, more), spent)
 
-    def _length(
+    def _paced(
         self, objective: Objective, system: Linearised, batch: Batch, state: SpectralState,
         factor: jax.Array,
-    ) -> tuple[jax.Array | float, Info]:  # fmt: skip
-        """Return eta and the cost of adapting it."""
+    ) -> tuple[SpectralState, jax.Array | float, Info]:  # fmt: skip
+        """Return the adapted damping, eta, and the cost of judging the last step."""
         if not isinstance(state.pace, Pace):
-            return self.learning_rate or 1.0, {}
-        length = adapted_length(objective, system, batch, state.pace, factor)
-        return length, cost(simulate=len(batch), vjp=len(batch))
+            return state, self.learning_rate or 1.0, {}
+        _, last, weak = state.pace
+        judged = partial(best_multiple, objective, system, batch, factor=factor)
+        length = adapted_length(state.pace.length, judged(last))
+        spent = cost(simulate=len(batch), vjp=len(batch))
+        if isinstance(weak, tuple):
+            return state, length, spent
+        damping = adapted_damping(state.damping, judged(weak))
+        info = {"damping": damping, **joined(spent, cost(simulate=len(batch)))}
+        return state._replace(damping=damping), length, info
 
     def _plan(self, objective: Objective, params: Parameters, batch: Batch) -> Plan:
         limit = self.memory_limit * GIGABYTE if self.memory_limit else memory_limit()
-        spectrum = self._spectrum(self.cutoff(objective, params))
+        spectrum = self._spectrum(objective, self.cutoff(objective, params))
         size = measure(objective, params, batch, self.krylov_steps, limit, spectrum)
         return choose(size, self.method)
 
@@ -238,14 +187,15 @@ class SpectralPower(Scheduled):
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         return (size * float(jnp.finfo(network_dtype(params)).eps)) ** 0.5
 
-    def _spectrum(self, tau: float) -> Spectrum:
+    def _spectrum(self, objective: Objective, tau: float) -> Spectrum:
+        varies = self._adapts_damping(objective)
         return Spectrum(
-            self.decomposition, self.kappa, tau, self.absolute, self.damping, False,
+            self.decomposition, self.kappa, tau, self.absolute, self.damping or 0.0, varies,
             self.tolerance, self.gram_dtype, current_platform(),
         )  # fmt: skip
 
     def _damping(self, state: SpectralState) -> Any:
-        return self.damping
+        return state.damping if _splits(state) else self.damping or 0.0
 
     def _prefactor(self, solution: Solution, size: int) -> jax.Array:
         """Return max(s)^beta, times the factor between the step of r and that of g."""
@@ -274,10 +224,17 @@ class SpectralPower(Scheduled):
         def loss_at(length: jax.Array) -> jax.Array:
             return objective.trial(optax.tree.add_scale(system.params, length, step), batch)
 
-        if isinstance(state.pace, Pace):
+        if isinstance(pace := state.pace, Pace):
             share, tried = halved(loss_at, system.loss)
-            length = trial.length * jnp.maximum(share, 0.25).astype(state.pace.length.dtype)
-            state = state._replace(pace=state.pace._replace(length=length))
+            length, damping = shortened(jnp.asarray(trial.length), state.damping, share)
+            pace = pace._replace(length=length)
+            if _splits(state):
+                weak = optax.tree.scale((share * scale).astype(length.dtype), solution.weak)
+                # Not finite if the damping is too small for the precision of the Gram matrix.
+                earlier = jax.tree.map(jnp.nan_to_num, pace.weak)
+                pace = pace._replace(weak=optax.tree.add_scale(weak, self.momentum, earlier))
+                state = state._replace(damping=damping)
+            state = state._replace(pace=pace)
             info = {"step_size": share * trial.length}
         else:
             slope = scale * (system.gradient @ solution.response)
@@ -298,3 +255,8 @@ class SpectralPower(Scheduled):
     def remark(self, state: State, means: Mapping[str, float]) -> str | None:
         """Return how many directions were dropped, and how long no step was accepted."""
         return remark(int(state.rejected), means)
+
+
+def _splits(state: SpectralState) -> bool:
+    """Return whether the damping is adapted, by the weak part of each step."""
+    return isinstance(state.pace, Pace) and state.pace.weak != ()

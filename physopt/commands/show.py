@@ -193,12 +193,14 @@ def show_status(root: Path | str) -> int:
     if not folders:
         out.print(f"no runs below {escape(str(root))}")
         return 0
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, expand=True)
     for name in ("problem", "rule", "seed", "run"):
         table.add_column(name, overflow="fold")
     for name in ("status", "step", "time", "test_loss", "source"):
-        table.add_column(name, justify="right" if name in ("step", "time", "test_loss") else "left")
-    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+        justify = "right" if name in ("step", "time", "test_loss") else "left"
+        table.add_column(name, justify=justify, no_wrap=True)
+    # The reason takes what the others leave, at least `width`; in a file it is complete.
+    table.add_column("reason", overflow="ellipsis", no_wrap=out.is_terminal, ratio=1, width=16)
     rows = [_status_row(Record(folder)) for folder in folders]
     for row in sorted(rows, key=_by_seed):
         table.add_row(*map(escape, row))

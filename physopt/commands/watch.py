@@ -178,4 +178,5 @@ WATCH = Command(
         """,
         WatchOptions,
     ),
+    WatchOptions,
 )

@@ -33,15 +33,20 @@ def factorised(
 
 
 def _by_qr(a: Array, r: Array, wide: bool) -> tuple[Solve, Array]:
-    # a = Q R, or a^T = Q R: the matrix of the smaller problem is R or R^T.
-    q, upper = jnp.linalg.qr(a.T if wide else a)
-    matrix, right = (upper.T, r) if wide else (upper, q.T @ r)
-    identity = jnp.eye(len(right), dtype=a.dtype)
+    # The last column of the factor of [a, r] is Q^T r, so that Q is not needed.
+    if wide:  # a^T = Q R: the matrix of the smaller problem is R^T
+        q, upper = jnp.linalg.qr(a.T)
+        system = jnp.column_stack([upper.T, r])
+    else:
+        q, system = None, jnp.linalg.qr(jnp.column_stack([a, r]), mode="r")
+    size = system.shape[1] - 1
+    identity = jnp.eye(size, size + 1, dtype=a.dtype)
 
     def solve(damping: Array) -> Array:
-        rows, factor = jnp.linalg.qr(jnp.concatenate([matrix, jnp.sqrt(damping) * identity]))
-        z = jax.scipy.linalg.solve_triangular(factor, rows[: len(right)].T @ right)
-        return q @ z if wide else z
+        rows = jnp.concatenate([system[:size], jnp.sqrt(damping) * identity])
+        factor = jnp.linalg.qr(rows, mode="r")[:size]
+        z = jax.scipy.linalg.solve_triangular(factor[:, :size], factor[:, size])
+        return z if q is None else q @ z
 
     return solve, _squared_rounding(a)
 

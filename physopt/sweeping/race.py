@@ -70,18 +70,23 @@ class Heat(NamedTuple):
 def candidates(study: Study, count: int) -> dict[Candidate, RunConfig]:
     """Return a rule's candidates: `count` step sizes around its own, inside its range.
 
-    One candidate if the user fixed the step size, or if the rule has none or adapts it.
+    For a rule that adapts its step size: adapted, and fixed to the upper part of the range. One
+    candidate if the user fixed the step size, or if the rule has none.
     """
     rule = study.names[1].rpartition(":")[2]
     option = next((name for name in STEPS if name in study.ranges), None)
-    own = getattr(study.config.rule, option) if option else None
-    if option is None or own is None:
+    if option is None:
         return {Candidate(rule, None): study.config}
+    own = getattr(study.config.rule, option)
     low, high = study.ranges[option]
     in_units = option in study.units  # the range has another unit than the option
     configs = {}
-    for k in range(count):
-        rate = float(f"{own * _FACTOR ** (k - (count - 1) // 2):.4g}")
+    if own is None:
+        configs[Candidate(rule, None)] = study.config
+        rates = [] if in_units else [high * _FACTOR**-k for k in range(1, count)]
+    else:
+        rates = [own * _FACTOR ** (k - (count - 1) // 2) for k in range(count)]
+    for rate in (float(f"{rate:.4g}") for rate in rates):
         if rate == own or in_units or low <= rate <= high:
             configs[Candidate(rule, rate)] = study.config.with_option(f"rule.{option}", rate)
     return configs

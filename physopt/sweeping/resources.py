@@ -19,7 +19,7 @@ from physopt.options import OptionError
 from physopt.sweeping.lease import Watch
 from physopt.sweeping.options import SweepOptions
 
-Submit = Callable[..., "Future[Any]"]
+Submit = Callable[..., Future[Any]]
 """submit(function, *arguments, on_cpu=BOOL) of a pool."""
 
 _CORES_PER_RUN = 4

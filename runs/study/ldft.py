@@ -252,7 +252,7 @@ def draw(errors: dict[str, Errors], title: str) -> Figure:
         panel.set(xscale="log", xlabel="area error of a design, %", title=TITLES[name])
         panel.xaxis.set_minor_formatter(NullFormatter())  # they overlap where decades are wide
     panels[0].set_ylabel(f"share of targets, {title}")
-    shared_legend(figure)
+    shared_legend(figure, references=(DIRECT,))
     return figure
 
 

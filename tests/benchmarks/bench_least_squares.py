@@ -19,7 +19,7 @@ import optimistix
 import pytest
 from nist import MODELS, SETS, Regression, observed, padded
 
-from physopt.optimizers.levenberg_marquardt import LevenbergMarquardt
+from physopt.optimizers.spectral.levenberg_marquardt import LevenbergMarquardt
 from physopt.training.per_sample import build_unknowns
 
 UPDATES, ROUNDS, GOAL = 1000, 31, 1.5

@@ -12,7 +12,7 @@ from physopt.config.registry import find, find_any
 from physopt.config.settings import Settings
 from physopt.optimizers import RULES
 from physopt.optimizers.first_order import Adam
-from physopt.optimizers.levenberg_marquardt import LevenbergMarquardt
+from physopt.optimizers.spectral.levenberg_marquardt import LevenbergMarquardt
 from physopt.options import OptionError
 from physopt.problems import PROBLEMS
 from physopt.problems.toy import Toy

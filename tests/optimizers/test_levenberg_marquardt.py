@@ -16,8 +16,8 @@ from physopt import Batch, Problem
 from physopt.commands.show import show_run
 from physopt.numerics.damped_least_squares import factorised
 from physopt.objective import build
-from physopt.optimizers import levenberg_marquardt
-from physopt.optimizers.levenberg_marquardt import FAILURES, LevenbergMarquardt
+from physopt.optimizers.spectral import levenberg_marquardt
+from physopt.optimizers.spectral.levenberg_marquardt import FAILURES, LevenbergMarquardt
 from physopt.rule import PlanError
 from physopt.training.per_sample import PerSample, build_unknowns
 

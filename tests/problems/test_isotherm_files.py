@@ -78,8 +78,9 @@ def test_workbooks(tmp_path):
     rows = [[], ["", "RH", "uptake"], ["", "%", "g/g"], ["", 10.0, 0.1], ["", 90.0, 0.2]]
     plain = read(tmp_path, write.workbook({"Sheet1": rows, "Sheet2": [["notes"]]}))
     np.testing.assert_allclose(plain.target(2, False), [0.75, 1])
-    with pytest.raises(ValueError, match=r"sheet 'Sheet1', cell C5 \(uptake g/g\): 'n/a' is no"):
-        read(tmp_path, write.workbook({"Sheet1": [*rows[:4], ["", 90.0, "n/a"]]}))
+    for bad, reason in (("n/a", "'n/a' is no number"), ("#REF!", "'#ERROR' is no number")):
+        with pytest.raises(ValueError, match=rf"'Sheet1', cell C5 \(uptake g/g\): {reason}"):
+            read(tmp_path, write.workbook({"Sheet1": [*rows[:4], ["", 90.0, bad]]}))
     with pytest.raises(ValueError, match="'A', 'B' each hold a table"):
         read(tmp_path, write.workbook({"A": rows, "B": rows}))
     with pytest.raises(ValueError, match=r"no \.xlsx workbook"):

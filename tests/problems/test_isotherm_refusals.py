@@ -33,6 +33,8 @@ REFUSED = {
     "RH (%),uptake (g/g)\n10,0.1\n50,--\n90,0.2\n": r"row 3, column 2 \(uptake .*\): '--' is no",
     "RH (%),uptake (g/g)\n10,0.1\npump failed\n90,0.2\n": "row 3: 'pump failed' stands between",
     "RH (%),uptake (g/g)\n10,0.1\nn/a,n/a\n90,0.2\n": "row 3: 'n/a' stands between",
+    "RH (%),uptake (g/g)\n10,0.1\n50,0,2\n90,0.4\n": "row 3: 3 cells for 2 headings",
+    "RH (%),uptake (g/g)\n10,0,1\n50,0,2\n90,0,4\n": "row 2: 3 cells for 2 headings",
     "RH (%) water content (g/g)\n10 0.1\n90 0.2\n": "row 1: 3 headings for 2 numbers",
     "RH (%),uptake (g/g)\n10,0.1\n50,0.3\n40,0.2\n90,0.4\n": r"row \d: the relative humidity turns",
     "RH (%),uptake (g/g)\n10,0.1\n50,0.2\n50,0.3\n90,0.4\n": "row 4: the content differs by 25 %",
@@ -76,6 +78,12 @@ def test_damaged_json_is_refused(tmp_path, changes, reason):
     document = json.loads(write.nist(LOOP))
     document["adsorbates"] = None
     assert "adsorptive" not in read(tmp_path, json.dumps(document)).statement
+    for record in document["isotherm_data"]:
+        record["species_data"] = [{"adsorption": record.pop("total_adsorption")}]
+    assert len(read(tmp_path, json.dumps(document)).branches.adsorption.content) > 2
+    document["isotherm_data"][1]["species_data"] *= 2
+    with pytest.raises(ValueError, match="point 2: total_adsorption is null"):
+        read(tmp_path, json.dumps(document))
     document["adsorbates"] = [{"name": "H2O"}, {"name": "N2"}]
     with pytest.raises(ValueError, match="mixture"):
         read(tmp_path, json.dumps(document))

@@ -15,6 +15,7 @@ from physopt.cli import main
 from physopt.config import from_words
 from physopt.config.run_config import make_config
 from physopt.options import OptionError
+from physopt.problems.poisson import Poisson
 from physopt.records.folder import RunFolder, find_runs
 from physopt.sweeping.estimate import Row
 from physopt.sweeping.options import RaceOptions
@@ -53,6 +54,10 @@ def test_step_sizes_lie_around_the_rules_own_and_inside_its_range():
     assert list(candidates(only_study("rule=adam", "rule.learning_rate=0.7"), 3)) == [
         ("adam", None)
     ]
+    adapted = candidates(only_study("rule=hig"), 3)
+    assert list(adapted) == [("hig", None), ("hig", 0.5), ("hig", 0.125)]
+    rates = [config.rule.as_dict()["learning_rate"] for config in adapted.values()]
+    assert rates == [None, 0.5, 0.125]
     assert list(candidates(only_study("rule=levenberg_marquardt"), 3)) == [
         ("levenberg_marquardt", None)
     ]
@@ -148,15 +153,16 @@ def in_this_process(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("winner", "other", "problem", "batch_size", "why"),
+    ("winner", "other", "problem", "batch_size", "why", "seconds"),
     [
-        ("gauss_newton", "adam", Linear(decades=3.0), 8, "a Hessian of condition 1e6"),
-        ("adam", "gauss_newton", Linear(noise=1.0), 2, "noise, and a condition of 1"),
-        ("sip", "adam", Linear(decades=3.0), 8, "an exact inverse"),
+        ("gauss_newton", "adam", Linear(decades=3.0), 8, "a Hessian of condition 1e6", 1.6),
+        ("adam", "gauss_newton", Linear(noise=1.0), 2, "noise, and a condition of 1", 1.6),
+        ("sip", "adam", Linear(decades=3.0), 8, "an exact inverse", 1.6),
+        ("sip", "adam", Poisson(size=16, levels=2, filters=4), 8, "a badly conditioned solve", 12),
     ],
 )
 def test_the_rule_that_suits_a_problem_wins(
-    winner, other, problem, batch_size, why, in_this_process, tmp_path
+    winner, other, problem, batch_size, why, seconds, in_this_process, tmp_path
 ):
     settings = {"device": "cpu", "out": tmp_path, "batch_size": batch_size}
     raced = []
@@ -165,11 +171,11 @@ def test_the_rule_that_suits_a_problem_wins(
         config = make_config(problem, rule, settings)
         raced.append(Study(config, (FIRST_SEED,), {}, {}))
     options = RaceOptions(seeds=2, rates=1)
-    heats = race(raced, options, schedule([1, 1], options, total=1.6))
+    heats = race(raced, options, schedule([1, 1], options, total=seconds))
     assert [len(heat.rows) for heat in heats] == [2]
     standings = rank({rule: errors for rule, (_, errors) in finalists(heats).items()})
     assert standings[0].method == winner, why
-    assert standings[1].ratio > 2
+    assert standings[1].ratio > (2 if seconds < 2 else 1.1)
 
 
 def test_race_from_the_check_to_the_files(tmp_path, capsys):

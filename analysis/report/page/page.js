@@ -158,6 +158,7 @@
       height: 380, x_axis_type: "log", x_range: new Bokeh.Range1d({ start: 1, end }), y_range: new Bokeh.Range1d({ start: 0, end: 1.02 }),
       x_axis_label: `factor to the fastest method in ${data.axes[state.axis]}`, y_axis_label: "share of targets reached",
     });
+    tickLogarithmically([chart.xaxis, chart.xgrid], chart.x_range);
     const drawn = lines.map((line) => {
       const { colour, dash } = look(line.method, 0);
       const x = [], y = [];

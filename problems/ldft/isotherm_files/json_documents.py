@@ -52,8 +52,17 @@ def _nist(document: Mapping[str, Any], records: Sequence[Any]) -> Points:
         names[0] if names else None,
     )
     content_unit = _text(document.get("adsorptionUnits"))
-    return _points("NIST ISODB JSON", records, "total_adsorption",
+    return _points("NIST ISODB JSON", [_with_total(r) for r in records], "total_adsorption",
                    unit, is_relative, content_unit, conditions)  # fmt: skip
+
+
+def _with_total(record: Any) -> Any:
+    """Return a record whose total adsorption is that of its only species, if it states none."""
+    if isinstance(record, dict) and "total_adsorption" not in record:
+        match record.get("species_data"):
+            case [{"adsorption": amount}]:
+                return {**record, "total_adsorption": amount}
+    return record
 
 
 def _pygaps(document: Mapping[str, Any], records: Sequence[Any]) -> Points:

@@ -65,12 +65,23 @@ def _rows(grid: Grid, layout: Layout) -> _Rows:
             if text is not None:
                 shown = texts_in(grid.rows[text])[0]
                 raise ValueError(f"{grid.place(text)}: '{shown}' stands between the points")
+            _check_extent(grid, layout, index)
             rows.points.append(index)
             rows.branches.append(branch)
             rows.cycles.append(cycle)
     if rows.end is None:
         rows.end = text
     return rows
+
+
+def _check_extent(grid: Grid, layout: Layout, index: int) -> None:
+    """Raise ValueError if a row has a number without a heading, as by a comma inside a number."""
+    headings = len(layout.columns.headings)
+    if numbers_in(grid.rows[index][headings:]):
+        raise ValueError(
+            f"{grid.place(index)}: {len(grid.rows[index])} cells for {headings} headings: is a "
+            "comma the decimal mark? Then separate columns by semicolons or tabs"
+        )
 
 
 def _interrupts(grid: Grid, layout: Layout, index: int) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import math
 
 from physopt.problems.ldft.isotherm_files.grid import Cell, Grid, as_number
 
@@ -34,7 +35,7 @@ def _cell(value: object) -> Cell:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if math.isfinite(value) else "#ERROR"  # pandas reads #REF! as NaN
     text = " ".join(str(value).split())
     number = as_number(text, comma=True)  # a number typed as text, in any locale
     return text if number is None else number

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from physopt.machine.devices import memory_limit
 from physopt.objective import Linearised, Objective
-from physopt.optimizers.gain import gain_ratio
+from physopt.optimizers.gain import decreases, quotient
 from physopt.optimizers.scaled_model import (
     ScaledModel,
     explicit_model,
@@ -48,6 +48,7 @@ class Trials(NamedTuple):
     gain: jax.Array  # rho of the last trial, 0 after a failure
     accepted: jax.Array  # bool
     negligible: jax.Array  # bool: the step is below the rounding of theta
+    unjudged: jax.Array  # bool: rounding hides whether the step lowers the loss
     tried: jax.Array  # int32, number of trials
 
 
@@ -162,15 +163,18 @@ class LevenbergMarquardt(UpdateRule):
         size = jnp.linalg.norm(d * flat)
         longest = jnp.where(size > 0, size, jnp.inf) * (self.radius or jnp.inf)
 
-        def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array]:
+        hidden = jnp.finfo(flat.dtype).eps * system.loss  # a decrease that rounding hides
+
+        def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             step, change, length = model.solve(damping)
-            gain = gain_ratio(objective, system, batch, unravel(flat + step), change)
-            return step, jnp.where(length <= longest, gain, 0).astype(flat.dtype)
+            pair = decreases(objective, system, batch, unravel(flat + step), change)
+            gain = jnp.where(length <= longest, quotient(*pair), 0).astype(flat.dtype)
+            return step, gain, pair[1] <= hidden
 
         end = self._search(attempt, flat, state, model.lowest)
         # If no damping lowers this batch's loss, the next batch starts from the present damping.
-        damping = jnp.where(end.negligible, state.damping, end.damping)
-        growth = jnp.where(end.negligible, state.growth, end.growth)
+        damping = jnp.where(end.unjudged, state.damping, end.damping)
+        growth = jnp.where(end.unjudged, state.growth, end.growth)
         failures = jnp.where(end.accepted, 0, state.failures + 1)
         step = jnp.where(end.accepted, end.step, 0)
         solver = self._solver(system.gradient.size, flat.size)
@@ -197,26 +201,28 @@ class LevenbergMarquardt(UpdateRule):
 
     def _search(
         self,
-        attempt: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+        attempt: Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]],
         flat: jax.Array,
         state: MarquardtState,
         lowest: jax.Array,
     ) -> Trials:
         """Try steps until one is accepted or below the rounding of theta; adapt the damping.
 
-        attempt: mu -> (step [P], rho), with rho = 0 for a step that is not accepted.
+        attempt: mu -> (step [P], rho, whether the predicted decrease is below rounding), with
+        rho = 0 for a step that is not accepted.
         """
         highest = float(jnp.finfo(flat.dtype).eps) ** -2
 
         def trial(trials: Trials) -> Trials:
-            step, gain = attempt(trials.damping)
+            step, gain, hidden = attempt(trials.damping)
             accepted = gain > 0
+            negligible = ~accepted & jnp.all(flat + step == flat)
             factor = jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
             damping = trials.damping * jnp.where(accepted, factor, trials.growth)
             return Trials(
                 step, jnp.clip(damping, lowest, highest),
                 jnp.where(accepted, 2, 2 * trials.growth), gain, accepted,
-                ~accepted & jnp.all(flat + step == flat), trials.tried + 1,
+                negligible, negligible | hidden, trials.tried + 1,
             )  # fmt: skip
 
         def unfinished(trials: Trials) -> jax.Array:
@@ -224,7 +230,7 @@ class LevenbergMarquardt(UpdateRule):
 
         zero, no = jnp.zeros((), flat.dtype), jnp.asarray(False)
         damping = jnp.maximum(state.damping, lowest)
-        begin = Trials(jnp.zeros_like(flat), damping, state.growth, zero, no, no, jnp.int32(0))
+        begin = Trials(jnp.zeros_like(flat), damping, state.growth, zero, no, no, no, jnp.int32(0))
         return jax.lax.while_loop(unfinished, trial, begin)
 
     def converged(self, state: State) -> jax.Array:

@@ -1,0 +1,81 @@
+"""Rules of today beside those of the study, on four problems, with 5 s of training each.
+
+    python runs/contenders.py                     # about twenty minutes on one core; resumes
+    python runs/contenders.py quantum adam,soap   # some of the runs
+
+Each rule has its defaults and the options that the problem declares. Writes contenders.md beside
+this file: the median of the final errors on the test set over three seeds, lowest first.
+"""
+
+import math
+import sys
+from pathlib import Path
+from statistics import median
+
+import physopt
+from physopt.config.registry import find
+from physopt.options import OptionError
+from physopt.rule import PlanError
+
+PROBLEMS = ("oscillators", "quantum", "poisson8", "ldft2d")
+STUDIED = ("adam", "sip", "hig", "gauss_newton")
+CONTENDERS = (
+    *("levenberg_marquardt", "soap", "kfac", "spring"),
+    *("ssbroyden", "adahessian"),
+)
+SEEDS, SECONDS = (0, 1, 2), 5.0
+
+OUT = Path(__file__).parent / "results" / "contenders"
+TABLE = Path(__file__).with_suffix(".md")
+
+
+def errors(problem: str, rule: str) -> list[float] | str:
+    """Return the final error of each seed, or why the rule is refused."""
+    try:
+        runs = [
+            physopt.run(problem, rule, seed=seed, seconds=SECONDS, figures=False, out=OUT)
+            for seed in SEEDS
+        ]
+    except (OptionError, PlanError) as error:
+        return str(error)
+    name = find("problem", problem).target[0]
+    return [float(run.curve[name].iloc[-1]) for run in runs]
+
+
+def row(place: int, rule: str, values: list[float] | str) -> str:
+    """Return a row of the table."""
+    name = f"`{rule}`" if rule in STUDIED else f"**`{rule}`**"
+    if isinstance(values, str):
+        return f"| | {name} | refused | {values.splitlines()[0]} |"
+    each = ", ".join(f"{value:.3g}" for value in values)
+    return f"| {place} | {name} | {median(values):.3g} | {each} |"
+
+
+def table(problem: str) -> str:
+    """Return the table of a problem, the lowest median first."""
+    results = {rule: errors(problem, rule) for rule in (*STUDIED, *CONTENDERS)}
+
+    def key(rule: str) -> float:
+        values = results[rule]
+        return math.inf if isinstance(values, str) else median(values)
+
+    rows = [row(i + 1, rule, results[rule]) for i, rule in enumerate(sorted(results, key=key))]
+    metric = find("problem", problem).target[0]
+    head = (
+        f"## {problem}: {metric}\n\n| | rule | median | seeds 0, 1, 2 |\n| --- | --- | --- | --- |"
+    )
+    return "\n".join([head, *rows]) + "\n"
+
+
+def main(problems: tuple[str, ...] | list[str], rules: tuple[str, ...] | list[str]) -> None:
+    """Make the runs, rule by rule, and write the tables if none was left out."""
+    for rule in rules:
+        for problem in problems:
+            print(problem, rule, errors(problem, rule), flush=True)
+    if (problems, rules) == (PROBLEMS, (*STUDIED, *CONTENDERS)):
+        TABLE.write_text("\n".join(map(table, PROBLEMS)))
+
+
+if __name__ == "__main__":
+    given = [argument.split(",") for argument in sys.argv[1:]]
+    main(*(given + [PROBLEMS, (*STUDIED, *CONTENDERS)][len(given) :]))
