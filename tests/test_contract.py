@@ -38,11 +38,7 @@ SLOW = (
     *("ldft3d", "ldft_hysteresis", "ldft_temperature", "ldft_mixture", "springs_tensor"),
     *("assembly", "assembly_fit"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "pressure_guess"),
-<<<<<<< HEAD
-    *("fluid_control", "smoke_bucket", "wake"),
-=======
-    *("fluid_control", "fluid_control_supervised", "smoke_bucket"),
->>>>>>> main
+    *("fluid_control", "fluid_control_supervised", "smoke_bucket", "wake"),
 )
 # It trains its model of the loss first.
 SLOW_RULES = ("proxy",)

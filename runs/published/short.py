@@ -8,7 +8,6 @@ from quantities import (
     CONTROL,
     HIG,
     SIP,
-    TRAP,
     Curves,
     Experiment,
     Quantity,
@@ -18,20 +17,12 @@ from quantities import (
     at,
     baseline,
     below,
-    final,
     paper,
     ratio,
     seconds_an_update,
 )
 from thermodynamics import assembly, trap
 
-<<<<<<< HEAD
-=======
-HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
-CONTROL = "arXiv 2001.07457"
-LOOP = "arXiv 2007.00016"
-
->>>>>>> main
 FIELD_NOTES = {
     "poisson": "after 200 updates SIP has 511 to 584 over the seeds, where 555 is expected; Adam "
     "has 1530 to 2490, depending on its initial weights. The 3.0 is that of a single run, which "

@@ -1,8 +1,7 @@
 """Experiments of stochastic thermodynamics and self-assembly."""
 
-from quantities import Experiment, Quantity, any_value, baseline, below, final, paper
+from quantities import TRAP, Experiment, Quantity, any_value, baseline, below, final, paper
 
-TRAP = "doi 10.1103/PhysRevLett.98.108301"
 ASSEMBLY = "doi 10.1073/pnas.2403384121"
 
 

@@ -24,12 +24,8 @@ def test_every_published_experiment_has_a_file():
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
     pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
-<<<<<<< HEAD
     loop = {"sol_pressure_guess", "sol_forced_burgers", "sol_wake"}
-=======
-    loop = {"sol_pressure_guess", "sol_forced_burgers"}
     assembly = {"assembly", "assembly_fit"}
->>>>>>> main
     burgers = {f"burgers_{name}" for name in burgers}
     fluid = {f"fluid_{name}" for name in ("supervised", "staggered", "shooting", "bucket")}
     assert names == hig | sip | ldft | pinn | loop | {"trap"} | assembly | burgers | fluid
