@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from physopt.objective import Objective, build
-from physopt.options import Options, PositiveFloat, PositiveInt
+from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.problem import Batch
 from physopt.problems.ldft.named import LDFT2D
 from physopt.rule import UpdateRule
@@ -104,7 +104,12 @@ def evaluate(trained: Trained, batch: Batch) -> Result:
 
 
 def compare(methods: dict[str, Method], options: ComparisonOptions) -> None:
-    """Train by every method with every seed; print each error, and write the table of means."""
+    """Train by every method with every seed; print each error, and write the table of means.
+
+    Raises OptionError if a selected method does not exist.
+    """
+    if unknown := [name for name in options.methods if name not in methods]:
+        raise OptionError(ComparisonOptions, "methods", unknown[0], f"not one of {list(methods)}")
     rows, batch = {}, targets(options.count)
     for name, method in methods.items():
         if options.methods and name not in options.methods:

@@ -142,14 +142,14 @@ def methods() -> dict[str, Method]:
     return {
         "Adam": variant(),
         "simulated targets only": variant(targets="simulated"),
-        "slope of sigmoid(2 x), learning rate 3e-3": variant(**steep),
+        "slope of sigmoid(2 x) and learning rate 3e-3": variant(**steep),
         "both": variant(targets="simulated", **steep),
-        "both, rounded from the beginning": variant(RoundedEarly, targets="simulated", **steep),
-        "both, rounded from 20 %": variant(
+        "both and rounded from the beginning": variant(RoundedEarly, targets="simulated", **steep),
+        "both and rounded from 20 %": variant(
             RoundedEarly, targets="simulated", rounded_from=0.2, **steep
         ),
-        "both, noise before rounding": variant(NoisyRounding, targets="simulated", **steep),
-        "both, 512-512": variant(targets="simulated", hidden=(512, 512), **steep),
+        "both and noise before rounding": variant(NoisyRounding, targets="simulated", **steep),
+        "both and 512-512": variant(targets="simulated", hidden=(512, 512), **steep),
         "whitened inputs": variant(OtherNetworks, "whitened"),
         "bank": variant(OtherNetworks, "bank", targets="simulated"),
     }

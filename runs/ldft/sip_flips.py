@@ -61,12 +61,16 @@ def methods() -> dict[str, Method]:
         "Adam": Method(PROBLEM, Adam(schedule="cosine")),
         "equilibrium propagation": Method(PROBLEM, EquilibriumPropagation(schedule="cosine")),
         "half-inverse gradients": Method(PROBLEM, HalfInverse()),
-        "SIP, relaxed": Method(PROBLEM, sip),
-        "SIP, flips, 1 trial": Method(flips, sip),
-        "SIP, flips, 4 trials": Method(flips.replace(inverse_iterations=4), sip),
-        "SIP, step at the rounded matrix, damping 0.01": Method(rounded(), sip),
-        "SIP, step at the rounded matrix, damping 1": Method(rounded(inverse_damping=1.0), sip),
-        "SIP, step at the rounded matrix, damping 100": Method(rounded(inverse_damping=100.0), sip),
+        "SIP relaxed": Method(PROBLEM, sip),
+        "SIP by flips in 1 trial": Method(flips, sip),
+        "SIP by flips in 4 trials": Method(flips.replace(inverse_iterations=4), sip),
+        "SIP by a step at the rounded matrix with damping 0.01": Method(rounded(), sip),
+        "SIP by a step at the rounded matrix with damping 1": Method(
+            rounded(inverse_damping=1.0), sip
+        ),
+        "SIP by a step at the rounded matrix with damping 100": Method(
+            rounded(inverse_damping=100.0), sip
+        ),
     }
 
 

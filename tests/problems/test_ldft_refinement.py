@@ -9,7 +9,7 @@ import pytest
 
 from physopt.problems.ldft import isotherm, isotherm_and_jacobian
 from physopt.problems.ldft.coarse import BLOCK_SIDES, POROSITIES, coarse_copies
-from physopt.problems.ldft.flips import flip_sites
+from physopt.problems.ldft.flips import FIRST_FLIPS, flip_sites
 from physopt.problems.ldft.inverse import OFFSETS, STAGES, annealed_inverse, fewest_evaluations
 from physopt.problems.ldft.refinement import LEAST_GAIN, refined_matrices, unknowns_of
 from physopt.problems.ldft.relaxation import binary
@@ -93,13 +93,14 @@ def test_trials_of_solved_matrices_go_to_the_others():
         return y, jnp.broadcast_to(weights, (len(eta), *weights.shape))
 
     pores = matrices(5, 0.5, count=4)
-    target = physics(pores)[0].at[0].add(0.03)
+    far = pores.at[0].set(1.0)
+    target, _ = physics(far)
     together = flip_sites(pores, target, physics, 6, enough=1e-5)
     alone = flip_sites(pores[:1], target[:1], physics, 15, enough=1e-5)
     np.testing.assert_array_equal(together[0], alone[0])
     np.testing.assert_array_equal(together[1:], pores[1:])
-    fewer = flip_sites(pores[:1], target[:1], physics, 3, enough=1e-5)
-    assert (fewer != alone).any(), "more trials change the result"
+    fewer = flip_sites(pores[:1], target[:1], physics, 1, enough=1e-5)
+    assert np.sum(fewer != pores[:1]) <= FIRST_FLIPS < np.sum(alone != pores[:1])
 
 
 def test_coarse_copies_have_wide_pores_and_the_stated_porosities():
