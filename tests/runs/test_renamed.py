@@ -32,7 +32,7 @@ def pairs():
                 yield problem, rule
 
 
-@pytest.mark.parametrize(("problem", "rule"), pairs())
+@pytest.mark.parametrize(("problem", "rule"), list(pairs()))
 def test_a_renamed_problem_is_within_half_of_the_named_one(problem, rule):
     cls = find("problem", problem)
     options = suited_options(cls, find("rule", rule))
