@@ -2,8 +2,11 @@
 
     python runs/sip_figure1.py
 
-Draws gradient descent, Newton's method and the exact inversion in x and in y, and writes
-runs/results/sip_figure1.png. The problem is also an example for authors of rules, in twenty lines:
+Draws gradient descent, Newton's method and the exact inversion in x and in y, over level lines of
+the loss, and writes runs/sip_figure1.png. Descent is fast along x_2, whose observation has the
+larger slope, and slow along x_1: 40 steps do not reach the solution. Newton's method solves the
+linear component in one step and halves the error of the other, far from the solution. The inversion
+needs one step. The problem is also an example for authors of rules, in twenty lines:
 
     python -m physopt run problem=runs/sip_figure1.py:Square rule=sip network=none
 
@@ -22,6 +25,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from physopt import Batch, Problem
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,23 +84,42 @@ def path(step: Callable[[jax.Array], jax.Array], start: jax.Array, steps: int) -
     return np.concatenate([start[None], later])
 
 
-def main() -> None:
-    """Draw the paths."""
+def draw() -> Figure:
+    """Draw the paths in x and in y, with level lines of the loss."""
     target = jnp.asarray([[0.25, 0.25]])
-    batch = Batch(target, target)
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    batch, problem = Batch(target, target), Square()
+    start = problem.initial_unknowns(batch)
+    solution = problem.invert(start, batch)
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, step), marker in zip(methods(batch).items(), "osD", strict=True):
-        x = path(step, Square().initial_unknowns(batch)[0], 40)
-        y = np.asarray(Square().simulate(jnp.asarray(x), batch))
-        for axes, points in ((left, x), (right, y)):
-            axes.plot(*points.T, marker=marker, markersize=4, label=name)
-    for axes, letter in ((left, "x"), (right, "y")):
-        axes.set(xlabel=f"{letter}$_1$", ylabel=f"{letter}$_2$")
-    left.legend()
-    file = Path(__file__).parent / "results" / "sip_figure1.png"
-    file.parent.mkdir(exist_ok=True)
-    figure.savefig(file, dpi=150)
+    spaces = (
+        (left, "x", 2.2, lambda x: x),
+        (right, "y", 4.4, lambda x: problem.simulate(x, batch)),
+    )
+    paths = {name: path(step, start[0], 40) for name, step in methods(batch).items()}
+    for axes, letter, largest, to_space in spaces:
+        points = jnp.stack(jnp.meshgrid(*[jnp.linspace(0, largest, 101)] * 2), -1).reshape(-1, 2)
+        y = problem.simulate(points, batch) if letter == "x" else points
+        loss = problem.loss(y, Batch(points, jnp.broadcast_to(target, points.shape)))
+        grid = [np.asarray(a).reshape(101, 101) for a in (*points.T, loss)]
+        axes.contour(*grid, levels=np.geomspace(0.01, 10, 10), colors="#cccccc", linewidths=0.6)
+        for (name, x), marker, colour in zip(paths.items(), "osD", COLOURS, strict=True):
+            points = np.asarray(to_space(jnp.asarray(x)))
+            axes.plot(*points.T, marker=marker, markersize=4, color=colour, label=name)
+        axes.plot(*np.asarray(to_space(solution))[0], "*", color="black", ms=13, zorder=3,
+                  label="solution")  # fmt: skip
+        axes.set(xlabel=f"{letter}$_1$", ylabel=f"{letter}$_2$", xlim=(0, largest),
+                 ylim=(0, largest), aspect="equal")  # fmt: skip
+    left.set_title("unknowns x", fontsize=10)
+    right.set_title("observations y = (x$_1$, x$_2^2$)", fontsize=10)
+    left.legend(fontsize=8, loc="upper left", framealpha=1)
+    return figure
+
+
+def main() -> None:
+    """Write the figure."""
+    file = Path(__file__).with_suffix(".png")
+    draw().savefig(file, dpi=120)
     print(file)
 
 

@@ -32,12 +32,17 @@ FAMILY = "physopt.optimizers.first_order"
 # One rule that takes the gradient, one each that needs an inverse solver and a Jacobian.
 REPRESENTATIVES = ("adam", "sip", "hig")
 EVERYDAY = ("poisson8", "oscillators", "exp")
-# The first four run the code of `ldft2d` or a loop like it, and take longer; the others are solvers
-# and time loops, whose derivatives take long to compile.
+# The first four run the code of `ldft2d` or a loop like it, and take longer; `springs_tensor` has
+# no physics; the others are solvers and time loops, whose derivatives take long to compile.
 SLOW = (
-    *("ldft3d", "ldft_hysteresis", "ldft_temperature", "ldft_mixture", "assembly", "assembly_fit"),
+    *("ldft3d", "ldft_hysteresis", "ldft_temperature", "ldft_mixture", "springs_tensor"),
+    *("assembly", "assembly_fit"),
     *("billiards", "kuramoto_sivashinsky", "forced_burgers", "navier_stokes", "pressure_guess"),
-    *("fluid_control", "smoke_bucket"),
+<<<<<<< HEAD
+    *("fluid_control", "smoke_bucket", "wake"),
+=======
+    *("fluid_control", "fluid_control_supervised", "smoke_bucket"),
+>>>>>>> main
 )
 # It trains its model of the loss first.
 SLOW_RULES = ("proxy",)

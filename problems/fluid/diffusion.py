@@ -5,7 +5,7 @@ import jax
 from physopt.problems.fluid.grid import laplacian
 
 
-def diffuse(field: jax.Array, number: float, boundary: str = "periodic") -> jax.Array:
+def diffuse(field: jax.Array, number: jax.Array | float, boundary: str = "periodic") -> jax.Array:
     """Return field + number laplacian(field), one explicit Euler step: [*grid] -> [*grid].
 
     number = viscosity * time step / spacing^2; stable up to 1 / (2 d).

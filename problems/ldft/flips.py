@@ -7,12 +7,13 @@ the success of the trials, as the radius of a trust region does.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from physopt.problems.ldft.flip_selection import Search, best_flips, signs
 from physopt.problems.ldft.isotherm import IsothermOptions, isotherm_and_jacobian
 from physopt.problems.ldft.losses import continuity_change, continuity_penalty
 
@@ -22,30 +23,8 @@ FIRST_FLIPS = 8
 MOST_FLIPS = 32
 """Largest number of sites that one trial flips."""
 
-PAIRED = 32
-"""Number of sites, those of the least predicted error, for which a partner is searched."""
-
-CAUTION = 0.2
-"""Predicted error added to a flip per unit of its mean |dy/deta|: predictions of large effects are
-the least accurate. A measured effect needs no caution."""
-
-
-class _Search(NamedTuple):
-    pores: Array
-    """Matrices of the least error yet [batch, sites]."""
-    y: Array
-    """Their isotherms [batch, points]."""
-    slope: Array
-    """Their dy/deta [batch, points, sites]; measured columns are secants."""
-    measured: Array
-    """Sites of which a rejected trial has measured the effect [batch, sites], bool."""
-    error: Array
-    """Their errors [batch]."""
-    limit: Array
-    """Number of sites that the next trial flips at most [batch], int32."""
-    tabu: Array
-    """Sites that were flipped alone, and that began a pair, since the last success
-    [2, batch, sites], bool."""
+TOGETHER = 4
+"""Trials of some matrices before others are selected."""
 
 
 def refine_matrices(
@@ -85,84 +64,126 @@ def flip_sites(
     trials: int,
     continuity: float = 0.0,
     *,
-    other: Array | None = None,
+    others: tuple[Array, ...] = (),
     least_gain: float = 0.0,
+    enough: float = 0.0,
 ) -> Array:
     """Return matrices after trials of flips; `physics` returns y and dy/deta of matrices.
 
-    other: further matrices, from which the search starts where they have the smaller error.
+    others: further matrices, from which the search starts where they have the smaller error.
     least_gain: decrease of the error from which on a trial is a success. With the solver's error
     as `least_gain` the result is not worse than `pores` for a more accurate solver either.
+    enough: error at which the search of a matrix ends. A quarter of the batch is then searched at
+    a time, those with the fewest trials, so that the others receive the remaining trials.
 
     Where no single flip helps, the exchange of a pore and a solid or another pair may: trials of
     one and of two flips take turns. A rejected flip of one site has measured its effect. The
     measured effect replaces the predicted one until the site or a neighbour is flipped.
     """
-    shape = pores.shape
-    rows = pores.reshape(len(pores), -1)
+    batch, shape = len(pores), pores.shape[1:]
+    starts = jnp.stack([matrix.reshape(batch, -1) for matrix in (pores, *others)], axis=1)
+    width = share_of(batch) if enough else batch
+    search = partial(_trial, shape, physics, continuity, least_gain)
+    # Starts are evaluated by the first trials: the simulator is compiled once.
+    total = -(-batch * (trials + starts.shape[1]) // width)
 
-    def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-        matrices = rows.reshape(shape)
-        y, slope = physics(matrices)
-        error = jnp.mean(jnp.abs(y - target), axis=1)
-        if continuity:
-            error += continuity * continuity_penalty(matrices)
-        return y, slope.reshape(*y.shape, -1), error
+    def unfinished(now: Search) -> Array:
+        return ~(now.error <= enough) | (now.spent < starts.shape[1])
 
-    def penalty_after(rows: Array) -> Array | float:
-        if not continuity:
-            return 0.0
-        matrices = rows.reshape(shape)
-        change = continuity_change(matrices).reshape(rows.shape)
-        return continuity * (continuity_penalty(matrices)[:, None] + change)
+    def search_some(state: tuple[Array, Search]) -> tuple[Array, Search]:
+        count, now = state
+        order = jnp.where(unfinished(now), now.spent, now.spent + total)
+        some = jax.lax.top_k(-order, width)[1]
+        part = jax.tree.map(lambda leaf: leaf[some], (starts, target, now))
+        steps = jnp.minimum(TOGETHER, total - count)
+        after = jax.lax.fori_loop(0, steps, lambda _, part: (*part[:2], search(*part)), part)[2]
+        return count + steps, jax.tree.map(lambda leaf, new: leaf.at[some].set(new), now, after)
 
-    # The first trials evaluate the matrices to start from.
-    starts = jnp.stack([rows, rows if other is None else other.reshape(rows.shape)])
-    given = 1 if other is None else 2
+    def remaining(state: tuple[Array, Search]) -> Array:
+        return (state[0] < total) & unfinished(state[1]).any()
 
-    def trial(index: Array, now: _Search) -> _Search:
-        flips, first = _best_flips(now, target, penalty_after)
-        flips = jnp.where(index < given, starts[jnp.minimum(index, 1)] != now.pores, flips)
-        count = jnp.sum(flips, axis=1, keepdims=True)
-        candidate = jnp.where(flips, 1 - now.pores, now.pores)
-        y, slope, error = evaluate(candidate)
-        better = (error < now.error - least_gain)[:, None]
-        secant = (y - now.y)[:, :, None] * _signs(now.pores)[:, None]
-        new = flips & (count == 1) & ~better
-        measured = (now.measured | new) & ~(better & _neighbourhood(flips, shape))
-        slope = jnp.where((better & ~measured)[:, None], slope, now.slope)
-        rejected = jnp.where(count > 2, count // 2, 3 - jnp.minimum(now.limit[:, None], 2))
-        limit = jnp.where(better, jnp.minimum(2 * count, MOST_FLIPS), rejected)[:, 0]
-        begun = jnp.stack([first & (count == 1), first & (count <= 2) & (now.limit > 1)[:, None]])
-        return _Search(
-            jnp.where(better, candidate, now.pores),
-            jnp.where(better, y, now.y),
-            jnp.where(new[:, None], secant, slope),
-            measured,
-            jnp.where(better[:, 0], error, now.error),
-            jnp.where(index < given, FIRST_FLIPS, limit).astype(jnp.int32),
-            (now.tabu | begun) & ~better & (index >= given),
-        )
+    start = jnp.int32(0), _first_search(starts[:, 0], target)
+    return jax.lax.while_loop(remaining, search_some, start)[1].pores.reshape(pores.shape)
 
+
+def share_of(batch: int) -> int:
+    """Return the number of matrices, a quarter of a batch, that are solved at a time."""
+    return -(-batch // 4)
+
+
+def _first_search(rows: Array, target: Array) -> Search:
     none = jnp.zeros(rows.shape, bool)
-    start = _Search(
+    count = jnp.zeros(len(rows), jnp.int32)
+    return Search(
         rows,
         jnp.zeros_like(target, rows.dtype),
         jnp.zeros((*target.shape, rows.shape[1]), rows.dtype),
         none,
         jnp.full(len(rows), jnp.inf, rows.dtype),
-        jnp.zeros(len(rows), jnp.int32),
-        jnp.stack([none, none]),
+        count,
+        jnp.stack([none, none], axis=1),
+        count,
     )
-    # One loop for the evaluation and the trials: the simulator is compiled once.
-    return jax.lax.fori_loop(0, trials + given, trial, start).pores.reshape(shape)
+
+
+def _trial(
+    shape: tuple[int, ...],
+    physics: Callable[[Array], tuple[Array, Array]],
+    continuity: float,
+    least_gain: float,
+    starts: Array,
+    target: Array,
+    now: Search,
+) -> Search:
+    """Evaluate the next matrix of `starts` [batch, starts, sites] or the most promising flips."""
+
+    def penalty(rows: Array) -> Array:
+        if not continuity:
+            return jnp.zeros(len(rows), rows.dtype)
+        return continuity * continuity_penalty(rows.reshape(-1, *shape))
+
+    def penalty_after(rows: Array) -> Array | float:
+        if not continuity:
+            return 0.0
+        change = continuity_change(rows.reshape(-1, *shape)).reshape(rows.shape)
+        return penalty(rows)[:, None] + continuity * change
+
+    flips, first = best_flips(now, target, penalty_after)
+    begins = (now.spent < starts.shape[1])[:, None]
+    place = jnp.minimum(now.spent, starts.shape[1] - 1)[:, None, None]
+    given = jnp.take_along_axis(starts, place, axis=1)[:, 0]
+    flips = jnp.where(begins, given != now.pores, flips)
+    count = jnp.sum(flips, axis=1, keepdims=True)
+    candidate = jnp.where(flips, 1 - now.pores, now.pores)
+    y, slope = physics(candidate.reshape(-1, *shape))
+    slope = slope.reshape(*y.shape, -1)
+    error = jnp.mean(jnp.abs(y - target), axis=1) + penalty(candidate)
+    better = (error < now.error - least_gain)[:, None]
+    secant = (y - now.y)[:, :, None] * signs(now.pores)[:, None]
+    new = flips & (count == 1) & ~better
+    measured = (now.measured | new) & ~(better & _neighbourhood(flips, shape))
+    slope = jnp.where((better & ~measured)[:, None], slope, now.slope)
+    rejected = jnp.where(count > 2, count // 2, 3 - jnp.minimum(now.limit[:, None], 2))
+    limit = jnp.where(better, jnp.minimum(2 * count, MOST_FLIPS), rejected)
+    begun = [first & (count == 1), first & (count <= 2) & (now.limit > 1)[:, None]]
+    tabu = (now.tabu | jnp.stack(begun, axis=1)) & ~(better | begins)[:, None]
+    return Search(
+        jnp.where(better, candidate, now.pores),
+        jnp.where(better, y, now.y),
+        jnp.where(new[:, None], secant, slope),
+        measured,
+        jnp.where(better[:, 0], error, now.error),
+        jnp.where(begins, FIRST_FLIPS, limit)[:, 0].astype(jnp.int32),
+        tabu,
+        now.spent + 1,
+    )
 
 
 def _neighbourhood(flips: Array, shape: tuple[int, ...]) -> Array:
     """Return the flipped sites and their neighbours, [batch, sites]."""
-    lattice = flips.reshape(shape)
+    lattice = flips.reshape(-1, *shape)
     reached = lattice
-    for axis in range(1, len(shape)):
+    for axis in range(1, lattice.ndim):
         reached |= jnp.roll(lattice, 1, axis) | jnp.roll(lattice, -1, axis)
     return reached.reshape(flips.shape)
 
@@ -171,96 +192,3 @@ def flipped_unknowns(x: Array, pores: Array, margin: float) -> Array:
     """Return x with the signs of a binary matrix: `margin` beyond zero where a sign changes."""
     goal = jnp.where(pores > 0, margin, -margin).astype(x.dtype)
     return jnp.where((x > 0) == (pores > 0), x, goal)
-
-
-def _signs(pores: Array) -> Array:
-    """Return the change of eta by a flip: 1 adds a pore, -1 removes one."""
-    return 1 - 2 * pores
-
-
-class _Prediction(NamedTuple):
-    """Errors after flips, predicted by the linear model."""
-
-    pores: Array
-    effects: Array
-    """Change of y by the flip of each site [batch, points, sites]."""
-    caution: Array
-    """Term added to the error after the flip of each site [batch, sites]."""
-    penalty_after: Callable[[Array], Array | float]
-    """Penalty of matrices after one more flip, rows [batch, sites] -> [batch, sites]."""
-
-    def error_after(self, residual: Array, flips: Array) -> Array:
-        """Return the error after one flip beyond `flips` [batch, sites], infinite at these.
-
-        residual: the predicted y - y* after `flips`.
-        """
-        after = jnp.mean(jnp.abs(residual[:, :, None] + self.effects), axis=1) + self.caution
-        after += self.penalty_after(jnp.where(flips, 1 - self.pores, self.pores))
-        return jnp.where(flips, jnp.inf, after)
-
-    def effect(self, site: Array) -> Array:
-        """Return the change of y by the flip of one site of each matrix [batch, points]."""
-        return jnp.take_along_axis(self.effects, site[:, None, None], axis=2)[:, :, 0]
-
-
-def _best_flips(
-    now: _Search, target: Array, penalty_after: Callable[[Array], Array | float]
-) -> tuple[Array, Array]:
-    """Select up to `limit` sites whose flips together have the least predicted error.
-
-    Returns the sites and the first of them, masks [batch, sites]. One site or pair is selected even
-    if it is not predicted to help.
-    """
-    effects = now.slope * _signs(now.pores)[:, None]
-    caution = CAUTION * jnp.mean(jnp.abs(effects), axis=1) * ~now.measured
-    prediction = _Prediction(now.pores, effects, caution, penalty_after)
-    paired = (now.limit == 2)[:, None]
-    pair = _best_pair(prediction, now.y - target, now.tabu[1])
-    group = _greedy_group(prediction, now, target)
-    return jnp.where(paired, pair[0], group[0]), jnp.where(paired, pair[1], group[1])
-
-
-def _greedy_group(prediction: _Prediction, now: _Search, target: Array) -> tuple[Array, Array]:
-    """Add the best site to those selected while that reduces the predicted error."""
-    sites = jnp.arange(now.pores.shape[1])
-
-    def add_site(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        count, flips, first, residual, error, _ = state
-        after = prediction.error_after(residual, flips)
-        after = jnp.where(now.tabu[0] & (count == 0), jnp.inf, after)
-        site, least = jnp.argmin(after, axis=1), jnp.min(after, axis=1)
-        # A sample that adds nothing now adds nothing later: its sites stay as they are.
-        added = (count < now.limit) & ((least < error) | (count == 0))
-        new = added[:, None] & (sites == site[:, None])
-        return (
-            count + 1,
-            flips | new,
-            jnp.where(count == 0, new, first),
-            jnp.where(added[:, None], residual + prediction.effect(site), residual),
-            jnp.where(added, least, error),
-            added,
-        )
-
-    none = jnp.zeros(now.pores.shape, bool)
-    start = jnp.int32(0), none, none, now.y - target, now.error, now.limit > 0
-    end = jax.lax.while_loop(lambda state: state[5].any(), add_site, start)
-    return end[1], end[2]
-
-
-def _best_pair(prediction: _Prediction, residual: Array, tabu: Array) -> tuple[Array, Array]:
-    """Search the best partner of each of the PAIRED best single sites."""
-    sites = jnp.arange(tabu.shape[1])
-    singles = prediction.error_after(residual, tabu)
-    firsts = jax.lax.top_k(-singles, min(PAIRED, len(sites)))[1].T
-
-    def best_partner(site: Array) -> tuple[Array, Array]:
-        first = sites == site[:, None]
-        after = prediction.error_after(residual + prediction.effect(site), first)
-        after += jnp.take_along_axis(prediction.caution, site[:, None], axis=1)
-        after = jnp.where(tabu, jnp.inf, after)
-        return jnp.min(after, axis=1), jnp.argmin(after, axis=1)
-
-    errors, partners = jax.lax.map(best_partner, firsts)
-    best = jnp.argmin(errors, axis=0)[None]
-    first = sites == jnp.take_along_axis(firsts, best, axis=0).T
-    return first | (sites == jnp.take_along_axis(partners, best, axis=0).T), first

@@ -71,28 +71,64 @@ def annealed_inverse(
 ) -> jax.Array:
     """Return x [batch, *lattice] whose rounded matrix has nearly the isotherm y*.
 
-    The steps are those of `inverse_step` for eta = sigmoid(k x) at k = 1, 2, 4, 8, each from the
-    best iterate of the last: the isotherm follows while the matrix becomes binary. They start from
-    clip(x, -2, 2) plus the constant of OFFSETS with the least area error, because Gauss-Newton
-    steps from a wrong porosity lead nowhere. The rounded result may be worse than that of x.
+    `anneal` from clip(x, -2, 2) plus the constant of OFFSETS with the least area error, because
+    Gauss-Newton steps from a wrong porosity lead nowhere. The rounded result may be worse than x.
 
     evaluations: isotherms with Jacobians in all, at least `fewest_evaluations()`.
     """
-    per_stage = (evaluations - len(OFFSETS)) // STAGES
-    base, offsets = jnp.clip(x, -WIDEST, WIDEST), jnp.asarray(OFFSETS, x.dtype)
+    starts, steps = shifted_copies(x), steps_per_stage(evaluations)
+    return anneal(starts, jnp.int32(len(starts)), target, physics, steps, damping)[0]
 
-    def body(index: jax.Array, now: _Iterate) -> _Iterate:
-        # Trials of offsets and steps use one call of the simulator, which is compiled once.
+
+def shifted_copies(x: jax.Array) -> jax.Array:
+    """Return clip(x, -2, 2) plus each of OFFSETS [offsets, batch, *lattice]."""
+    offsets = jnp.asarray(OFFSETS, x.dtype).reshape(-1, *(1,) * x.ndim)
+    return jnp.clip(x, -WIDEST, WIDEST) + offsets
+
+
+def anneal(
+    starts: jax.Array,
+    count: jax.Array,
+    target: jax.Array,
+    physics: IsothermAndJacobian,
+    steps: int,
+    damping: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Return x [batch, *lattice] and the area error of sigmoid(8 x) [batch].
+
+    The steps are those of `inverse_step` for eta = sigmoid(k x) at k = 1, 2, 4, 8, each from the
+    best iterate of the last: the isotherm follows while the matrix becomes binary.
+
+    Args:
+        starts: x from which the steps may start [starts, batch, *lattice]; they begin at the one
+            with the least area error of sigmoid(x).
+        count: how many of `starts` are tried.
+        target: isotherms y* [batch, points].
+        physics: y and dy/deta of matrices.
+        steps: steps at each k.
+        damping: relative to the mean squared singular value.
+    """
+
+    def body(index: jax.Array, state: tuple[_Iterate, jax.Array]) -> tuple[_Iterate, jax.Array]:
+        # Trials of starts and steps use one call of the simulator, which is compiled once.
+        now, error = state
         after = _gauss_newton_step(now, target, physics, damping)
-        trying = index < len(OFFSETS) - 1
-        chosen = index == len(OFFSETS) - 1
-        sharpen = (index >= len(OFFSETS)) & ((index - len(OFFSETS) + 1) % per_stage == 0)
+        trying = index < count - 1
+        selected = index == count - 1
+        sharpen = (index >= count) & ((index - count + 1) % steps == 0)
+        error = jnp.where(sharpen, after.best_error, error)
         restart = _first_iterate(jnp.where(sharpen, 2, 1) * after.best_x)
-        after = jax.tree.map(partial(jnp.where, chosen | sharpen), restart, after)
-        return after._replace(x=jnp.where(trying, base + offsets[index + 1], after.x))
+        after = jax.tree.map(partial(jnp.where, selected | sharpen), restart, after)
+        return after._replace(x=jnp.where(trying, starts[index + 1], after.x)), error
 
-    start = _first_iterate(base + offsets[0])
-    return jax.lax.fori_loop(0, len(OFFSETS) + STAGES * per_stage, body, start).x
+    first = _first_iterate(starts[0])
+    end, error = jax.lax.fori_loop(0, count + STAGES * steps, body, (first, first.best_error))
+    return end.x, error
+
+
+def steps_per_stage(evaluations: int) -> int:
+    """Return the steps of `annealed_inverse` at each sharpness."""
+    return (evaluations - len(OFFSETS)) // STAGES
 
 
 def fewest_evaluations() -> int:

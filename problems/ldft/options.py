@@ -93,10 +93,11 @@ class InverseDesignOptions(Problem):
     a particle swarm, as published, at about a hundred times the cost."""
 
     refine: NonNegativeInt = 100
-    """Isotherms with Jacobians by which the designs of a finished run and the nearest of a bank are
-    refined: two fifths by Gauss-Newton steps that make the matrix binary gradually, the others by
-    flips of single sites; 0 refines nothing. The results are reported as area_percent_refined,
-    apart from those of the network."""
+    """Mean number of isotherms with Jacobians by which the designs of a finished run and the
+    nearest of a bank are refined: two fifths by Gauss-Newton steps that make the matrix binary
+    gradually, the others by flips of single sites, which matrices that fit leave to the others; the
+    worst quarter is also solved from coarse copies. 0 refines nothing. The results are reported as
+    area_percent_refined, apart from those of the network."""
 
     inverse: Inverse = "relaxed"
     """Inverse solver of rule=sip. relaxed: Gauss-Newton steps of sigmoid(x); flips: trials of flips

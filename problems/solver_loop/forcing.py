@@ -15,6 +15,7 @@ import numpy as np
 from physopt.numerics.linalg import HIGHEST
 from physopt.problems.fluid.advection import semi_lagrangian
 from physopt.problems.fluid.diffusion import diffuse
+from physopt.problems.solver_loop.coarse import Reference
 from physopt.problems.solver_loop.noise import decaying_noise
 
 SIDE, TIME_STEP, VISCOSITY = 32.0, 0.1, 0.1
@@ -85,16 +86,6 @@ def restrict(velocity: jax.Array, refinement: int) -> jax.Array:
     return jnp.mean(blocks, axis=(1, 3))
 
 
-class Reference(NamedTuple):
-    """A fine simulation, restricted to the coarse grid."""
-
-    waves: Waves
-    states: jax.Array
-    """[frames + 1, m, m, 2], a time step apart."""
-    start: jax.Array
-    """Time of the first state, []."""
-
-
 def reference(key: jax.Array, cells: int, refinement: int, warmup: int, frames: int) -> Reference:
     """Simulate on `refinement` times as many cells; states are kept after `warmup` steps.
 
@@ -116,25 +107,3 @@ def reference(key: jax.Array, cells: int, refinement: int, warmup: int, frames: 
     _, states = jax.lax.scan(step, warm, times[warmup:])
     first = restrict(warm, refinement)[None]
     return Reference(waves, jnp.concatenate([first, states]), jnp.asarray(warmup * TIME_STEP))
-
-
-def precorrected(run: Reference, memory: float) -> Reference:
-    """Replace the states by those of a coarse simulation with corrections computed beforehand.
-
-    The correction c_i after each step minimises |d - c|^2 + memory |c - c_{i-1}|^2, where d is the
-    distance to the reference: it follows the reference with a delay, and changes slowly.
-
-    Source: arXiv 2007.00016, PRE, whose correction is fitted on the fine grid.
-    """
-
-    def step(carry: tuple[jax.Array, jax.Array], at: tuple[jax.Array, jax.Array]):
-        (state, correction), (wanted, time) = carry, at
-        after = advance(state, force(run.waves, time, len(state)))
-        correction = (wanted - after + memory * correction) / (1 + memory)
-        state = after + correction
-        return (state, correction), state
-
-    first = run.states[0]
-    times = run.start + TIME_STEP * jnp.arange(len(run.states) - 1, dtype=first.dtype)
-    _, states = jax.lax.scan(step, (first, jnp.zeros_like(first)), (run.states[1:], times))
-    return run._replace(states=jnp.concatenate([first[None], states]))

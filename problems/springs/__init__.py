@@ -1,6 +1,7 @@
-"""Spring networks in linear response: allostery and elasticity."""
+"""Spring networks in linear response: allostery, elasticity, and tensors of structures."""
 
 from physopt.problems.springs.allostery import Springs
 from physopt.problems.springs.elastic import SpringsElastic
+from physopt.problems.springs.structure import SpringsTensor
 
-__all__ = ["Springs", "SpringsElastic"]
+__all__ = ["Springs", "SpringsElastic", "SpringsTensor"]

@@ -13,7 +13,7 @@ from flax import nnx
 from physopt.options import PositiveFloat, PositiveInt
 from physopt.problem import Batch
 from physopt.problems.springs.graph import Graph, boundary_bonds, triangular
-from physopt.problems.springs.options import SpringOptions
+from physopt.problems.springs.options import FixedLattice
 from physopt.problems.springs.response import (
     Network,
     coupled_gradient,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Springs(SpringOptions):
+class Springs(FixedLattice):
     """Choose stiffnesses that make distant bonds of a network respond to a stretched one.
 
     The nodes of a free, disordered triangular lattice are joined by springs of stiffness

@@ -14,7 +14,7 @@ from physopt.numerics.linalg import HIGHEST
 from physopt.options import NonNegativeFloat, OptionError
 from physopt.problem import Batch
 from physopt.problems.springs.graph import Graph, triangular
-from physopt.problems.springs.options import SpringOptions
+from physopt.problems.springs.options import FixedLattice
 from physopt.problems.springs.response import Network, free_state
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class SpringsElastic(SpringOptions):
+class SpringsElastic(FixedLattice):
     """Choose the stiffnesses of a periodic spring network that give it a wanted elasticity.
 
     The lattice of the problem `springs`, repeated periodically, under the strains eps_xx, eps_yy
@@ -167,9 +167,14 @@ class SpringsElastic(SpringOptions):
 
 def under_strain(graph: Graph, dtype: Any) -> Network:
     """Return a periodic network under unit strains eps_xx, eps_yy, gamma_xy; without outputs."""
-    normal = graph.directions
-    affine = np.stack([normal[:, 0] ** 2, normal[:, 1] ** 2, normal[:, 0] * normal[:, 1]], axis=1)
-    imposed = graph.lengths[:, None] * affine
-    free = graph.extensions()[:, 2:]
-    nothing = np.zeros((0, len(free)))
-    return Network(*(jnp.asarray(a, dtype) for a in (free, imposed, nothing)))
+    return strained(*(jnp.asarray(a, dtype) for a in (graph.incidence(), graph.vectors)))
+
+
+def strained(incidence: jax.Array, vectors: jax.Array) -> Network:
+    """Return `under_strain` of bonds [bonds, 2] with the incidence matrix [bonds, nodes]."""
+    lengths = jnp.linalg.norm(vectors, axis=1)
+    normal = vectors / lengths[:, None]
+    affine = (normal[:, 0] ** 2, normal[:, 1] ** 2, normal[:, 0] * normal[:, 1])
+    imposed = lengths[:, None] * jnp.stack(affine, axis=1)
+    free = (incidence[:, 1:, None] * normal[:, None, :]).reshape(len(vectors), -1)
+    return Network(free, imposed, jnp.zeros((0, len(vectors)), vectors.dtype))

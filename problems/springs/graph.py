@@ -30,17 +30,21 @@ class Graph(NamedTuple):
         """Return the unit vectors of the bonds, [bonds, 2]."""
         return self.vectors / self.lengths[:, None]
 
+    def incidence(self) -> np.ndarray:
+        """Return -1 at the first node of a bond, 1 at the second, 0 elsewhere: [bonds, nodes]."""
+        matrix = np.zeros((len(self.ends), len(self.positions)))
+        rows = np.arange(len(self.ends))
+        matrix[rows, self.ends[:, 0]] -= 1
+        matrix[rows, self.ends[:, 1]] += 1
+        return matrix
+
     def extensions(self) -> np.ndarray:
         """Return the matrix from displacements to extensions of the bonds, [bonds, 2 nodes].
 
         The extension to first order is n . (u_j - u_i); displacements are ordered node by node.
         """
-        bonds, nodes = len(self.ends), len(self.positions)
-        matrix = np.zeros((bonds, nodes, 2))
-        rows = np.arange(bonds)
-        matrix[rows, self.ends[:, 0]] -= self.directions
-        matrix[rows, self.ends[:, 1]] += self.directions
-        return matrix.reshape(bonds, 2 * nodes)
+        matrix = self.incidence()[:, :, None] * self.directions[:, None, :]
+        return matrix.reshape(len(self.ends), -1)
 
 
 def triangular(size: int, disorder: float, seed: int, *, periodic: bool) -> Graph:

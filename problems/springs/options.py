@@ -24,9 +24,6 @@ class SpringOptions(Problem):
     disorder: Annotated[float, Bounds(0, 0.25)] = 0.2
     """Largest displacement of a node from the triangular lattice, in units of its spacing."""
 
-    lattice_seed: NonNegativeInt = 0
-    """Seed of the displacements: the lattice is the same in all samples."""
-
     stiffness_range: Annotated[float, Bounds(1)] = 10.0
     """R: stiffnesses are between 1/R and R; float32 suffices up to about 30."""
 
@@ -40,3 +37,11 @@ class SpringOptions(Problem):
     def dense(self, inputs: int, bonds: int, rngs: nnx.Rngs) -> nnx.Module:
         """Make a dense tanh network, [batch, inputs] -> x [batch, bonds]."""
         return initialize(Dense((inputs, *self.hidden, bonds), rngs), rngs, "glorot")
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedLattice(SpringOptions):
+    """Spring options for one lattice, the same in all samples."""
+
+    lattice_seed: NonNegativeInt = 0
+    """Seed of the displacements of the nodes."""

@@ -1,6 +1,6 @@
 """Figure of spring networks before and after: stiffness as line width, strain as colour."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -42,7 +42,8 @@ def draw_networks(
                 axis, graph, np.asarray(widths[k]), np.asarray(colours[k]), largest, ports
             )
     for k, axis in enumerate(axes[2]):
-        _draw_outputs(axis, before[k], after[k], wanted[k], names)
+        columns = {"achieved": after[k], "target": wanted[k], "equal springs": before[k]}
+        _draw_outputs(axis, columns, names)
     for axis, name in zip(axes[:, 0], ("equal springs", "designed springs", "output"), strict=True):
         axis.set_ylabel(name, fontsize=8)
     scale = ScalarMappable(Normalize(-largest, largest), STRAINS)
@@ -50,6 +51,33 @@ def draw_networks(
     bar.set_label("strain of a bond", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.legend(*axes[2, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize=8, frameon=False)  # fmt: skip
+    return figure
+
+
+def draw_structures(
+    graph: Graph, inputs: ArrayLike, outputs: Mapping[str, ArrayLike], names: Sequence[str]
+) -> Figure:
+    """Draw one structure per column, and its outputs.
+
+    inputs [batch, bonds, 3]: vectors and ln k. outputs: label -> [batch, |y|], those of the
+    network, the true ones, and a baseline.
+    """
+    structures = np.asarray(inputs, np.float64)
+    values = {label: np.asarray(a, np.float64) for label, a in outputs.items()}
+    figure = Figure(figsize=(2.5 * len(structures) + 0.4, 4.6), dpi=130, layout="constrained")
+    axes = figure.subplots(2, len(structures), squeeze=False, height_ratios=[1, 0.8])
+    from_vectors = np.linalg.pinv(graph.incidence())
+    for k, structure in enumerate(structures):
+        vectors = structure[:, :2]
+        moved = graph.positions + from_vectors @ (vectors - graph.vectors)
+        drawn = graph._replace(positions=moved, vectors=vectors)
+        still = np.zeros(len(vectors))
+        _draw_springs(axes[0, k], drawn, np.exp(structure[:, 2]), still, 1.0, ((), ()))
+        _draw_outputs(axes[1, k], {label: a[k] for label, a in values.items()}, names)
+    for axis, name in zip(axes[:, 0], ("structure", "elastic tensor"), strict=True):
+        axis.set_ylabel(name, fontsize=8)
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   fontsize=8, frameon=False)  # fmt: skip
     return figure
 
@@ -79,13 +107,13 @@ def _draw_springs(
     axis.spines[:].set_visible(False)
 
 
-def _draw_outputs(
-    axis: Axes, before: np.ndarray, after: np.ndarray, wanted: np.ndarray, names: Sequence[str]
-) -> None:
+def _draw_outputs(axis: Axes, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+    """Draw outputs [|y|] by label: the result, the target, and one to compare with."""
     place = np.arange(len(names))
-    axis.bar(place, after, width=0.6, color=ACHIEVED, alpha=0.7, label="achieved")
-    axis.plot(place, wanted, ls="", marker="_", ms=14, mew=2, color=WANTED, label="target")
-    axis.plot(place, before, ls="", marker="o", ms=3, color=SOURCE, label="equal springs")
+    (result, after), (target, wanted), (other, before) = outputs.items()
+    axis.bar(place, after, width=0.6, color=ACHIEVED, alpha=0.7, label=result)
+    axis.plot(place, wanted, ls="", marker="_", ms=14, mew=2, color=WANTED, label=target)
+    axis.plot(place, before, ls="", marker="o", ms=3, color=SOURCE, label=other)
     axis.axhline(0, color="black", lw=0.6)
     error = np.linalg.norm(after - wanted) / np.linalg.norm(wanted)
     axis.set_title(f"error {100 * error:.1f} %", fontsize=9)

@@ -1,12 +1,12 @@
 """Joint and individual solves of fixed sets of inverse problems: who solves what fraction?
 
-    python runs/joint                 all cases; about ten minutes on one CPU core
-    python runs/joint cases=[sin]     some of them
-    python runs/joint run=false       table and figure from the records of earlier runs
+    python runs/joint                           all cases
+    python runs/joint cases=[billiards_16,sin]  some of them
+    python runs/joint run=false                 table and figure from the records of earlier runs
 
-All methods solve the same samples, the test set of a problem, and are scored on it: nothing here is
-a claim about other samples. The results, out/table.md and out/fractions.png, are discussed in
-runs/joint/README.md.
+All methods solve the same samples, the test set of a problem, and are scored on it; only the last
+one makes a claim about other samples. The results are out/table.md and out/fractions.png;
+runs/joint/README.md discusses them.
 """
 
 import sys

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-COLOURS = ("#b0b0b0", "#777777", "#cc79a7", "#0072b2", "#009e73", "#e69f00")
+METHODS = {
+    "individual": "#b0b0b0",
+    "restarts": "#777777",
+    "proxy": "#009e73",
+    "joint": "#cc79a7",
+    "joint + refine": "#0072b2",
+    "network, other samples": "#e69f00",
+}
+"""Methods in the order of table and figure, with their colours."""
 
 
 def write_numbers(new: pd.DataFrame, path: Path) -> None:
@@ -43,13 +51,19 @@ def table(numbers: pd.DataFrame) -> str:
     ]
     for case, of_case in numbers.groupby("case", sort=False):
         alone = of_case[of_case["method"] == "individual"].set_index("sample")["loss"]
-        for method, rows in of_case.groupby("method", sort=False):
+        for method in METHODS:
+            rows = of_case[of_case["method"] == method]
+            if rows.empty:
+                lines.append(f"| {case} | {len(alone)} | {method} | not run |" + " |" * 6)
+                continue
             loss, solved = rows.set_index("sample")["loss"], rows["solved"]
             low, high = interval(int(solved.sum()), len(solved))
             better = "" if method == "individual" else f"{np.mean(loss < alone):.0%}"
             cost = f"{rows['evaluations'].mean():.0f} | {rows['seconds'].mean():.2g}"
+            starts = int(rows["starts"].iloc[0])
+            name = f"best of {starts} starts" if method == "restarts" else method
             lines.append(
-                f"| {case} | {len(rows)} | {method} | {solved.mean():.0%} | {low:.0%} to {high:.0%}"
+                f"| {case} | {len(rows)} | {name} | {solved.mean():.0%} | {low:.0%} to {high:.0%}"
                 f" | {loss.median():.3g} | {loss.mean():.3g} | {better} | {cost} |"
             )
     return "\n".join(lines)
@@ -68,26 +82,42 @@ def interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]
 
 def draw(numbers: pd.DataFrame) -> Figure:
     """Draw the fraction of solved samples of every case and method, with its interval."""
-    cases, methods = numbers["case"].unique(), numbers["method"].unique()
-    figure = Figure(figsize=(1.9 * len(cases) + 0.8, 3.6), dpi=130, layout="constrained")
+    cases = numbers["case"].unique()
+    figure = Figure(figsize=(1.35 * len(cases) + 0.8, 3.8), dpi=110, layout="constrained")
     axis = figure.subplots()
-    width = 0.84 / len(methods)
-    for k, (method, colour) in enumerate(zip(methods, COLOURS, strict=False)):
+    width = 0.84 / len(METHODS)
+    for k, (method, colour) in enumerate(METHODS.items()):
         places, values, errors = [], [], []
-        for place, case in enumerate(cases):
-            solved = numbers[(numbers["case"] == case) & (numbers["method"] == method)]["solved"]
-            if solved.empty:  # not run
+        for number, case in enumerate(cases):
+            place = number + (k - (len(METHODS) - 1) / 2) * width
+            rows = numbers[(numbers["case"] == case) & (numbers["method"] == method)]
+            solved = rows["solved"]
+            if solved.empty:
+                axis.text(place, 0.015, "not run", rotation=90, ha="center", va="bottom",
+                          fontsize=6, color=colour)  # fmt: skip
                 continue
             low, high = interval(int(solved.sum()), len(solved))
-            places.append(place + (k - (len(methods) - 1) / 2) * width)
+            places.append(place)
+            if method == "restarts":
+                starts = int(rows["starts"].iloc[0])
+                axis.text(place, solved.mean() / 2, f"{starts} starts", rotation=90, ha="center",
+                          va="center", fontsize=6, color="white")  # fmt: skip
             values.append(solved.mean())
             errors.append((solved.mean() - low, high - solved.mean()))
         bars = np.maximum(np.reshape(errors, (-1, 2)).T, 0)
-        axis.bar(places, values, width, yerr=bars, color=colour, label=method, ecolor="#222222",
+        name = "best of restarts" if method == "restarts" else method
+        axis.bar(places, values, width, yerr=bars, color=colour, label=name, ecolor="#222222",
                  error_kw={"lw": 0.8})  # fmt: skip
-    axis.set_xticks(range(len(cases)), cases, fontsize=8)
+    axis.set_xticks(range(len(cases)), [_label(case) for case in cases], fontsize=8)
+    axis.set_xlim(-0.5, len(cases) - 0.5)
     axis.set_ylabel("fraction of samples solved")
     axis.set_ylim(0, 1.02)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _label(case: str) -> str:
+    """Return the name of a case in two lines: the problem, and the number of samples."""
+    problem, _, samples = case.rpartition("_")
+    return f"{problem}\n{samples} samples" if samples.isdigit() else case

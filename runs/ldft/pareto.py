@@ -176,8 +176,8 @@ def summary(fronts: pd.DataFrame) -> str:
     for (name, index), part in fronts.groupby(["objective", "target"]):
         best = part.loc[part.area_percent.idxmin()]
         within = [part[part.area_percent <= limit].value.min() for limit in LIMITS]
-        cells = ["–" if np.isnan(value) else f"{value:.3f}" for value in within]
-        lines.append(f"| {name} | {index} | {best.area_percent:.2f} | {best.value:.3f} | "
+        cells = ["–" if np.isnan(value) else f"{abs(value):.3f}" for value in within]
+        lines.append(f"| {name} | {index} | {best.area_percent:.2f} | {abs(best.value):.3f} | "
                      + " | ".join(cells) + " |")  # fmt: skip
     return "\n".join(lines) + "\n"
 

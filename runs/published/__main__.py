@@ -67,6 +67,8 @@ def curves_of(experiment: Experiment, seed: int, out: Path) -> tuple[Curves, str
         environment = folder.read("env.json", like="env.json")
         device = f"{environment['device_kind']}, {environment['cpu_count']} cores"
         print(f"{status['status']}, {status.get('t_train', 0):.0f} s of training", flush=True)
+        if status["status"] == "interrupted":
+            raise KeyboardInterrupt  # the same command continues the run; half of it is no record
     return curves, device
 
 

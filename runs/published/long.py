@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-import numpy as np
+from fluids import published_fluids
 from quantities import (
+    CONTROL,
+    HIG,
     INFERENCE,
-    Curves,
+    SIP,
     Experiment,
     Quantity,
     about,
@@ -14,17 +16,12 @@ from quantities import (
     at,
     below,
     final,
-    last,
     paper,
     ratio,
     seconds_to_pass,
     shared,
 )
-from short import CONTROL, HIG, LOOP, SIP
 from smoke import fluid_control, smoke_bucket
-
-UNTRAINED = ["network=none", "train_size=none", "rule=sgd", "steps=1"]
-"""Words of a run whose first evaluation has x = 0."""
 
 LDFT = "Liu et al., npj Comput. Mater. 9, 121 (2023)"
 
@@ -34,7 +31,6 @@ def long_experiments() -> Iterator[Experiment]:
     yield field("poisson", {60: (3, "3 times"), 5000: (10, "10 times")}, "figure 6b")
     yield field("heat", {100: (1.34, "34 % more accurate"),
                          10_000: (2.3, "130 % more accurate")}, "figure 6d")  # fmt: skip
-    yield navier_stokes()
     yield baselines()
     yield oscillators()
     yield quantum()
@@ -45,8 +41,7 @@ def long_experiments() -> Iterator[Experiment]:
     yield burgers("refined", "staggered", 14.2, 0.7)
     yield fluid_control()
     yield smoke_bucket()
-    yield pressure_guess()
-    yield forced_burgers()
+    yield from published_fluids()
     yield ldft("ldft2d", 3.30)
     yield ldft("ldft3d", 2.93)
     yield ldft("ldft_hysteresis", 4.7)
@@ -63,28 +58,6 @@ def field(problem: str, gains: dict[int, tuple[float, str]], where: str) -> Expe
                  ratio("adam", "sip", "x_l1", step), words, where)
         for step, (value, words) in gains.items()
     ], f"{max(gains)} updates, b 128", slow=True)  # fmt: skip
-
-
-def navier_stokes() -> Experiment:
-    """SIP by reverse simulation and Adam on the Navier-Stokes equations, as in the source."""
-    runs = {
-        "sip": paper("sip_navier_stokes"),
-        "adam": paper("sip_navier_stokes", "rule=adam", "rule.learning_rate=5e-3"),
-    }
-
-    def updates(curves: Curves) -> float:
-        sip, level = curves["sip"], last(curves["adam"], "velocity_l1")
-        reached = sip["step"][sip["velocity_l1"] <= level]
-        return float(reached.iloc[0]) if len(reached) else np.inf
-
-    return Experiment("navier_stokes_b64", SIP, runs, [
-        Quantity("64 x 64, batch 64, 200 updates: velocity_l1 of Adam over SIP", *about(2.3, 20),
-                 ratio("adam", "sip", "velocity_l1", 200), "2.3", "section 3.5"),
-        Quantity("64 x 64, batch 64, 20,000 updates: velocity_l1 of Adam over SIP", *about(5, 20),
-                 ratio("adam", "sip", "velocity_l1"), "5", "section 3.5"),
-        Quantity("updates of SIP for the error that Adam has after 20,000", *about(55, 50),
-                 updates, "55", "section 3.5"),
-    ], "20,000 updates, b 64", slow=True)  # fmt: skip
 
 
 def baselines() -> Experiment:
@@ -218,65 +191,4 @@ def ldft(problem: str, percent: float) -> Experiment:
     ], "100,000 updates, b 64", slow=True, note=(
         "the source's test set of particle-swarm textures is not available; ours is drawn from "
         "the generators of training and others."
-    ))  # fmt: skip
-
-
-def pressure_guess() -> Experiment:
-    """Iterations of conjugate gradients from guesses of networks, at the source's size."""
-    name, where = "sol_pressure_guess", "guesses for conjugate gradients"
-    runs = {
-        "zero": paper(
-            name, "network=none", "train_size=none", "rule=sgd", "batch_size=200", "steps=1"
-        ),
-        "supervised": paper(name, "problem.misfit=supervised"),
-        "phy": paper(name, "problem.misfit=residual"),
-        "sol": paper(name),
-    }
-
-    def saved(curves: Curves, run: str) -> float:
-        zero = at("zero", "iterations", 0)(curves)
-        return 100 * (1 - last(curves[run], "iterations") / zero)
-
-    def quantity(run: str, percent: float, words: str, tolerance: float) -> Quantity:
-        return Quantity(f"iterations saved by {words}, %", *about(percent, tolerance),
-                        lambda curves: saved(curves, run), f"{percent:g} %", where)  # fmt: skip
-
-    return Experiment("pressure_guess_64", LOOP, runs, [
-        Quantity("iterations from zero to a residual of 1e-3", *about(121.6, 11),
-                 at("zero", "iterations", 0), "121.6 ± 13.4", where),
-        quantity("phy", 35, "PHY", 30),
-        quantity("sol", 76, "SOL", 20),
-        Quantity("iterations with supervised training over those with SOL", *above(1),
-                 ratio("supervised", "sol", "iterations")),
-    ], "50,000 updates, b 32", slow=True, note=(
-        "the number of iterations depends on the scale of the divergence, which is 1 here, and on "
-        "its smoothness; the source does not print them, and the shares saved are comparable."
-    ))  # fmt: skip
-
-
-def forced_burgers() -> Experiment:
-    """A coarse solver alone, and with three kinds of training of its corrections."""
-    name = "sol_forced_burgers"
-    published = {
-        "SRC": (0.248, 0.019, at("SRC", "velocity_mae", 0)),
-        "PRE": (0.218, 0.017, final("PRE", "velocity_mae")),
-        "NON": (0.159, 0.015, final("NON", "velocity_mae")),
-        "SOL": (0.158, 0.017, final("SOL", "velocity_mae")),
-    }
-    runs = {
-        "SRC": paper(
-            name, "network=none", "train_size=none", "rule=sgd", "batch_size=5", "steps=1"
-        ),
-        "PRE": paper(name, "problem.look_ahead=1", "problem.states=precomputed"),
-        "NON": paper(name, "problem.look_ahead=1"),
-        "SOL": paper(name),
-    }
-    return Experiment("forced_burgers_200", LOOP, runs, [
-        Quantity(f"{kind}: mean absolute error of the velocity over 200 steps",
-                 f"{value} ± {2 * deviation:g}", value - 2 * deviation, value + 2 * deviation,
-                 measure, f"{value} ± {deviation}", "table 1")
-        for kind, (value, deviation, measure) in published.items()
-    ], "39,200 updates, b 5", slow=True, note=(
-        "the test simulations are others than the source's, whose velocities lie on faces; the "
-        "expected interval is twice the printed deviation."
     ))  # fmt: skip

@@ -9,6 +9,11 @@ import pandas as pd
 
 PAPERS = Path(__file__).resolve().parent.parent / "papers"
 
+HIG, SIP = "arXiv 2203.10131", "arXiv 2109.15048"
+CONTROL, LOOP = "arXiv 2001.07457", "arXiv 2007.00016"
+TRAP = "doi 10.1103/PhysRevLett.98.108301"
+"""Sources."""
+
 Curves = dict[str, pd.DataFrame]
 
 

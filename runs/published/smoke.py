@@ -2,8 +2,18 @@
 
 from collections.abc import Callable
 
-from quantities import INFERENCE, Curves, Experiment, Quantity, any_value, at, below, final, paper
-from short import CONTROL
+from quantities import (
+    CONTROL,
+    INFERENCE,
+    Curves,
+    Experiment,
+    Quantity,
+    any_value,
+    at,
+    below,
+    final,
+    paper,
+)
 
 SMALL = ["problem.size=32", "problem.steps=8", "problem.levels=3", "problem.filters=8",
          "batch_size=8", "train_size=none", "heldout_size=32", "log_every=100",

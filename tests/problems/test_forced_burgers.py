@@ -7,14 +7,14 @@ import pytest
 from flax import nnx
 
 from physopt.options import OptionError
+from physopt.problems.solver_loop.coarse import precorrected
 from physopt.problems.solver_loop.correction import CorrectedSolver
-from physopt.problems.solver_loop.forced_burgers import ForcedBurgers
+from physopt.problems.solver_loop.forced_burgers import FORCE, VELOCITY, ForcedBurgers
 from physopt.problems.solver_loop.forcing import (
     SIDE,
     TIME_STEP,
     advance,
     force,
-    precorrected,
     random_waves,
     reference,
     restrict,
@@ -114,7 +114,7 @@ def test_segments_are_consecutive_states_with_their_times_and_forces():
     arranged = batches["arrange"]
     first = np.round(np.asarray(arranged.inputs["times"])[:, 0] / TIME_STEP).astype(int)
     assert ((first >= 2) & (first <= 2 + 5 - 2)).all()
-    phases = np.asarray(arranged.inputs["waves"].phase)
+    phases = np.asarray(arranged.inputs["context"].phase)
     np.testing.assert_array_equal(phases[0], phases[2])  # of two simulations in turn
     assert (phases[0] != phases[1]).any()
     some = arrange(jnp.asarray([4, 1]), 6, jax.random.key(1))
@@ -123,13 +123,14 @@ def test_segments_are_consecutive_states_with_their_times_and_forces():
 
 def test_precomputed_corrections_minimise_distance_and_change():
     run = jax.jit(reference, static_argnums=(1, 2, 3, 4))(jax.random.key(0), 6, 2, 1, 4)
-    follow, push = jax.jit(precorrected), jax.jit(force, static_argnums=2)
+    follow = jax.jit(lambda run, memory: precorrected(run, PROBLEM.solver(), memory))
+    push = jax.jit(force, static_argnums=2)
     np.testing.assert_allclose(follow(run, 0.0).states, run.states, atol=1e-14)
     states, memory = follow(run, 2.0).states, 2.0
     before, largest = 0.0, 0.0
     for i in range(4):
         time = run.start + TIME_STEP * i
-        after = step(states[i], push(run.waves, time, 6))
+        after = step(states[i], push(run.context, time, 6))
         correction, distance = states[i + 1] - after, run.states[i + 1] - after
         slope = (correction - distance) + memory * (correction - before)
         np.testing.assert_allclose(slope, 0, atol=1e-14)
@@ -157,7 +158,7 @@ def test_the_inverse_step_follows_the_reference_and_the_metrics_say_so():
 
 def trained(features=4):
     """A network whose last layer is not zero."""
-    network = CorrectedSolver(features, 1, nnx.Rngs(0))
+    network = CorrectedSolver(PROBLEM.solver(), features, 1, nnx.Rngs(0))
     shape = network.exit.kernel[...].shape
     network.exit.kernel[...] = 0.1 * jax.random.normal(jax.random.key(1), shape, jnp.float32)
     return network
@@ -171,25 +172,28 @@ def test_corrections_depend_on_corrected_states():
 
     @nnx.jit
     def next_state(network, state, times):
-        pushed = jax.vmap(lambda w, t: force(w, t, 6))(batch.inputs["waves"], times)
+        pushed = jax.vmap(lambda w, t: force(w, t, 6))(batch.inputs["context"], times)
         after = jax.vmap(advance)(state, pushed)
-        return after + network.correct(after, pushed)
+        seen = jnp.concatenate([after / VELOCITY, pushed / FORCE], axis=-1)
+        return after + network.correct(seen)
 
     state = batch.inputs["state"]
     for i in range(2):
         state = next_state(network, state, batch.inputs["times"][:, i])
         np.testing.assert_allclose(y[:, i], state, atol=1e-6)  # the network has float32 weights
     assert float(jnp.abs(x).min(axis=(2, 3, 4)).max()) > 0
-    assert not np.asarray(evaluate(CorrectedSolver(4, 1, nnx.Rngs(0)), batch.inputs)).any()
+
+    untrained = CorrectedSolver(PROBLEM.solver(), 4, 1, nnx.Rngs(0))
+    assert not np.asarray(evaluate(untrained, batch.inputs)).any()
 
 
 def test_corrections_of_translated_fields_are_translated():
     network, generator = trained(), np.random.default_rng(0)
-    correct = nnx.jit(lambda network, *fields: network.correct(*fields))
-    fields = [jnp.asarray(generator.normal(size=(1, 8, 8, 2))) for _ in range(2)]
-    moved = [jnp.roll(field, (3, -2), (1, 2)) for field in fields]
-    expected = jnp.roll(correct(network, *fields), (3, -2), (1, 2))
-    np.testing.assert_allclose(correct(network, *moved), expected, atol=1e-5)
+    correct = nnx.jit(lambda network, seen: network.correct(seen))
+    seen = jnp.asarray(generator.normal(size=(1, 8, 8, 4)))
+    expected = jnp.roll(correct(network, seen), (3, -2), (1, 2))
+    moved = jnp.roll(seen, (3, -2), (1, 2))
+    np.testing.assert_allclose(correct(network, moved), expected, atol=1e-5)
     assert float(jnp.abs(expected).max()) > 1e-3
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from physopt.problems.ldft import isotherm, isotherm_and_jacobian
+from physopt.problems.ldft.coarse import BLOCK_SIDES, POROSITIES, coarse_copies
 from physopt.problems.ldft.flips import flip_sites
 from physopt.problems.ldft.inverse import OFFSETS, STAGES, annealed_inverse, fewest_evaluations
 from physopt.problems.ldft.refinement import LEAST_GAIN, refined_matrices, unknowns_of
@@ -79,5 +80,36 @@ def test_flips_start_from_the_better_of_two_matrices(area_error):
     near, far = matrices(1, 0.8), matrices(2, 0.3)
     first = jnp.concatenate([near[:4], far[4:]])
     other = jnp.concatenate([far[:4], near[4:]])
-    result = flip_sites(first, target, PHYSICS, 0, other=other, least_gain=LEAST_GAIN)
+    result = flip_sites(first, target, PHYSICS, 0, others=(other,), least_gain=LEAST_GAIN)
     np.testing.assert_array_equal(result, near)
+
+
+def test_trials_of_solved_matrices_go_to_the_others():
+    """Of 4 (6 + 1) trials the three that are solved take 4 each, the other takes 16."""
+    weights = jnp.asarray(np.random.default_rng(0).random((12, 6, 6)), jnp.float32) / 36
+
+    def physics(eta):
+        y = jnp.einsum("bij,kij->bk", eta, weights, precision="highest")
+        return y, jnp.broadcast_to(weights, (len(eta), *weights.shape))
+
+    pores = matrices(5, 0.5, count=4)
+    target = physics(pores)[0].at[0].add(0.03)
+    together = flip_sites(pores, target, physics, 6, enough=1e-5)
+    alone = flip_sites(pores[:1], target[:1], physics, 15, enough=1e-5)
+    np.testing.assert_array_equal(together[0], alone[0])
+    np.testing.assert_array_equal(together[1:], pores[1:])
+    fewer = flip_sites(pores[:1], target[:1], physics, 3, enough=1e-5)
+    assert (fewer != alone).any(), "more trials change the result"
+
+
+def test_coarse_copies_have_wide_pores_and_the_stated_porosities():
+    x = jax.random.normal(jax.random.key(1), (2, 10, 10, 10))
+    copies = binary(coarse_copies(x)).reshape(-1, len(POROSITIES), *x.shape)
+    assert len(copies) == len(BLOCK_SIDES) + 3
+    porosities = copies.mean(axis=(0, 2, 3, 4, 5))
+    np.testing.assert_allclose(porosities, POROSITIES, atol=2e-3)
+    blocks = copies[len(BLOCK_SIDES) - 1].reshape(-1, 2, 5, 2, 5, 2, 5).mean(axis=(2, 4, 6))
+    uniform = ((blocks == 0) | (blocks == 1)).reshape(len(blocks), -1)
+    assert uniform.sum(axis=1).min() >= 7, "a threshold divides one block at most"
+    layers = copies[-1].mean(axis=(2, 3))
+    assert ((layers == 0) | (layers == 1)).reshape(-1, 10).sum(axis=1).min() >= 9

@@ -24,10 +24,15 @@ def test_every_published_experiment_has_a_file():
     burgers = {"direct", "cfe", "supervised", "staggered", "refined", "single_shooting"}
     ldft = {"ldft2d", "ldft3d", "ldft_hysteresis"}
     pinn = {name for name in PROBLEMS if name.startswith("pinn_")}
+<<<<<<< HEAD
+    loop = {"sol_pressure_guess", "sol_forced_burgers", "sol_wake"}
+=======
     loop = {"sol_pressure_guess", "sol_forced_burgers"}
+    assembly = {"assembly", "assembly_fit"}
+>>>>>>> main
     burgers = {f"burgers_{name}" for name in burgers}
     fluid = {f"fluid_{name}" for name in ("supervised", "staggered", "shooting", "bucket")}
-    assert names == hig | sip | ldft | pinn | loop | {"trap"} | burgers | fluid
+    assert names == hig | sip | ldft | pinn | loop | {"trap"} | assembly | burgers | fluid
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -47,11 +52,13 @@ def test_a_file_is_a_run(path):
     [
         # Two scans of six rules with one value in common; the options have a value of their own.
         ("sip_sin", 6 * (6 + 4 - 1), {"problem.xi": 6, "problem.phi": 4}),
+        # Look-ahead, and corrections computed beforehand; three seeds.
+        ("sol_wake", 3 * (6 + 1), {"problem.look_ahead": 6, "problem.states": 2}),
         ("hig_ablation", 6 + 5 + 4, {"rule.kappa": 6, "rule.tau": 6, "rule.beta": 5}),
     ],
 )
 def test_a_sweep_varies_what_the_source_varies(name, runs, values):
-    assert [path.stem for path in SWEEPS] == ["hig_ablation", "sip_sin"]
+    assert [path.stem for path in SWEEPS] == ["hig_ablation", "sip_sin", "sol_wake"]
     path = PAPERS / "sweeps" / f"{name}.toml"
     planned = planned_runs(read_request([str(path)]))
     assert len(planned) == runs

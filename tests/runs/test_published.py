@@ -1,7 +1,9 @@
 """The page of published numbers: its commands start runs, and it says what the records say."""
 
+import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -126,14 +128,37 @@ def test_baselines_and_reported_numbers_have_rows():
     assert row[6:] == ["reported", "`problem=toy`<br>`problem=toy start=FOLDER_OF_one`"]
 
 
-def test_an_unknown_experiment_is_refused():
-    import importlib.util
-
+def program():
+    """The module behind `python runs/published`."""
     spec = importlib.util.spec_from_file_location("published_main", PUBLISHED / "__main__.py")
     assert spec
     assert spec.loader
     main = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(main)
+    return main
+
+
+def test_half_a_run_is_no_record(monkeypatch, tmp_path):
+    """Ctrl-C in a run ends the program; the number after half of its budget is not recorded."""
+    main = program()
+
+    curve = pd.DataFrame({"step": [0, 10], "loss": [8.0, 6.0]})
+    half = SimpleNamespace(curve=curve, status={"status": "interrupted"}, folder=tmp_path)
+    (tmp_path / "env.json").write_text('{"device_kind": "cpu", "cpu_count": 2}', encoding="utf-8")
+    monkeypatch.setattr(main, "begin", lambda config: half)
+    quantity = Quantity("a", *any_value(), final("one", "loss"))
+    experiment = Experiment(
+        "e", "paper", {"one": ["problem=toy", "rule=adam"]}, [quantity], "1 update"
+    )
+    monkeypatch.setattr(main, "selected", lambda *_: [experiment])
+    options = main.PageOptions(records=tmp_path / "r.csv", page=tmp_path / "p.md", out=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        main.make(options)
+    assert not options.records.exists()
+
+
+def test_an_unknown_experiment_is_refused():
+    main = program()
     with pytest.raises(OptionError, match="names none of trap"):
         main.selected(EXPERIMENTS, main.PageOptions(only="nothing"))
     assert not [e for e in main.selected(EXPERIMENTS, main.PageOptions()) if e.slow]
