@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "runs"))
 
 import renamed
 
-PROBLEMS = ("oscillators", "quantum", "poisson8")
+PROBLEMS = ("oscillators", "poisson8")
 FIRST_ORDER = "physopt.optimizers.first_order"
 
 
