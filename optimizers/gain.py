@@ -15,7 +15,7 @@ def gain_ratio(
 
     0 if either decrease is not positive: reject the step.
     """
-    return quotient(*decreases(objective, system, batch, params, change))
+    return ratio_of_decreases(*decreases(objective, system, batch, params, change))
 
 
 def decreases(
@@ -31,7 +31,7 @@ def decreases(
     return system.loss - objective.trial(params, batch), predicted
 
 
-def quotient(actual: jax.Array, predicted: jax.Array) -> jax.Array:
+def ratio_of_decreases(actual: jax.Array, predicted: jax.Array) -> jax.Array:
     """Return actual / predicted, 0 if either is not positive."""
     lower = (actual > 0) & (predicted > 0)
     return jnp.where(lower, actual / jnp.where(lower, predicted, 1), 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import physopt
+from physopt.analysis.words import markdown_table
 from physopt.config.registry import find
 from physopt.options import OptionError
 from physopt.rule import PlanError
@@ -42,18 +43,17 @@ def errors(problem: str, rule: str) -> list[float] | str:
     return [float(run.curve[name].iloc[-1]) for run in runs]
 
 
-def row(place: int, rule: str, values: list[float] | str) -> str:
+def row(place: int, rule: str, values: list[float] | str) -> list[str]:
     """Return a row of the table."""
     name = f"`{rule}`" if rule in STUDIED else f"**`{rule}`**"
     if isinstance(values, str):
-        return f"| | {name} | refused | {values.splitlines()[0]} |"
+        return ["", name, "refused", values.splitlines()[0]]
     each = ", ".join(f"{value:.3g}" for value in values)
-    return f"| {place} | {name} | {median(values):.3g} | {each} |"
+    return [str(place), name, f"{median(values):.3g}", each]
 
 
-def table(problem: str) -> str:
-    """Return the table of a problem, the lowest median first."""
-    results = {rule: errors(problem, rule) for rule in (*STUDIED, *CONTENDERS)}
+def table(problem: str, results: dict[str, list[float] | str]) -> str:
+    """Return the table of a problem from the errors of each rule, the lowest median first."""
 
     def key(rule: str) -> float:
         values = results[rule]
@@ -61,19 +61,19 @@ def table(problem: str) -> str:
 
     rows = [row(i + 1, rule, results[rule]) for i, rule in enumerate(sorted(results, key=key))]
     metric = find("problem", problem).target[0]
-    head = (
-        f"## {problem}: {metric}\n\n| | rule | median | seeds 0, 1, 2 |\n| --- | --- | --- | --- |"
-    )
-    return "\n".join([head, *rows]) + "\n"
+    heads = ["", "rule", "median", "seeds 0, 1, 2"]
+    return f"## {problem}: {metric}\n\n{markdown_table(heads, rows)}"
 
 
 def main(problems: tuple[str, ...] | list[str], rules: tuple[str, ...] | list[str]) -> None:
     """Make the runs, rule by rule, and write the tables if none was left out."""
+    results: dict[str, dict[str, list[float] | str]] = {problem: {} for problem in problems}
     for rule in rules:
         for problem in problems:
-            print(problem, rule, errors(problem, rule), flush=True)
+            results[problem][rule] = errors(problem, rule)
+            print(problem, rule, results[problem][rule], flush=True)
     if (problems, rules) == (PROBLEMS, (*STUDIED, *CONTENDERS)):
-        TABLE.write_text("\n".join(map(table, PROBLEMS)))
+        TABLE.write_text("\n".join(table(problem, results[problem]) for problem in PROBLEMS))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from physopt.machine.devices import memory_limit
 from physopt.objective import Linearised, Objective
-from physopt.optimizers.gain import decreases, quotient
+from physopt.optimizers.gain import decreases, ratio_of_decreases
 from physopt.optimizers.scaled_model import (
     ScaledModel,
     explicit_model,
@@ -168,7 +168,7 @@ class LevenbergMarquardt(UpdateRule):
         def attempt(damping: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             step, change, length = model.solve(damping)
             pair = decreases(objective, system, batch, unravel(flat + step), change)
-            gain = jnp.where(length <= longest, quotient(*pair), 0).astype(flat.dtype)
+            gain = jnp.where(length <= longest, ratio_of_decreases(*pair), 0).astype(flat.dtype)
             return step, gain, pair[1] <= hidden
 
         end = self._search(attempt, flat, state, model.lowest)

@@ -163,7 +163,8 @@ class SpectralPower(SpectralOptions):
         if not isinstance(state.pace, Pace):
             return state, self.learning_rate or 1.0, {}
         _, last, weak = state.pace
-        judged = partial(best_multiple, objective, system, batch, factor=factor)
+        gradient = system.pull(system.gradient)
+        judged = partial(best_multiple, objective, system, gradient, batch, factor=factor)
         length = adapted_length(state.pace.length, judged(last))
         spent = cost(simulate=len(batch), vjp=len(batch))
         if isinstance(weak, tuple):

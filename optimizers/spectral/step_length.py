@@ -66,15 +66,21 @@ def first_pace(params: Parameters, momentum: float, *, damped: bool) -> Pace:
 
 
 def best_multiple(
-    objective: Objective, system: Linearised, batch: Batch, step: Parameters, factor: Array
+    objective: Objective,
+    system: Linearised,
+    gradient: Parameters,
+    batch: Batch,
+    step: Parameters,
+    factor: Array,
 ) -> Array:
     """Return the multiple t of the last step, or of a part of it, that suits this batch best.
 
-    factor: that of the schedule, which shortened the step; t is relative to the step without it.
+    gradient: dL/dtheta. factor: that of the schedule, which shortened the step; t is relative to
+    the step without it.
     1 if the step is zero, 1/2 if it is not finite.
     """
     before = objective.trial(optax.tree.add_scale(system.params, -1.0, step), batch)
-    slope = jnp.asarray(optax.tree.vdot(system.pull(system.gradient), step))
+    slope = jnp.asarray(optax.tree.vdot(gradient, step))
     change = system.loss - before
     curvature = 2 * (slope - change)
     # A parabola without a minimum: the loss falls along d, or rises.

@@ -28,8 +28,13 @@ def cache_folder() -> Path:
     """Return the folder of the cache."""
     if given := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(given)
+    return user_cache() / "compiled"
+
+
+def user_cache() -> Path:
+    """Return the folder of everything that can be computed again."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "physopt" / "compiled"
+    return (Path(base) if base else Path.home() / ".cache") / "physopt"
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ class PlanarTensorField(nnx.Module):
         for _ in range(self.order):
             powers.append(powers[-1] * direction)
         graph = _both_ways(self.ends, jnp.stack(powers, axis=-1), scalars, length)
-        z = jnp.zeros((len(vectors), graph.gather.shape[0], self.order + 1, 1), direction.dtype)
+        z = jnp.zeros((len(vectors), len(graph.mean), self.order + 1, 1), direction.dtype)
         z = z.at[:, :, 0].set(1)
         for layer in self.layers:
             z = layer(z, graph)
@@ -87,8 +87,8 @@ class _Graph(NamedTuple):
     """u^m of the directions u, m = 0 ... M"""
     numbers: jax.Array
     """Scalars and length"""
-    gather: np.ndarray
-    """1 where a node is the one that sees a bond, [nodes, 2 bonds]"""
+    mean: jax.Array
+    """Weights of the mean over the bonds of a node, [nodes, 2 bonds]"""
     other: np.ndarray
     """Node at the other end, [2 bonds]"""
 
@@ -96,16 +96,27 @@ class _Graph(NamedTuple):
 def _both_ways(
     ends: Sequence[Sequence[int]], harmonics: jax.Array, scalars: jax.Array, length: jax.Array
 ) -> _Graph:
-    first, second = np.array(ends).T
-    here, other = np.concatenate([first, second]), np.concatenate([second, first])
+    mean, other = neighbours(ends)
     numbers = jnp.concatenate([scalars, length - 1], axis=-1)
     reverse = harmonics * (-1.0) ** np.arange(harmonics.shape[-1])
     return _Graph(
         jnp.concatenate([harmonics, reverse], axis=1),
         jnp.concatenate([numbers, numbers], axis=1),
-        np.asarray(np.arange(1 + here.max())[:, None] == here, np.float64),
+        jnp.asarray(mean, numbers.dtype),
         other,
     )
+
+
+def neighbours(ends: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights of the mean over the bonds of a node, and the node at the other end.
+
+    Each bond is seen from both of its nodes: [nodes, 2 bonds] and [2 bonds], first from the first
+    nodes and then from the second ones.
+    """
+    first, second = np.array(ends).T
+    here, other = np.concatenate([first, second]), np.concatenate([second, first])
+    gather = np.arange(1 + here.max())[:, None] == here
+    return gather / gather.sum(axis=1, keepdims=True), other
 
 
 class Interaction(nnx.Module):
@@ -137,8 +148,7 @@ class Interaction(nnx.Module):
         neighbours = _signed(z, axis=2)[:, graph.other][:, :, order + k]
         terms = weights * neighbours * _signed(graph.harmonics, axis=2)[:, :, order + m - k, None]
         of_order = jnp.asarray(m[:, None] == np.arange(order + 1), weights.dtype)
-        mean = jnp.asarray(graph.gather / graph.gather.sum(axis=1, keepdims=True), weights.dtype)
-        sums = jnp.einsum("bepc,pm,ie->bimc", terms, of_order, mean, precision=HIGHEST)
+        sums = jnp.einsum("bepc,pm,ie->bimc", terms, of_order, graph.mean, precision=HIGHEST)
         z = _mix(z, self.keep[...]) + _mix(sums, self.message[...])
         scalar = jnp.tanh(z[:, :, :1].real)
         gates = jax.nn.sigmoid(self.gate(scalar)).reshape(*z.shape[:2], order, -1)

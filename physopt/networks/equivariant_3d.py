@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from physopt.networks import Dense
+from physopt.networks.equivariant import neighbours
 from physopt.numerics.linalg import HIGHEST
 from physopt.options import OptionError
 
@@ -68,18 +69,16 @@ class SpatialTensorField(nnx.Module):
     def __call__(self, vectors: jax.Array, scalars: jax.Array) -> jax.Array:
         """Evaluate the network."""
         e3nn = _library()
-        first, second = np.array(self.ends).T
+        weights, other = neighbours(self.ends)
         both = jnp.concatenate([vectors, -vectors], axis=1)
         length = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
         numbers = jnp.concatenate([scalars, length - 1], axis=-1)
         numbers = jnp.concatenate([numbers, numbers], axis=1)
-        here, other = np.concatenate([first, second]), np.concatenate([second, first])
-        gather = np.arange(1 + here.max())[:, None] == here
-        mean = jnp.asarray(gather / gather.sum(axis=1, keepdims=True), vectors.dtype)
+        mean = jnp.asarray(weights, vectors.dtype)
         directions = e3nn.spherical_harmonics(
             range(5), e3nn.IrrepsArray("1o", both), normalize=True
         )
-        z = e3nn.IrrepsArray("0e", jnp.ones((len(vectors), len(gather), 1), vectors.dtype))
+        z = e3nn.IrrepsArray("0e", jnp.ones((len(vectors), len(mean), 1), vectors.dtype))
         for layer in self.layers:
             z = layer(z, directions, numbers, mean, other)
         components = self.exit(z).array.mean(axis=1)

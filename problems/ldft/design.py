@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from physopt.machine.devices import current_platform
-from physopt.numerics.keys import normal
 from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_target, target_statement
@@ -36,13 +35,14 @@ from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.losses import MISFITS, penalty_roots
 from physopt.problems.ldft.method import described
 from physopt.problems.ldft.refinement import TOLERANCE, refined_matrices, unknowns_of
-from physopt.problems.ldft.relaxation import binary, relax
+from physopt.problems.ldft.relaxation import binary, relax, slope_of
 from physopt.problems.ldft.targets import (
     optimised_matrices,
     procedural_loop,
     procedural_target,
     random_matrix,
 )
+from physopt.problems.ldft.tolerances import in_training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,10 +91,7 @@ class InverseDesign(HasGenerators):
         if not (share := self.optimised_fraction):
             return random
         optimised = jax.vmap(lambda key: jax.random.bernoulli(key, share))(split[:, 1])
-        starts = split[:, 2]
-        noise = jax.vmap(lambda key: normal(key, self.shape))(starts)
-        target = self._procedural(split[:, 3])
-        drawn = (random, optimised, starts, noise, target)
+        drawn = random, optimised, split[:, 2], self._procedural(split[:, 3])
         return optimised_matrices(*drawn, self._slope, self.optimiser)
 
     def test_set(self, name: str, keys: jax.Array) -> Batch:
@@ -119,12 +116,11 @@ class InverseDesign(HasGenerators):
         It costs as much as one gradient for gradient=implicit, otherwise one backward pass through
         the sweeps per humidity.
         """
-        eta, vjp = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
+        eta = self.matrix(x, batch.progress)
         y, slope = (self._slope if self.gradient == "implicit" else self._unrolled_slope)(eta)
         penalties = jax.vmap(jax.jacrev(self._penalties_of_one))(eta, batch.progress)
         slope = jnp.concatenate([slope, penalties], axis=1)
-        # The relaxation acts site by site: the vjp of ones is its diagonal Jacobian.
-        (diagonal,) = vjp(jnp.ones_like(eta))
+        diagonal = slope_of(partial(self.matrix, progress=batch.progress), x)
         return self._with_penalties(y, eta, batch.progress), slope * diagonal[:, None]
 
     def plan(self) -> str | None:
@@ -285,17 +281,14 @@ class InverseDesign(HasGenerators):
 
     def _options(self, dtype: Any, *, reported: bool = False) -> IsothermOptions:
         """Return the options of `isotherm` in training, or as reported: at its own tolerance."""
-        double = dtype == jnp.float64
-        trained_tolerance = self.tolerance or (1e-10 if double else 3e-5)
+        tolerances = in_training(dtype, self.tolerance)
         return {
             "dimensions": self.dimensions,
             "spacing": 1 / self.points,
             "desorption": self.desorption,
             "fluid": Fluid(self.temperature, self.critical_temperature, self.interaction_ratio),
-            "tolerance": None if reported else trained_tolerance,
-            # The derivative may be less accurate than the state: a relative error of 1e-3 in the
-            # gradient changes no training curve.
-            "linear_tolerance": 1e-10 if double else 1e-3,
+            "tolerance": None if reported else tolerances.density,
+            "linear_tolerance": tolerances.linear,
         }
 
     def _random_matrix(self, key: jax.Array) -> jax.Array:

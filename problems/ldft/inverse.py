@@ -13,13 +13,13 @@ from physopt.numerics.linalg import damped_solve
 LONGEST_STEP = 1.0
 
 STAGES = 4
-"""Sharpnesses k = 1, 2, 4, 8 at which `annealed_inverse` solves."""
+"""Sharpnesses k = 1, 2, 4, 8 at which `anneal` solves."""
 
 OFFSETS = (0.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0)
-"""Constants that `annealed_inverse` adds to x on trial."""
+"""Constants that `shifted_copies` adds to x: steps from a wrong porosity lead nowhere."""
 
 WIDEST = 2.0
-"""Largest |x| from which `annealed_inverse` starts: beyond, sigmoid(x) has no slope."""
+"""Largest |x| from which `anneal` starts: beyond, sigmoid(x) has no slope."""
 
 IsothermAndJacobian = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -60,24 +60,6 @@ def inverse_step(
     y, _ = physics(jax.nn.sigmoid(end.x))
     improved = jnp.mean(jnp.abs(y - target), axis=-1) < end.best_error
     return jnp.where(_per_sample(improved, x), end.x, end.best_x)
-
-
-def annealed_inverse(
-    x: jax.Array,
-    target: jax.Array,
-    physics: IsothermAndJacobian,
-    evaluations: int,
-    damping: float,
-) -> jax.Array:
-    """Return x [batch, *lattice] whose rounded matrix has nearly the isotherm y*.
-
-    `anneal` from clip(x, -2, 2) plus the constant of OFFSETS with the least area error, because
-    Gauss-Newton steps from a wrong porosity lead nowhere. The rounded result may be worse than x.
-
-    evaluations: isotherms with Jacobians in all, at least `fewest_evaluations()`.
-    """
-    starts, steps = shifted_copies(x), steps_per_stage(evaluations)
-    return anneal(starts, jnp.int32(len(starts)), target, physics, steps, damping)[0]
 
 
 def shifted_copies(x: jax.Array) -> jax.Array:
@@ -127,12 +109,14 @@ def anneal(
 
 
 def steps_per_stage(evaluations: int) -> int:
-    """Return the steps of `annealed_inverse` at each sharpness."""
+    """Return the steps at each sharpness of `anneal` from the `shifted_copies`, for an effort in
+    isotherms with Jacobians.
+    """
     return (evaluations - len(OFFSETS)) // STAGES
 
 
 def fewest_evaluations() -> int:
-    """Return the least `evaluations` of `annealed_inverse`: one step in every stage."""
+    """Return the least effort of `anneal` from the `shifted_copies`: one step in every stage."""
     return len(OFFSETS) + 2 * STAGES
 
 

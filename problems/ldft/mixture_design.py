@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from physopt.options import Bounds, NonNegativeFloat, OptionError, PositiveFloat
 from physopt.problems.ldft.mixture import Mixture, Settings, uptake, uptake_and_jacobian
-from physopt.problems.ldft.paired import PairedDesign, PairLabels, Tolerances
+from physopt.problems.ldft.paired import PairedDesign, PairLabels
+from physopt.problems.ldft.tolerances import Tolerances
 
 LARGEST_SHARE = 0.8
 """Largest share of a component in the vapour."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,9 @@ from physopt.problems.ldft.generators import DenseGenerator
 from physopt.problems.ldft.inverse import inverse_step
 from physopt.problems.ldft.losses import MISFITS, Misfit
 from physopt.problems.ldft.options import InverseDesignOptions
-from physopt.problems.ldft.relaxation import Relaxation, binary, relax
+from physopt.problems.ldft.relaxation import Relaxation, binary, relax, slope_of
 from physopt.problems.ldft.targets import Texture, random_matrix
+from physopt.problems.ldft.tolerances import Tolerances, in_training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,13 +44,6 @@ class PairLabels(NamedTuple):
     derived: str
     abscissa: str
     """That of the derived quantity."""
-
-
-class Tolerances(NamedTuple):
-    """Errors of the density and of the derivative's linear system at which solvers stop."""
-
-    density: float
-    linear: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +141,7 @@ class PairedDesign(Problem):
     def sample(self, keys: jax.Array) -> Batch:
         """Draw isotherms of random matrices; extra holds the conditions u [batch, c]."""
         matrices, conditions = self._draw(keys)
-        y = self.isotherms(matrices, conditions, self._tolerances(matrices.dtype))
+        y = self.isotherms(matrices, conditions, self._tolerances(matrices))
         return self._batch(y, conditions)
 
     def held_out(self, keys: jax.Array) -> Batch:
@@ -167,16 +162,13 @@ class PairedDesign(Problem):
 
     def simulate(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return both isotherms of the matrix: x [batch, *lattice] -> y [batch, 2 points]."""
-        y = self.isotherms(self.matrix(x, batch.progress), batch.extra, self._tolerances(x.dtype))
+        y = self.isotherms(self.matrix(x, batch.progress), batch.extra, self._tolerances(x))
         return y.reshape(len(y), -1)
 
     def linearize(self, x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Return y and dy/dx [batch, 2 points, *lattice] from one linear system per component."""
-        eta, pull = jax.vjp(lambda x: self.matrix(x, batch.progress), x)
-        y, slope = self._slope(eta, batch.extra)
-        # The relaxation acts site by site: the vjp of ones is its diagonal Jacobian.
-        (diagonal,) = pull(jnp.ones_like(eta))
-        return y, slope * diagonal[:, None]
+        y, slope = self._slope(self.matrix(x, batch.progress), batch.extra)
+        return y, slope * slope_of(partial(self.matrix, progress=batch.progress), x)[:, None]
 
     def invert(self, x: jax.Array, batch: Batch) -> jax.Array:
         """Return x after Gauss-Newton steps of the relaxed matrix."""
@@ -240,13 +232,11 @@ class PairedDesign(Problem):
         return self.isotherms(binary(x), batch.extra, tolerances)
 
     def _slope(self, eta: jax.Array, conditions: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y, slope = self.isotherms_and_jacobian(eta, conditions, self._tolerances(eta.dtype))
+        y, slope = self.isotherms_and_jacobian(eta, conditions, self._tolerances(eta))
         return y.reshape(len(y), -1), slope.reshape(len(y), -1, *self.shape)
 
-    def _tolerances(self, dtype: Any) -> Tolerances:
-        double = dtype == jnp.float64
-        # As in ldft2d the derivative may be less accurate than the state.
-        return Tolerances(self.tolerance or (1e-10 if double else 3e-5), 1e-10 if double else 1e-3)
+    def _tolerances(self, of: jax.Array) -> Tolerances:
+        return in_training(of.dtype, self.tolerance)
 
     def _draw(self, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
         split = jax.vmap(jax.random.split)(keys)

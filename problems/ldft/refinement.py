@@ -93,11 +93,7 @@ def _annealed(
         # The last block overlaps the one before if the blocks do not divide the batch.
         in_order = jnp.minimum(index * block, batch - block) + jnp.arange(block)
         lanes = jnp.where(coarse, worst, in_order)
-        shifted = shifted_copies(x[lanes])
-        copies = jnp.clip(coarse_copies(x[lanes]), -WIDEST, WIDEST)
-        count = jnp.where(coarse, len(copies), len(shifted))
-        padded = jnp.concatenate([shifted, copies[len(shifted) :]])
-        starts = jnp.where(coarse, copies, padded)
+        starts, count = jax.lax.cond(coarse, _coarse_starts, _shifted_starts, x[lanes])
         solution, reached = anneal(starts, count, target[lanes], physics, steps, damping)
         kept = jnp.where(coarse, first[lanes], solution)
         return (
@@ -109,6 +105,19 @@ def _annealed(
     start = x, x, jnp.zeros(batch, x.dtype)
     first, second, _ = jax.lax.fori_loop(0, rounds + 1, solve, start)
     return first, second
+
+
+def _coarse_starts(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return coarse copies of x [copies, batch, *lattice], and their number []."""
+    copies = jnp.clip(coarse_copies(x), -WIDEST, WIDEST)
+    return copies, jnp.int32(len(copies))
+
+
+def _shifted_starts(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return shifted copies of x in an array of the shape of `_coarse_starts`, and their number."""
+    shifted = shifted_copies(x)
+    shape = jax.eval_shape(_coarse_starts, x)[0].shape
+    return jnp.zeros(shape, x.dtype).at[: len(shifted)].set(shifted), jnp.int32(len(shifted))
 
 
 def unknowns_of(matrices: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ A porous matrix is binary and has no gradient; each relaxation defines one. Erro
 the rounded matrix, whichever relaxation was used in training.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -44,6 +45,12 @@ def relax(
 def binary(x: jax.Array) -> jax.Array:
     """Return the rounded matrix, without a gradient; NaN propagates."""
     return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x > 0, 1.0, 0.0)).astype(x.dtype)
+
+
+def slope_of(relaxed: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Return d eta/dx [batch, *lattice] of a relaxation x -> eta, which acts site by site."""
+    eta, pull = jax.vjp(relaxed, x)
+    return pull(jnp.ones_like(eta))[0]  # the diagonal of its Jacobian
 
 
 def _with_derivative_of(smooth: jax.Array, value: jax.Array) -> jax.Array:

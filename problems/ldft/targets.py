@@ -129,40 +129,39 @@ def optimised_matrices(
     random: jax.Array,
     selected: jax.Array,
     keys: jax.Array,
-    noise: jax.Array,
     target: jax.Array,
     physics: IsothermAndJacobian,
     optimiser: Optimiser = "gauss_newton",
 ) -> jax.Array:
     """Replace the selected matrices by rounded results of an optimisation.
 
-    random [batch, *lattice], selected [batch] bool, keys [batch] and noise [batch, *lattice] for
-    the start, target [batch, points] the isotherm it aims at. Only the textures matter, which no
-    random field has: the isotherms of the returned matrices are used, however close they are to
-    `target`.
+    random [batch, *lattice], selected [batch] bool, keys [batch] for the start, target
+    [batch, points] the isotherm it aims at. Only the textures matter, which no random field has:
+    the isotherms of the returned matrices are used, however close they are to `target`.
     """
     mask = selected.reshape(-1, *(1,) * (random.ndim - 1))
 
     def masked(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
         return physics(eta * mask)  # a matrix without pores is free for the solver
 
-    designed = OPTIMISERS[optimiser](keys, noise, target, masked)
+    designed = OPTIMISERS[optimiser](keys, target, masked, random.shape[1:])
     pores = jnp.sum(designed, axis=tuple(range(1, random.ndim)), keepdims=True)
     return jnp.where(mask & (pores > 0), designed, random)
 
 
 def _gauss_newton(
-    keys: jax.Array, noise: jax.Array, target: jax.Array, physics: IsothermAndJacobian
+    keys: jax.Array, target: jax.Array, physics: IsothermAndJacobian, shape: tuple[int, ...]
 ) -> jax.Array:
+    noise = jax.vmap(lambda key: normal(key, shape))(keys)
     return binary(inverse_step(noise, target, physics, iterations=4, damping=1e-2))
 
 
 def _swarm(
-    keys: jax.Array, noise: jax.Array, target: jax.Array, physics: IsothermAndJacobian
+    keys: jax.Array, target: jax.Array, physics: IsothermAndJacobian, shape: tuple[int, ...]
 ) -> jax.Array:
     # The compiler removes the Jacobian, which is not used.
-    return swarm_matrices(keys, target, lambda eta: physics(eta)[0], noise.shape[1:])
+    return swarm_matrices(keys, target, lambda eta: physics(eta)[0], shape)
 
 
 OPTIMISERS = {"gauss_newton": _gauss_newton, "swarm": _swarm}
-"""Optimisations of matrices: keys, noise, target, physics -> binary matrices."""
+"""Optimisations of matrices: keys, target, physics, shape of the lattice -> binary matrices."""

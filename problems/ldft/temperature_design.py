@@ -10,8 +10,9 @@ import numpy as np
 from physopt.options import NonNegativeFloat, OptionError, PositiveFloat
 from physopt.problems.ldft.isotherm import IsothermOptions
 from physopt.problems.ldft.lattice import Fluid
-from physopt.problems.ldft.paired import PairedDesign, PairLabels, Tolerances
+from physopt.problems.ldft.paired import PairedDesign, PairLabels
 from physopt.problems.ldft.temperature import isosteric_heat, isotherm_at, isotherm_at_and_jacobian
+from physopt.problems.ldft.tolerances import Tolerances
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from physopt.machine.cache import user_cache
+
 SHORTEST_SECONDS = 0.5
 """Arrays that are computed faster are not stored."""
 
 
 def folder() -> Path:
     """Return the folder of the references, beside the compiled programs."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "physopt" / "references"
+    return user_cache() / "references"
 
 
 def stored(compute: Callable[..., np.ndarray], *used: Any) -> Callable[..., np.ndarray]:

@@ -12,6 +12,7 @@ from physopt.options import Bounds, PositiveFloat, PositiveInt
 from physopt.problem import Batch, Problem
 from physopt.problems.fields import LARGE_OUTPUT
 from physopt.problems.fluid.closed_box import solve_in_closed_box
+from physopt.problems.fluid.closed_flow import closed_box
 from physopt.problems.fluid.conjugate_gradient import (
     System,
     conjugate_gradient,
@@ -20,7 +21,7 @@ from physopt.problems.fluid.conjugate_gradient import (
 )
 from physopt.problems.fluid.walls import laplacian_in, pressure_system, solvable
 from physopt.problems.solver_loop.guess_network import PressureUNet
-from physopt.problems.solver_loop.smoke import closed_box, random_divergence
+from physopt.problems.solver_loop.smoke import random_divergence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

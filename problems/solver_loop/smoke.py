@@ -4,23 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from physopt.problems.fluid.advection import advect_velocity, semi_lagrangian
-from physopt.problems.fluid.buoyancy import buoyancy
-from physopt.problems.fluid.closed_box import solve_in_closed_box
-from physopt.problems.fluid.grid import velocity_at_centres
-from physopt.problems.fluid.walls import (
-    Walls,
-    at_rest,
-    divergence_in,
-    free_gradient,
-    solvable,
-    walls,
-)
+from physopt.problems.fluid.closed_flow import closed_box, rise
+from physopt.problems.fluid.walls import at_rest, divergence_in, solvable
 from physopt.problems.solver_loop.noise import decaying_noise
 
-LIFT = (0.0, 0.981)
+LIFT = 0.981
 """Acceleration of smoke of density 1, cells per step squared: a tenth of gravity, upwards."""
 
 LEAST = 1e-4
@@ -39,11 +28,6 @@ class Smoke(NamedTuple):
     """On lower faces, in cells per step, [n, n, 2]."""
 
 
-def closed_box(size: int) -> Walls:
-    """Return a box of size x size cells of fluid."""
-    return walls(np.zeros((size, size), bool))
-
-
 def random_smoke(key: jax.Array, size: int) -> Smoke:
     """Draw a density max(0, f) and the components 2 f of a velocity, f random smooth fields."""
     fields = jax.vmap(lambda key: decaying_noise(key, (size, size), POWER))
@@ -53,14 +37,8 @@ def random_smoke(key: jax.Array, size: int) -> Smoke:
 
 def advance(smoke: Smoke) -> tuple[Smoke, jax.Array]:
     """Return the state after a step, and the divergence that its pressure removed, [n, n]."""
-    box = closed_box(len(smoke.density))
-    motion = velocity_at_centres(smoke.velocity, "zero")
-    density = semi_lagrangian(smoke.density, motion, "edge")
-    carried = advect_velocity(smoke.velocity, semi_lagrangian, "zero")
-    velocity = at_rest(box, carried + buoyancy(density, LIFT, "edge"))
-    divergence = divergence_in(box, velocity)
-    push = free_gradient(box, solve_in_closed_box(divergence))
-    return Smoke(density, velocity - push), divergence
+    density, velocity, divergence = rise(*smoke, LIFT)
+    return Smoke(density, velocity), divergence
 
 
 def random_divergence(key: jax.Array, size: int, frames: int) -> jax.Array:

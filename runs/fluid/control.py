@@ -7,7 +7,6 @@ is written to control.md beside this file.
 """
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from physopt.options import Options
 from physopt.records import RunFolder
 from physopt.records.status import FINISHED
 from physopt.script import script
+from physopt.training.inference import seconds_of_inference
 from physopt.training.run import Run, begin
 
 HERE = Path(__file__).resolve().parent
@@ -93,7 +93,9 @@ def _rows(name: str, run: Run, problem: str, *, first: bool) -> list[list[object
         baselines = RunFolder(run.folder).read("baselines.json") or {}
         for method, values in baselines.items():
             result.append([method, *(f"{values[metric]:.3g}" for metric in metrics), "", "", ""])
-    seconds = f"{_seconds_of_inference(run):.2g}" if run.config.settings.network != "none" else ""
+    seconds = ""
+    if run.config.settings.network != "none":
+        seconds = f"{seconds_of_inference(run, size=32, repeats=3):.2g}"
     if name in FIRST:
         result.append([FIRST[name], *_numbers(curve.iloc[0], metrics), "", "", seconds])
     last = curve.iloc[-1]
@@ -103,20 +105,6 @@ def _rows(name: str, run: Run, problem: str, *, first: bool) -> list[list[object
 
 def _numbers(row, metrics: tuple[str, ...]) -> list[str]:
     return [f"{row[metric]:.3g}" for metric in metrics]
-
-
-def _seconds_of_inference(run: Run, size: int = 32, repeats: int = 3) -> float:
-    """Return the seconds that the best network takes for a scene, in a batch: the least time."""
-    setup, params = run.best()
-    inputs = run.config.problem.sample(jax.random.split(jax.random.key(0), size)).inputs
-    predict = jax.jit(setup.predict)
-    jax.block_until_ready(predict(params, inputs))
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        jax.block_until_ready(predict(params, inputs))
-        times.append(time.perf_counter() - begun)
-    return min(times) / size
 
 
 def _text(rows: dict[str, list[list[object]]]) -> str:

@@ -21,6 +21,8 @@ import numpy as np
 from equal_time import PROBLEM, Method, train, write_table
 from sip_flips import SURROGATE
 
+from physopt.analysis.words import markdown_table
+from physopt.numerics.linalg import damped_solve
 from physopt.optimizers.first_order import Adam
 from physopt.options import Options, PositiveFloat, PositiveInt
 from physopt.problems.ldft.flips import refine_matrices
@@ -103,11 +105,7 @@ def directions(physics: Physics, x: np.ndarray, target: np.ndarray) -> dict[str,
 
 def gauss_newton(jacobian: np.ndarray, residual: np.ndarray, damping: float) -> np.ndarray:
     """Return clip(J^T (J J^T + damping tr/K I)^-1 r, -1, 1), [batch, sites]."""
-    gram = jacobian @ np.swapaxes(jacobian, 1, 2)
-    identity = np.eye(gram.shape[1])
-    shift = damping * np.trace(gram, axis1=1, axis2=2)[:, None, None] / len(identity) * identity
-    solution = np.linalg.solve(gram + shift, residual[:, :, None])
-    return np.clip((np.swapaxes(jacobian, 1, 2) @ solution)[:, :, 0], -1, 1)
+    return np.clip(np.asarray(damped_solve(jacobian, residual, damping), float), -1, 1)
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -127,24 +125,24 @@ def study(options: DirectionOptions) -> None:
     waves = np.sin(np.pi * np.arange(1, 4)[:, None] * np.arange(1, 41) / 40)
     noise = np.random.default_rng(0).normal(size=(len(target), 3)) @ waves
     noise *= PERTURBATION / np.abs(noise).mean(axis=1, keepdims=True)
-    physics, rows = Physics(), [HEADER]
+    physics, rows = Physics(), []
     for seconds in options.seconds:
         rows += _rows(physics, seconds, target, nearest, np.clip(target + noise, 0, 1))
-    text = "\n".join(rows) + "\n"
+    text = markdown_table(HEADS, rows)
     print(text)
     if options.out:
         write_table(options.out, text)
 
 
-HEADER = (
-    "| direction | Adam, s | sites | y* + 0.3 % | neighbours | batches | with the gradient |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
+HEADS = (
+    *("direction", "Adam, s", "sites", "y* + 0.3 %", "neighbours", "batches"),
+    "with the gradient",
 )
 
 
 def _rows(
     physics: Physics, seconds: float, target: np.ndarray, nearest: np.ndarray, moved: np.ndarray
-) -> list[str]:
+) -> list[list[str]]:
     objective, params, _ = train(Method(PROBLEM, Adam(schedule="cosine")), seconds, seed=0)
 
     def x_of(curves: np.ndarray) -> np.ndarray:
@@ -178,8 +176,7 @@ def _rows(
             cosine(updates[one], updates[other]),
             cosine(updates.sum(axis=0), gradient),
         ]
-        cells = [f"{number:.2f}" for number in numbers]
-        rows.append(f"| {name} | {seconds:g} | {' | '.join(cells)} |")
+        rows.append([name, f"{seconds:g}", *(f"{number:.2f}" for number in numbers)])
     return rows
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from physopt.analysis.words import markdown_table
 from physopt.objective import Objective, build
 from physopt.options import OptionError, Options, PositiveFloat, PositiveInt
 from physopt.problem import Batch
@@ -130,17 +131,15 @@ def compare(methods: dict[str, Method], options: ComparisonOptions) -> None:
 
 def table(rows: dict[str, list[Result]]) -> str:
     """Return a Markdown table of errors in per cent: means over seeds, with their range."""
-    lines = ["| method | updates | error, % | over the seeds | median target |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = []
     for name, results in rows.items():
         means = [result.errors.mean() for result in results]
         median = np.mean([np.median(result.errors) for result in results])
         updates = np.mean([result.updates for result in results])
-        lines.append(
-            f"| {name} | {updates:.0f} | {np.mean(means):.2f} | {min(means):.2f} to "
-            f"{max(means):.2f} | {median:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        spread = f"{min(means):.2f} to {max(means):.2f}"
+        lines.append([name, f"{updates:.0f}", f"{np.mean(means):.2f}", spread, f"{median:.2f}"])
+    heads = ["method", "updates", "error, %", "over the seeds", "median target"]
+    return markdown_table(heads, lines)
 
 
 def write_table(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ import optax
 import pandas as pd
 from matplotlib.figure import Figure
 
+from physopt.analysis.words import markdown_table
 from physopt.options import NonNegativeFloat, Options, PositiveFloat, PositiveInt
 from physopt.problems.ldft.inverse import best_offset
 from physopt.problems.ldft.isotherm import isotherm
@@ -167,19 +168,15 @@ def front(name: str, options: ParetoOptions, index: int, target: jax.Array) -> p
 
 def summary(fronts: pd.DataFrame) -> str:
     """Return a table: the least value within each limit of the area error."""
-    lines = [
-        "| objective | target | least area error, % | its value | "
-        + " | ".join(f"least value within {limit:g} %" for limit in LIMITS)
-        + " |",
-        "| --- " * (4 + len(LIMITS)) + "|",
-    ]
+    heads = ["objective", "target", "least area error, %", "its value"]
+    heads += [f"least value within {limit:g} %" for limit in LIMITS]
+    lines = []
     for (name, index), part in fronts.groupby(["objective", "target"]):
         best = part.loc[part.area_percent.idxmin()]
         within = [part[part.area_percent <= limit].value.min() for limit in LIMITS]
         cells = ["–" if np.isnan(value) else f"{abs(value):.3f}" for value in within]
-        lines.append(f"| {name} | {index} | {best.area_percent:.2f} | {abs(best.value):.3f} | "
-                     + " | ".join(cells) + " |")  # fmt: skip
-    return "\n".join(lines) + "\n"
+        lines.append([name, index, f"{best.area_percent:.2f}", f"{abs(best.value):.3f}", *cells])
+    return markdown_table(heads, lines)
 
 
 def draw(fronts: pd.DataFrame, targets: np.ndarray) -> Figure:

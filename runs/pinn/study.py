@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 import physopt
+from physopt.analysis.words import markdown_table
 from physopt.records.folder import Locked
 
 HERE = Path(__file__).resolve().parent
@@ -93,12 +94,11 @@ def table(rows: pd.DataFrame) -> str:
     medians = rows.groupby(["rule", "problem"]).relative_l2.median().unstack()
     medians = medians.reindex(index=SWEEP["rule"], columns=SWEEP["problem"])
     least = medians.min()
-    lines = ["| rule | " + " | ".join(f"`{name}`" for name in medians) + " |"]
-    lines.append("| --- |" + " --- |" * medians.shape[1])
-    for rule, errors in medians.iterrows():
-        cells = [_text(errors[name], errors[name] == least[name]) for name in medians]
-        lines.append(f"| `{rule}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    lines = [
+        [f"`{rule}`", *(_text(errors[name], errors[name] == least[name]) for name in medians)]
+        for rule, errors in medians.iterrows()
+    ]
+    return markdown_table(["rule", *(f"`{name}`" for name in medians)], lines)
 
 
 def _text(error: float, is_least: bool) -> str:

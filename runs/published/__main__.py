@@ -9,11 +9,9 @@ named: `only=poisson_b128`.
 """
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 from long import long_experiments
@@ -25,7 +23,8 @@ from physopt.config import from_words
 from physopt.options import OptionError, Options, PositiveInt
 from physopt.records import RunFolder
 from physopt.script import script
-from physopt.training.run import Run, begin
+from physopt.training.inference import seconds_of_inference
+from physopt.training.run import begin
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,6 @@ def curves_of(experiment: Experiment, seed: int, out: Path) -> tuple[Curves, str
         if status["status"] == "interrupted":
             raise KeyboardInterrupt  # the same command continues the run; half of it is no record
     return curves, device
-
-
-def seconds_of_inference(run: Run, size: int = 100, repeats: int = 5) -> float:
-    """Return the seconds that the best network takes for a sample, in a batch: the least time."""
-    setup, params = run.best()
-    inputs = run.config.problem.sample(jax.random.split(jax.random.key(0), size)).inputs
-    predict = jax.jit(setup.predict)
-    jax.block_until_ready(predict(params, inputs))
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        jax.block_until_ready(predict(params, inputs))
-        times.append(time.perf_counter() - begun)
-    return min(times) / size
 
 
 def measured(experiment: Experiment, options: PageOptions) -> list[dict[str, object]]:

@@ -198,12 +198,8 @@ def forced_burgers_as_published() -> Experiment:
         "NON": paper(name, "problem.look_ahead=1"),
         "SOL": paper(name),
     }
-    return Experiment("forced_burgers_200", LOOP, runs, [
-        Quantity(f"{kind}: mean absolute error of the velocity over 200 steps",
-                 f"{value} ± {2 * deviation:g}", value - 2 * deviation, value + 2 * deviation,
-                 measure, f"{value} ± {deviation}", "table 1")
-        for kind, (value, deviation, measure) in published.items()
-    ], "39,200 updates, b 5", slow=True, note=(
+    errors = velocity_errors(published, 200, "table 1")
+    return Experiment("forced_burgers_200", LOOP, runs, errors, "39,200 updates, b 5", slow=True, note=(
         "the test simulations are others than the source's, whose velocities lie on faces; the "
         "expected interval is twice the printed deviation."
     ))  # fmt: skip
@@ -222,11 +218,21 @@ def wake_as_published() -> Experiment:
         "NON": paper("sol_wake", "problem.look_ahead=1"),
         "SOL_32": paper("sol_wake"),
     }
-    return Experiment("wake_64", LOOP, runs, [
-        Quantity(f"{kind}: mean absolute error of the velocity over 500 steps",
-                 f"{value} ± {2 * deviation:g}", value - 2 * deviation, value + 2 * deviation,
-                 measure, f"{value} ± {deviation}", "table 1, wake in 2D")
-        for kind, (value, deviation, measure) in published.items()
-    ], "93,800 updates, b 3", slow=True, note=(
+    errors = velocity_errors(published, 500, "table 1, wake in 2D")
+    return Experiment("wake_64", LOOP, runs, errors, "93,800 updates, b 3", slow=True, note=(
         "runs/papers/sweeps/sol_wake.toml is the scan of look-ahead at half of the resolution."
     ))  # fmt: skip
+
+
+def velocity_errors(
+    published: dict[str, tuple[float, float, Callable[[Curves], float]]], steps: int, where: str
+) -> list[Quantity]:
+    """Return the mean absolute errors of {kind: (value, deviation, measure)}, each expected within
+    twice its deviation.
+    """
+    return [
+        Quantity(f"{kind}: mean absolute error of the velocity over {steps} steps",
+                 f"{value} ± {2 * deviation:g}", value - 2 * deviation, value + 2 * deviation,
+                 measure, f"{value} ± {deviation}", where)
+        for kind, (value, deviation, measure) in published.items()
+    ]  # fmt: skip

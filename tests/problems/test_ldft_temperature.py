@@ -11,9 +11,9 @@ import pytest
 from physopt.options import OptionError
 from physopt.problems.ldft.lattice import Fluid
 from physopt.problems.ldft.method import Method
-from physopt.problems.ldft.paired import Tolerances
 from physopt.problems.ldft.temperature import isosteric_heat, isotherm_at, isotherm_at_and_jacobian
 from physopt.problems.ldft.temperature_design import LDFTTemperature
+from physopt.problems.ldft.tolerances import Tolerances
 
 K_TC = ldft_numpy.BOLTZMANN * 647
 HUMIDITIES = (1e-7, 0.3, 0.6, 1.0)

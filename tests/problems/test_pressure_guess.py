@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from physopt.problems.fluid.closed_flow import closed_box
 from physopt.problems.fluid.grid import divergence
 from physopt.problems.fluid.walls import at_rest, laplacian_in
 from physopt.problems.solver_loop.guess_network import PressureUNet
@@ -15,7 +16,6 @@ from physopt.problems.solver_loop.noise import decaying_noise
 from physopt.problems.solver_loop.pressure_guess import PressureGuess
 from physopt.problems.solver_loop.smoke import (
     advance,
-    closed_box,
     random_divergence,
     random_smoke,
 )

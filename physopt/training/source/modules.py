@@ -54,6 +54,7 @@ SHOWS_ONLY = {
     "physopt.training.display": "prints",
     "physopt.training.figure": "draws",
     "physopt.training.film": "draws",
+    "physopt.training.inference": "times trained networks",
     "physopt.training.interrupt": "handles signals",
     "physopt.training.phases": "measures and shows phases",
     "physopt.training.timing": "announces durations and records the load of the machine",

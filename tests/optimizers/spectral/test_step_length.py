@@ -48,7 +48,9 @@ def test_a_quadratic_loss_moves_the_length_to_its_minimum(multiple, factor):
     solution = jax.tree.map(lambda leaf: jnp.asarray(batch.target / scales).reshape(leaf.shape), x)
     last = optax.tree.scale(1 / multiple, solution)  # now at a = 1 / multiple of the way
     system = objective.linearised(last, batch)
-    t = best_multiple(objective, system, batch, last, jnp.asarray(factor))
+    t = best_multiple(
+        objective, system, system.pull(system.gradient), batch, last, jnp.asarray(factor)
+    )
     length = adapted_length(jnp.asarray(0.1), t)
     expected = 0.1 * np.clip(factor * multiple, 0.5, 2) ** RATE
     np.testing.assert_allclose(length, expected, rtol=1e-9)
@@ -69,7 +71,10 @@ def test_a_step_out_of_range_raises_the_damping():
     system, one = objective.linearised(x, batch), jnp.ones(())
     for value, multiple in ((0.0, 1.0), (np.nan, 0.5)):
         step = jax.tree.map(lambda leaf, v=value: jnp.full_like(leaf, v), x)
-        assert best_multiple(objective, system, batch, step, one) == multiple
+        assert (
+            best_multiple(objective, system, system.pull(system.gradient), batch, step, one)
+            == multiple
+        )
     length, damping = shortened(jnp.asarray(0.8), jnp.asarray(0.1), jnp.asarray(0.0))
     np.testing.assert_allclose([length, damping], [0.2, 0.2], rtol=1e-6)
     length, damping = shortened(jnp.asarray(0.8), jnp.asarray(0.1), jnp.asarray(1.0))
