@@ -198,8 +198,8 @@ def forced_burgers_as_published() -> Experiment:
         "NON": paper(name, "problem.look_ahead=1"),
         "SOL": paper(name),
     }
-    errors = velocity_errors(published, 200, "table 1")
-    return Experiment("forced_burgers_200", LOOP, runs, errors, "39,200 updates, b 5", slow=True, note=(
+    errors, budget = velocity_errors(published, 200, "table 1"), "39,200 updates, b 5"
+    return Experiment("forced_burgers_200", LOOP, runs, errors, budget, slow=True, note=(
         "the test simulations are others than the source's, whose velocities lie on faces; the "
         "expected interval is twice the printed deviation."
     ))  # fmt: skip
