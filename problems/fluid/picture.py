@@ -18,8 +18,8 @@ ARROWS = 10
 def draw_film_strips(target: Flow, reached: Flow, duration: float, titles: Sequence[str]) -> Figure:
     """Draw two rows for each sample, one column for each of some times.
 
-    The flows' leaves are [batch, times, n, n, ...]; the arrows of one sample have the same scale in
-    all frames.
+    The flows' leaves are [batch, times, n, n, ...]; the arrows of one row have the same scale, and
+    its label gives the fastest speed.
     """
     count, times = np.shape(target.marker)[:2]
     shown = np.unique(np.linspace(0, times - 1, min(FRAMES, times)).round().astype(int))
@@ -27,9 +27,9 @@ def draw_film_strips(target: Flow, reached: Flow, duration: float, titles: Seque
     figure = Figure(figsize=size, dpi=130, layout="constrained")
     axes = figure.subplots(2 * count, len(shown), squeeze=False)
     for k, title in enumerate(titles):
-        fastest = float(np.max(np.linalg.norm(target.velocity[k], axis=-1)))
         for row, flow, name in ((2 * k, target, "target"), (2 * k + 1, reached, "reached")):
-            axes[row, 0].set_ylabel(name, fontsize=8)
+            fastest = float(np.max(np.linalg.norm(flow.velocity[k], axis=-1)))
+            axes[row, 0].set_ylabel(f"{name}, speed up to {fastest:.2g}", fontsize=7)
             for axis, time in zip(axes[row], shown, strict=True):
                 marker, velocity = (
                     np.asarray(leaf[k][time]) for leaf in (flow.marker, flow.velocity)

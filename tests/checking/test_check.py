@@ -30,6 +30,28 @@ class WrongGradient(Tiny):
         return super().simulate(x + jax.lax.stop_gradient(0.1 * x), batch)
 
 
+class FirstOutputsZero(Dense):
+    def __call__(self, inputs):
+        return super().__call__(inputs) * 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class KinkAtZero(Tiny):
+    """Piecewise linear, as an interpolation, with a kink at the outputs of the first network."""
+
+    def network(self, rngs):
+        return FirstOutputsZero((self.size, 8, self.size), rngs)
+
+    def simulate(self, x, batch):
+        return super().simulate(jnp.where(x < 0, 0.1 * x, x), batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongGradientAtKink(KinkAtZero):
+    def simulate(self, x, batch):
+        return super().simulate(x + jax.lax.stop_gradient(0.1 * x), batch)
+
+
 @dataclasses.dataclass(frozen=True)
 class LosesPrecision(Tiny):
     def simulate(self, x, batch):
@@ -109,7 +131,7 @@ class ReadsValues(Tiny):
         return super().simulate(x, batch) if float(x[0, 0]) < 1e9 else x
 
 
-@pytest.mark.parametrize("options", [Tiny(), Waves(), Descent()])
+@pytest.mark.parametrize("options", [Tiny(), Waves(), KinkAtZero(), Descent()])
 def test_a_correct_class_passes_every_check(options):
     assert not failed(options)
 
@@ -121,6 +143,7 @@ def test_a_correct_class_passes_every_check(options):
         (CoupledPhases(), "simulate: samples are independent", "depends on the other samples"),
         (ComplexUnknowns(), "network: inputs", "x is complex"),
         (WrongGradient(), "gradient agrees", "off by"),
+        (WrongGradientAtKink(), "gradient agrees", "beside the network's first x"),
         (LosesPrecision(), "keeps the precision", "in float64 y is float32"),
         (TotalLoss(), "one finite number per sample", "shape ()"),
         (UselessInverse(), "invert", "inverse step"),
