@@ -9,13 +9,16 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from physopt.machine.devices import current_platform
+
 LineSearch = Literal["auto", "none", "grid", "armijo"]
 
 LENGTHS = 32
 """Number of step lengths, from the largest down by factors of two."""
 
 AT_ONCE = 8
-"""Step lengths whose losses are evaluated together, which bounds the memory."""
+"""Step lengths whose losses an accelerator evaluates together, which bounds the memory. One by one
+they take half the time on a CPU, which the samples of a batch keep busy."""
 
 DECREASE = 1e-4
 """Fraction of the linear decrease that Armijo's condition requires."""
@@ -40,7 +43,8 @@ def searched(
     d loss_at / da at 0.
     """
     if kind == "grid":
-        losses = jax.lax.map(loss_at, lengths, batch_size=AT_ONCE)
+        at_once = None if current_platform() == "cpu" else AT_ONCE
+        losses = jax.lax.map(loss_at, lengths, batch_size=at_once)
         best = jnp.argmin(losses)
         return jnp.where(losses[best] < loss, lengths[best], 0), jnp.int32(len(lengths))
 
