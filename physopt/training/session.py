@@ -102,8 +102,7 @@ class Session:
         refined = None
         if refines_designs(self.config.problem):
             with self.phases.phase("refinement", "refining the designs of the test sets"):
-                chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
-                refined = refined_test_sets(self.setup, self.best, self.sets, chunk)
+                refined = refined_test_sets(self.setup, self.best, self.sets)
         write_samples(self.folder, errors | (refined.samples if refined else {}))
         with self.phases.phase("baselines"):
             samples = self._test_samples()

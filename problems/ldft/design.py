@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from physopt.machine.devices import current_platform
+from physopt.machine.pieces import in_pieces
 from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_target, target_statement
@@ -216,12 +217,18 @@ class InverseDesign(HasGenerators):
         The nearest of the largest bank is also refined.
         """
 
-        def refine(matrices: jax.Array, target: jax.Array) -> jax.Array:
-            return self._refined_matrices(unknowns_of(matrices), target, self.refine)
+        def refined_error(matrices: jax.Array) -> float:
+            # The programs that refine and measure the test samples of a run.
+            start, effort = unknowns_of(matrices), self.refine
+            x = in_pieces(lambda x, batch: self.refined(x, batch, effort), start, held_out)
+            metrics = in_pieces(
+                lambda x, batch: self.metrics(x, self.simulate(x, batch), batch), x, held_out
+            )
+            return float(jnp.mean(metrics["area_percent"]))
 
         return bank_baselines(
             *(self._random_matrix, self.isotherm, held_out.target),
-            refine if self.refine else None,
+            refined_error if self.refine else None,
         )
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
