@@ -219,10 +219,10 @@ class InverseDesign(HasGenerators):
 
         def refined_error(matrices: jax.Array) -> float:
             # The programs that refine and measure the test samples of a run.
-            start, effort = unknowns_of(matrices), self.refine
-            x = in_pieces(lambda x, batch: self.refined(x, batch, effort), start, held_out)
+            start, samples, effort = unknowns_of(matrices), held_out.at(1.0), self.refine
+            x = in_pieces(lambda x, batch: self.refined(x, batch, effort), start, samples)
             metrics = in_pieces(
-                lambda x, batch: self.metrics(x, self.simulate(x, batch), batch), x, held_out
+                lambda x, batch: self.metrics(x, self.simulate(x, batch), batch), x, samples
             )
             return float(jnp.mean(metrics["area_percent"]))
 
