@@ -7,7 +7,10 @@ its minimum at the multiple
 
     t = (s - 2 D) / (2 (s - D)),  D = L_after - L_before,
 
-of d. The length of steps is multiplied by t^(1/4) at each update, with t limited to [1/2, 2].
+of d. The length of steps is multiplied by t^(1/4) at each update, with t limited to [4/5, 2]. The
+limits are not symmetric because the best multiple for the next batch is too short for those after
+it: the noise of single batches lies in the steep directions and hides the slow progress along the
+flat ones (short-horizon bias, arXiv 1803.02021).
 
 The damping follows in the same way. With the singular values s of J and a damping m relative to the
 largest, d has a part in each direction; the fraction m^2 / (m^2 + s^2) of it is the weak part, in
@@ -41,6 +44,11 @@ LEAST_LENGTH = 0.02
 """Least length. The next batch judges one step ahead: where the batches differ more than a step
 gains it shortens steps without end, down to those of which rounding hides the effect. A step that
 raises the loss of its own batch is halved all the same."""
+
+SHORTEST, LONGEST = 0.8, 2.0
+"""Limits of t. With 1/2 for 4/5 half-inverse gradients end at 1.2e-4 instead of 3e-6 on
+`oscillators` (2,500 updates), and at 16.1 instead of 11.5 % on `ldft2d` (250 updates): the damping
+rises to 1 instead of falling."""
 
 RATE = 0.25
 """Exponent of t; four batches that agree change the length by t."""
@@ -77,17 +85,17 @@ def best_multiple(
 
     gradient: dL/dtheta. factor: that of the schedule, which shortened the step; t is relative to
     the step without it.
-    1 if the step is zero, 1/2 if it is not finite.
+    1 if the step is zero, SHORTEST if it is not finite.
     """
     before = objective.trial(optax.tree.add_scale(system.params, -1.0, step), batch)
     slope = jnp.asarray(optax.tree.vdot(gradient, step))
     change = system.loss - before
     curvature = 2 * (slope - change)
     # A parabola without a minimum: the loss falls along d, or rises.
-    beyond = jnp.where(slope < 0, 2.0, 0.5)
+    beyond = jnp.where(slope < 0, LONGEST, SHORTEST)
     minimum = (slope - 2 * change) / jnp.where(curvature > 0, curvature, 1)
     t = factor * jnp.where(curvature > 0, minimum, beyond)
-    t = jnp.clip(jnp.where(jnp.isfinite(t), t, 0.5), 0.5, 2.0)
+    t = jnp.clip(jnp.where(jnp.isfinite(t), t, SHORTEST), SHORTEST, LONGEST)
     return jnp.where(optax.tree.norm(step) == 0, 1, t)
 
 

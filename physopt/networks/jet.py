@@ -159,9 +159,15 @@ def dense_jets(dense: Dense, jets: Jets) -> Jets:
 
 def _linear(layer: nnx.Linear, jets: Jets) -> Jets:
     """Apply a dense layer to all derivatives; the bias moves the value only."""
-    # A product for each derivative: in one product of them all XLA writes the activations of every
-    # row anew, and inside a loop, as in training, a loss takes four to five times as long.
-    result = {key: jet @ layer.kernel[...] for key, jet in jets.items()}
+    kernel = layer.kernel[...]
+    if len(jets[()]) == 1:
+        # The jaxpr of a single sample has each kernel in one product, a dense layer for
+        # `numerics.dense_layers`.
+        rows = jnp.concatenate(list(jets.values())) @ kernel
+        result = dict(zip(jets, jnp.split(rows, len(jets)), strict=True))
+    else:
+        # Inside a loop, as in training, XLA's product of that many rows takes five times as long.
+        result = {key: jet @ kernel for key, jet in jets.items()}
     if layer.bias is not None:
         result[()] = result[()] + layer.bias[...]
     return result

@@ -9,6 +9,7 @@ study that was stopped: finished runs are left alone, and those of another proce
 """
 
 import argparse
+import math
 import time
 import tomllib
 from collections.abc import Collection, Iterator
@@ -50,13 +51,19 @@ def cells(problems: Collection[str]) -> Iterator[Cell]:
 
 
 def measured(cell: Cell, out: Path) -> dict[str, object]:
-    """Make a run, unless it is finished, and return its row of the results."""
+    """Make a run, unless it is finished, and return its row of the results.
+
+    The error of a run that a rule refuses, or that diverged at once, is not a number.
+    """
     run = physopt.run(
         cell.problem, cell.rule, seed=cell.seed, seconds=SECONDS, figures=False, out=out
     )
+    row = cell._asdict() | {"status": run.status["status"]}
+    if run.curve.empty:
+        return {**row, "relative_l2": math.nan, "updates": 0, "seconds": 0.0}
     last = run.curve.iloc[-1]
     return {
-        **cell._asdict(),
+        **row,
         "relative_l2": float(f"{run.curve.relative_l2.min():.4g}"),
         "updates": int(last.step),
         "seconds": round(float(last.t_train), 2),
@@ -103,7 +110,7 @@ def table(rows: pd.DataFrame) -> str:
 
 def _text(error: float, is_least: bool) -> str:
     if pd.isna(error):
-        return "–"
+        return "refused"
     return f"**{error:.1e}**" if is_least else f"{error:.1e}"
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from physopt.networks import Dense
 from physopt.networks.jet import Ansatz, Jet
+from physopt.numerics.dense_layers import find_dense_products
 
 ENTRIES: tuple[str, ...] = ("u", "u_t", "u_x", "u_xx", "u_tx", "u_xxx", "laplacian")
 
@@ -151,3 +152,24 @@ def test_a_normalised_network_is_differentiated_by_nesting():
 def test_an_entry_that_names_no_derivative_is_refused(entry):
     with pytest.raises(ValueError, match="no derivative"):
         Jet(network(), "tx", (entry,))
+
+
+def test_the_kernels_of_a_jet_are_dense_layers_of_a_sample():
+    """Kronecker factors and layerwise Gram matrices need each kernel in one product."""
+    jet = Jet(Dense((2, 5, 4, 1), nnx.Rngs(0)), "xy", ("u", "u_x", "laplacian"))
+    graph, params = nnx.split(jet)
+
+    def outputs(params, sample):
+        return nnx.merge(graph, params)(sample[None])[0]
+
+    dense = find_dense_products(outputs, params, jnp.ones((3, 2)))
+    leaves = jax.tree.leaves(params)
+    assert {leaves[product.kernel].shape for product in dense.products} == {(2, 5), (5, 4), (4, 1)}
+    assert all(leaves[number].ndim == 1 for number in dense.explicit)
+
+
+def test_a_sample_has_the_same_jet_as_in_a_batch():
+    jet = Jet(Dense((2, 5, 4, 1), nnx.Rngs(0)), "xy", ("u", "u_x", "u_xy", "laplacian"))
+    points = jax.random.normal(jax.random.key(1), (6, 2))
+    single = jnp.concatenate([jet(point[None]) for point in points])
+    np.testing.assert_allclose(single, jet(points), rtol=1e-5, atol=1e-5)
