@@ -14,14 +14,8 @@ from physopt.machine.mesh import spread
 
 T = TypeVar("T")
 
-SAMPLES = 32
-"""Samples of a piece, which bounds the memory. Equal pieces also let the same function be compiled
-once for several batches, if the cache on disk is in use."""
 
-
-def in_pieces(
-    function: Callable[..., T], *trees: Any, size: int = SAMPLES, mesh: Mesh | None = None
-) -> T:
+def in_pieces(function: Callable[..., T], *trees: Any, size: int, mesh: Mesh | None = None) -> T:
     """Apply a function of samples to pieces of a batch: leaves [batch, ...] in and out.
 
     function: of trees with leaves [size, ...]; compiled once for all pieces, which have the largest
@@ -35,7 +29,6 @@ def in_pieces(
         jax.tree.map(lambda leaf, k=k: leaf[k : k + size], trees) for k in range(0, batch, size)
     ]
 
-    # Equal functions give equal programs, which the cache on disk recognises by name and contents.
     def piece(*arguments: Any) -> T:
         return spread(function, mesh, *arguments)
 

@@ -13,6 +13,9 @@ from physopt.records.columns import measured_columns
 from physopt.rule import Parameters
 from physopt.training.setup import Setup
 
+TOGETHER = 64
+"""Samples refined at a time, which bounds the memory."""
+
 
 class Refined(NamedTuple):
     """The refined test samples of a run."""
@@ -66,8 +69,8 @@ def refine_and_measure(
     def measure(x: Tree, batch: Batch) -> dict[str, jax.Array]:
         return problem.metrics(x, problem.simulate(x, batch), batch)
 
-    refined = in_pieces(refine, x, batch, mesh=mesh)
-    metrics = in_pieces(measure, refined, batch, mesh=mesh)
+    refined = in_pieces(refine, x, batch, size=TOGETHER, mesh=mesh)
+    metrics = in_pieces(measure, refined, batch, size=TOGETHER, mesh=mesh)
     metric = problem.target[0]
     if metric not in metrics:
         raise OptionError(object, "target", metric, "the problem has no such metric")

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from physopt.machine.devices import current_platform
-from physopt.machine.pieces import in_pieces
 from physopt.problem import Batch
 from physopt.problems.ldft.baselines import bank_baselines
 from physopt.problems.ldft.curves import read_target, target_statement
@@ -217,18 +216,12 @@ class InverseDesign(HasGenerators):
         The nearest of the largest bank is also refined.
         """
 
-        def refined_error(matrices: jax.Array) -> float:
-            # The programs that refine and measure the test samples of a run.
-            start, samples, effort = unknowns_of(matrices), held_out.at(1.0), self.refine
-            x = in_pieces(lambda x, batch: self.refined(x, batch, effort), start, samples)
-            metrics = in_pieces(
-                lambda x, batch: self.metrics(x, self.simulate(x, batch), batch), x, samples
-            )
-            return float(jnp.mean(metrics["area_percent"]))
+        def refine(matrices: jax.Array, target: jax.Array) -> jax.Array:
+            return self._refined_matrices(unknowns_of(matrices), target, self.refine)
 
         return bank_baselines(
             *(self._random_matrix, self.isotherm, held_out.target),
-            refined_error if self.refine else None,
+            refine if self.refine else None,
         )
 
     def figure(self, x: jax.Array, y: jax.Array, batch: Batch) -> Figure:
