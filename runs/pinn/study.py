@@ -119,7 +119,7 @@ def draw(rows: pd.DataFrame, file: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6), layout="constrained")
-    panels = figure.subplots(2, -(-len(SWEEP["problem"]) // 2), sharey=True)
+    panels = figure.subplots(2, -(-len(SWEEP["problem"]) // 2), sharex=True, sharey=True)
     rules = SWEEP["rule"]
     for panel, problem in zip(panels.flat, SWEEP["problem"], strict=False):
         of_problem = rows[rows.problem == problem]
