@@ -43,6 +43,7 @@ def test_verdict(end, own, expected):
 
 def test_reasons_describe_what_happened():
     assert verdict(End(1, "timeout", "", None), {}, 90.0)[1] == "wall-clock limit of 90 s"
+    assert "source changed" in verdict(End(0, None, "", False), {}, None)[1]
     assert "no gpu" in verdict(End(2, None, "x\nphysopt: no gpu\n\n", None), {}, None)[1]
     own = {"status": "error", "reason": "ValueError: CUDA_ERROR: out of memory"}
     assert verdict(End(1, None, "", None), own, None) == ("oom", own["reason"])
