@@ -1,15 +1,12 @@
-"""Pieces: a long computation on many samples, a few of them at a time on every core."""
+"""Pieces: a long computation on many samples, a few of them at a time."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from physopt.machine.cores import xla_threads
-from physopt.machine.devices import current_platform
 from physopt.machine.mesh import spread
 
 T = TypeVar("T")
@@ -19,9 +16,7 @@ def in_pieces(function: Callable[..., T], *trees: Any, size: int, mesh: Mesh | N
     """Apply a function of samples to pieces of a batch: leaves [batch, ...] in and out.
 
     function: of trees with leaves [size, ...]; compiled once for all pieces, which have the largest
-    divisor of the batch that is at most `size`. On a CPU each of XLA's threads computes a piece:
-    XLA itself splits single operations, and those of a solver are too small for that. The result
-    does not depend on the number of threads. With a mesh each piece is sharded over it.
+    divisor of the batch that is at most `size`. With a mesh each piece is sharded over it.
     """
     batch = len(jax.tree.leaves(trees)[0])
     size = max(k for k in range(1, min(size, batch) + 1) if batch % k == 0)
@@ -33,7 +28,7 @@ def in_pieces(function: Callable[..., T], *trees: Any, size: int, mesh: Mesh | N
         return spread(function, mesh, *arguments)
 
     program = jax.jit(piece).lower(*pieces[0]).compile()
-    together = xla_threads() if mesh is None and current_platform() == "cpu" else 1
-    with ThreadPoolExecutor(min(together, len(pieces))) as pool:
-        results = list(pool.map(lambda each: jax.block_until_ready(program(*each)), pieces))
+    # One after the other: two long programs at a time, from two threads of Python, can wait for
+    # each other in XLA's pool of threads on a CPU, without end.
+    results = [jax.block_until_ready(program(*each)) for each in pieces]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)

@@ -1,13 +1,10 @@
-"""Pieces: the results of the whole batch, from one program, on every thread."""
-
-import threading
+"""Pieces: the results of the whole batch, from one program."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physopt.machine import pieces
 from physopt.machine.pieces import in_pieces
 
 
@@ -26,21 +23,6 @@ def test_pieces_are_joined_in_order_and_traced_once(batch):
     assert len(traced) == 1
     assert batch % traced[0][0] == 0
     assert traced[0][0] <= 4
-
-
-def test_every_thread_of_xla_has_a_piece(monkeypatch):
-    meeting = threading.Barrier(3, timeout=60)  # passed only if three pieces wait at a time
-
-    def meet(x):
-        meeting.wait()
-        return x
-
-    def function(x):
-        return jax.pure_callback(meet, x, x)
-
-    monkeypatch.setattr(pieces, "xla_threads", lambda: 3)
-    x = jnp.arange(6.0)
-    np.testing.assert_array_equal(in_pieces(function, x, size=2), x)
 
 
 def test_a_failure_in_a_piece_is_raised():
