@@ -28,7 +28,7 @@ def in_pieces(function: Callable[..., T], *trees: Any, size: int, mesh: Mesh | N
         return spread(function, mesh, *arguments)
 
     program = jax.jit(piece).lower(*pieces[0]).compile()
-    # One after the other: two long programs at a time, from two threads of Python, can wait for
-    # each other in XLA's pool of threads on a CPU, without end.
+    # One after the other: with two long programs at a time, from two threads of Python, a run
+    # stalled without using the CPU, probably in XLA's pool of threads.
     results = [jax.block_until_ready(program(*each)) for each in pieces]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
