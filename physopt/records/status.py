@@ -126,8 +126,9 @@ def verdict(end: End, own: Mapping[str, Any], limit: float | None) -> tuple[str,
 
 def _unrecorded(end: End) -> tuple[str, str]:
     """Return status and reason of a run whose process recorded neither."""
-    if end.exit_code == 0:  # the run is that of other source, in a folder of its own
-        return "error", "its source changed after the sweep began; repeat the command"
+    if end.exit_code == 0:  # a run of other source has a folder of its own
+        why = "its source changed after the sweep began, or it ended the process itself"
+        return "error", f"no record of this run: {why}; repeat the command"
     number = -end.exit_code if end.exit_code < 0 else end.exit_code - 128
     name = _signal_name(number)
     if name == "SIGKILL":
