@@ -127,8 +127,8 @@ def _plan(
     studies: "Sequence[Study]", options: RaceOptions, measured: "Conditioning"
 ) -> "tuple[RaceOptions, list[Round]]":
     """Return the options with the number of workers, and the rounds."""
-    from physopt.machine.cores import cores
     from physopt.sweeping.race import candidates, schedule
+    from physopt.sweeping.resources import cores
 
     workers = options.workers or 1
     if not options.executor:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import filelock
 
 from physopt.config.settings import Settings
-from physopt.machine.cores import cores
 from physopt.options import OptionError
 from physopt.sweeping.lease import Watch
 from physopt.sweeping.options import SweepOptions
@@ -109,6 +108,12 @@ def thread_limits(options: SweepOptions) -> dict[str, str]:
     if threads is None and options.workers and not options.executor:
         threads = max(1, cores() // options.workers)
     return {} if threads is None else dict.fromkeys(THREAD_LIMITS, str(threads))
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -58,7 +58,8 @@ def design(
         errors = {k: float(v[0]) for k, v in measure(x).items()}
         refined = None
         if effort and problem.target is not None:
-            refined, error = refine_and_measure(problem, x, batch, effort)
+            improve = jax.jit(refine_and_measure, static_argnums=(0, 3))
+            refined, error = improve(problem, x, batch, effort)
             errors[f"{problem.target[0]}_refined"] = float(error[0])
         files = _write(problem, target, batch, x, refined, errors)
     return errors, files

@@ -1,20 +1,18 @@
 """Refinement: the test samples of a finished run, improved by the problem without the network."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from physopt.machine.pieces import in_pieces
+from physopt.machine.mesh import spread
+from physopt.objective import Objective
 from physopt.options import OptionError
 from physopt.problem import Batch, Problem, Refines, Tree
 from physopt.records.columns import measured_columns
 from physopt.rule import Parameters
 from physopt.training.setup import Setup
-
-TOGETHER = 64
-"""Samples refined at a time, which bounds the memory."""
 
 
 class Refined(NamedTuple):
@@ -35,8 +33,10 @@ def refines_designs(problem: Problem) -> bool:
     return isinstance(problem, Refines) and problem.refine > 0 and problem.target is not None
 
 
-def refined_test_sets(setup: Setup, params: Parameters, sets: tuple[str, ...]) -> Refined:
-    """Refine the unknowns predicted for all test sets.
+def refined_test_sets(
+    setup: Setup, params: Parameters, sets: tuple[str, ...], chunk: int
+) -> Refined:
+    """Refine the unknowns predicted for all test sets, `chunk` samples at a time.
 
     sets: the held-out sets, of which the first is the validation set. The problem is one that
     `refines_designs`.
@@ -47,30 +47,32 @@ def refined_test_sets(setup: Setup, params: Parameters, sets: tuple[str, ...]) -
     size = len(held_out) // len(sets)
     x = setup.predict(params, held_out.inputs)
     before, samples = jax.tree.map(lambda leaf: leaf[size:], (x, held_out))
-    after, errors = refine_and_measure(
-        problem, before, samples, problem.refine, setup.objective.mesh
-    )
+    after, errors = _refine_chunks(setup.objective, before, samples, chunk, problem.refine)
     columns = measured_columns([name := f"{problem.target[0]}_refined"], sets[1:])
     parts = np.split(np.asarray(errors, np.float32), len(sets) - 1)
     of_sets = zip(sets[1:], parts, strict=True)
     return Refined(after, {columns[name, part]: values for part, values in of_sets})
 
 
+@partial(jax.jit, static_argnames=("chunk", "effort"))
+def _refine_chunks(
+    objective: Objective, x: Tree, samples: Batch, chunk: int, effort: int
+) -> tuple[Tree, jax.Array]:
+    size = len(samples)
+    pieces = jax.tree.map(lambda a: a.reshape(size // chunk, chunk, *a.shape[1:]), (x, samples))
+    function = partial(refine_and_measure, objective.problem, effort=effort)
+    result = jax.lax.map(lambda piece: spread(function, objective.mesh, *piece), pieces)
+    return jax.tree.map(lambda a: a.reshape(size, *a.shape[2:]), result)
+
+
 def refine_and_measure(
-    problem: Problem, x: Tree, batch: Batch, effort: int, mesh: Mesh | None = None
+    problem: Problem, x: Tree, batch: Batch, effort: int
 ) -> tuple[Tree, jax.Array]:
     """Return the refined unknowns and their metric of the problem's target [batch]."""
     assert isinstance(problem, Refines)
     assert problem.target is not None
-
-    def refine(x: Tree, batch: Batch) -> Tree:
-        return problem.refined(x, batch, effort)
-
-    def measure(x: Tree, batch: Batch) -> dict[str, jax.Array]:
-        return problem.metrics(x, problem.simulate(x, batch), batch)
-
-    refined = in_pieces(refine, x, batch, size=TOGETHER, mesh=mesh)
-    metrics = in_pieces(measure, refined, batch, size=TOGETHER, mesh=mesh)
+    refined = problem.refined(x, batch, effort)
+    metrics = problem.metrics(refined, problem.simulate(refined, batch), batch)
     metric = problem.target[0]
     if metric not in metrics:
         raise OptionError(object, "target", metric, "the problem has no such metric")

@@ -102,7 +102,8 @@ class Session:
         refined = None
         if refines_designs(self.config.problem):
             with self.phases.phase("refinement", "refining the designs of the test sets"):
-                refined = refined_test_sets(self.setup, self.best, self.sets)
+                chunk = self._chunk(len(self.setup.held_out) // len(self.sets))
+                refined = refined_test_sets(self.setup, self.best, self.sets, chunk)
         write_samples(self.folder, errors | (refined.samples if refined else {}))
         with self.phases.phase("baselines"):
             samples = self._test_samples()

@@ -41,7 +41,6 @@ SHOWS_ONLY = {
     "physopt.profiling*": "traces updates apart from training",
     "physopt.machine": "holds nothing",
     "physopt.machine.cache": "keeps compiled programs",
-    "physopt.machine.cores": "counts cores",
     "physopt.machine.failures": "words exceptions",
     "physopt.machine.output": "prints",
     "physopt.machine.threads": "limits threads, which env.json records",
