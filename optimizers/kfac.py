@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from physopt.numerics.dense_layers import DenseProducts
+from physopt.numerics.dense_layers import DenseLayers
 from physopt.objective import Linearised, Objective
 from physopt.optimizers.gain import gain_ratio
 from physopt.optimizers.layer_blocks import Blocks, find_blocks, preconditioned
@@ -49,9 +49,9 @@ class KFAC(UpdateRule):
     With rho the decrease of the loss over that of its quadratic model, the damping is multiplied
     by 2/3 if rho > 3/4 and t > 0.1, and by 3/2 if rho < 1/4 or t < 0.05: a short t shows that the
     blocks without damping misjudge the curvature along the direction. A step that does not lower
-    the loss of the batch is rejected. A layer that acts on several positions takes them as
-    independent. Other parameters (biases of such layers, normalisation) have a block without
-    approximation for each array.
+    the loss of the batch is rejected. A layer that acts on several positions, or is used several
+    times, takes them as independent. Other parameters (normalisation, a bias that is added at
+    several positions at once) have a block without approximation for each array.
 
     info holds damping, gain (rho), accepted and length (t). kfac-jax, the only library, needs
     networks and losses that are registered with it and has no physics between them.
@@ -139,10 +139,10 @@ def _blocks(objective: Objective, params: Parameters, batch: Batch) -> Blocks:
     return find_blocks(with_products(objective, params, batch)[0])[1]
 
 
-def _cost(objective: Objective, system: Linearised, batch: Batch, dense: DenseProducts) -> Info:
+def _cost(objective: Objective, system: Linearised, batch: Batch, dense: DenseLayers) -> Info:
     """Count the derivatives of all outputs as pullbacks, unless dy/dx replaces the physics."""
     spent = product_cost(objective, system, batch, 1)
     rows = system.gradient.size if system.samples is batch else 0
-    factor = 2 * len(dense.products) + len(dense.explicit)
+    factor = 2 * len(dense.layers) + len(dense.explicit)
     more = cost(simulate=len(batch), vjp=rows, factor=factor)
     return {name: spent[name] + more[name] for name in spent}

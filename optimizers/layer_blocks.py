@@ -1,5 +1,6 @@
 """Blocks of the Gauss-Newton matrix J^T J / b: Kronecker products for dense layers."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,8 +10,8 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from physopt.machine.devices import widest_float
 from physopt.numerics.dense_layers import (
-    DenseProducts,
-    find_dense_products,
+    DenseLayers,
+    find_dense_layers,
     kernel_matrix,
 )
 from physopt.numerics.float64 import evaluated_in
@@ -25,7 +26,7 @@ LARGEST_BLOCK = 512
 class Blocks(NamedTuple):
     """Diagonal blocks of J^T J / b, for a batch of b samples."""
 
-    layers: tuple[tuple[Array, Array], ...]  # A [in + 1, in + 1] and B [out, out]; a bias is last
+    layers: tuple[tuple[Array, Array], ...]  # A [in, in], a bias as last input, and B [out, out]
     others: tuple[Array, ...]  # [size, size], of other arrays
 
     def trace(self) -> Array:
@@ -34,13 +35,13 @@ class Blocks(NamedTuple):
         return jnp.sum(jnp.stack([*products, *(jnp.trace(block) for block in self.others)]))
 
 
-def find_blocks(system: Linearised) -> tuple[DenseProducts, Blocks]:
+def find_blocks(system: Linearised) -> tuple[DenseLayers, Blocks]:
     """Return the dense layers and the blocks of a batch.
 
     Raises PlanError for arrays of more than LARGEST_BLOCK parameters outside of dense layers.
     """
     arguments = system.params, system.samples
-    dense = find_dense_products(system.sample_outputs, *arguments)
+    dense = find_dense_layers(system.sample_outputs, *arguments)
     _check(dense, system.params)
     layers, rows = layer_factors(dense, *arguments, block=None)
     batch = jax.tree.leaves(system.samples)[0].shape[0]
@@ -49,14 +50,14 @@ def find_blocks(system: Linearised) -> tuple[DenseProducts, Blocks]:
     return dense, Blocks(tuple(_means(layer) for layer in layers), others)
 
 
-def _check(dense: DenseProducts, params: Parameters) -> None:
+def _check(dense: DenseLayers, params: Parameters) -> None:
     paths, leaves = zip(*jax.tree.leaves_with_path(params), strict=True)
     large = [i for i in dense.explicit if leaves[i].size > LARGEST_BLOCK]
     if large:
         name = jax.tree_util.keystr(paths[large[0]], simple=True, separator=".")
         raise PlanError(
-            f"{name} with {leaves[large[0]].size} parameters is not the weight of a dense layer "
-            "that is used once, but of a convolution, a shared layer or network=none; blocks of "
+            f"{name} with {leaves[large[0]].size} parameters is not the weight of a dense layer, "
+            "but of a convolution, a loop or network=none; blocks of "
             f"such arrays are limited to {LARGEST_BLOCK} parameters"
         )
 
@@ -65,14 +66,12 @@ def _means(layer: LayerFactors) -> tuple[Array, Array]:
     """Return E[a a^T] and E[D^T D], as means over samples; positions count as independent."""
     batch, positions, size = layer.inputs.shape
     a = layer.inputs.reshape(batch * positions, size)
-    ones = jnp.broadcast_to(layer.bias.astype(a.dtype), (len(a), 1))
-    a = jnp.concatenate([a, ones], axis=1)
     d = layer.slopes.reshape(-1, layer.slopes.shape[-1])
     return a.T @ a / len(a), d.T @ d / batch
 
 
 def preconditioned(
-    dense: DenseProducts, blocks: Blocks, gradient: Parameters, damping: Array
+    dense: DenseLayers, blocks: Blocks, gradient: Parameters, damping: Array
 ) -> Parameters:
     """Return the gradient multiplied by the inverses of the damped blocks.
 
@@ -80,19 +79,16 @@ def preconditioned(
     """
     leaves, tree = jax.tree.flatten(gradient)
     result = [jnp.zeros_like(leaf) for leaf in leaves]
-    bias_of = {kernel: bias for bias, kernel in dense.biases.items()}
     dtype = widest_float()
-    for product, (a, b) in zip(dense.products, blocks.layers, strict=True):
-        kernel, bias = leaves[product.kernel], bias_of.get(product.kernel)
-        weights, restore = jax.vjp(lambda leaf, p=product: kernel_matrix(p, leaf), kernel)
-        if bias is None:  # the last row and column of A are 0
-            a, right = a[:-1, :-1], weights
-        else:
-            right = jnp.concatenate([weights, leaves[bias].reshape(1, -1)])
+    for layer, (a, b) in zip(dense.layers, blocks.layers, strict=True):
+        weights, restore = jax.vjp(partial(kernel_matrix, layer), leaves[layer.kernel])
+        right = weights
+        if layer.bias is not None:
+            right = jnp.concatenate([weights, leaves[layer.bias].reshape(1, -1)])
         solved = _solve_product(dtype, right.dtype, a, b, right, damping)
-        result[product.kernel] = restore(solved[: len(weights)])[0]
-        if bias is not None:
-            result[bias] = solved[-1].reshape(leaves[bias].shape)
+        result[layer.kernel] = restore(solved[: len(weights)])[0]
+        if layer.bias is not None:
+            result[layer.bias] = solved[-1].reshape(leaves[layer.bias].shape)
     for i, block in zip(dense.explicit, blocks.others, strict=True):
         solved = _solve_shifted(dtype, block.dtype, block, leaves[i].ravel(), damping)
         result[i] = solved.reshape(leaves[i].shape)

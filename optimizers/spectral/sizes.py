@@ -1,13 +1,12 @@
 """Sizes of a spectral-power update, and estimates of the operations and bytes of its parts."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from physopt.numerics.dense_layers import find_dense_products
+from physopt.numerics.dense_layers import find_dense_layers
 from physopt.objective import Objective, flatten
 from physopt.optimizers.spectral.decomposition import Spectrum
 from physopt.problem import Batch, Linearizes
@@ -52,12 +51,12 @@ def measure(
         alone = jax.tree.map(lambda leaf: leaf[None], sample)
         return flatten(objective.predict(params, alone.inputs))[0]
 
-    dense = find_dense_products(predict, params, batch)
+    dense = find_dense_layers(predict, params, batch)
     leaves = jax.tree.leaves(params)
-    layers = []
-    for p in dense.products:
-        out = math.prod(p.shape) // max(1, p.positions)
-        layers.append((p.positions, leaves[p.kernel].size // max(1, out), out))
+    layers = [
+        (layer.positions, leaves[layer.kernel].size // max(1, layer.width), layer.width)
+        for layer in dense.layers
+    ]
     return Size(
         len(batch), outputs, unknowns, sum(leaf.size for leaf in leaves), tuple(layers),
         sum(leaves[i].size for i in dense.explicit), isinstance(objective.problem, Linearizes),

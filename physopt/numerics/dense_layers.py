@@ -1,12 +1,12 @@
-"""Find dense layers in the jaxpr of any function: parameters that enter in one matrix product only.
+"""Find dense layers in the jaxpr of any function: parameters that enter in matrix products only.
 
-If the only use of a parameter leaf in the jaxpr of one sample's outputs is one `dot_general`
-without batch dimensions, that product z is a dense layer with the leaf as its kernel. The jaxpr is
-evaluated with a zero added to z: the derivative in that zero is dy/dz, and the product's other
-operand is recorded.
+If every use of a parameter leaf in the jaxpr of one sample's outputs is a `dot_general` without
+batch dimensions, in which it has the same shape, the leaf is the kernel of a dense layer that acts
+on the positions of all these products. The jaxpr is evaluated with a zero added to each product z:
+the derivative in that zero is dy/dz, and the product's other operand is recorded.
 
-Leaves with any other use are listed as explicit: shared weights, convolutions, normalisation
-scales, and whatever enters loops, branches or custom derivative rules.
+Leaves with any other use are listed as explicit: convolutions, normalisation scales, weights tied
+by a transposition, and whatever enters loops, branches or custom derivative rules.
 """
 
 import math
@@ -29,7 +29,7 @@ _CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "rem
 
 
 class DenseProduct(NamedTuple):
-    """The only use of a kernel leaf: z = dot_general(input, kernel), or with exchanged operands."""
+    """A use of a kernel leaf: z = dot_general(input, kernel), or with exchanged operands."""
 
     kernel: int  # leaf number
     path: tuple[int, ...]  # equation numbers of the enclosing calls, then its own
@@ -42,13 +42,41 @@ class DenseProduct(NamedTuple):
     dtype: Any
 
 
-class DenseProducts(NamedTuple):
-    """The dense products of a function, from its jaxpr."""
+class DenseLayer(NamedTuple):
+    """A kernel leaf with all its products, and the bias leaf that is added to some of them."""
+
+    products: tuple[DenseProduct, ...]
+    bias: int | None = None  # leaf number
+    biased: frozenset[tuple[int, ...]] = frozenset()  # paths of the products, each with T = 1
+
+    @property
+    def kernel(self) -> int:
+        """Leaf number of the kernel."""
+        return self.products[0].kernel
+
+    @property
+    def positions(self) -> int:
+        """T, over all products."""
+        return sum(product.positions for product in self.products)
+
+    @property
+    def width(self) -> int:
+        """Number of outputs at a position."""
+        first = self.products[0]
+        return math.prod(first.shape) // max(1, first.positions)
+
+
+class DenseLayers(NamedTuple):
+    """The dense layers of a function, from its jaxpr."""
 
     jaxpr: jex.ClosedJaxpr  # (parameter leaves..., sample leaves...) -> flat y
-    products: tuple[DenseProduct, ...]
-    biases: dict[int, int]  # bias leaf -> kernel leaf of the product it is added to, with T = 1
+    layers: tuple[DenseLayer, ...]
     explicit: tuple[int, ...]  # leaves with any other use
+
+    @property
+    def products(self) -> tuple[DenseProduct, ...]:
+        """The products of all layers, layer by layer."""
+        return tuple(product for layer in self.layers for product in layer.products)
 
 
 class _Leaf(NamedTuple):
@@ -59,15 +87,15 @@ class _Leaf(NamedTuple):
 
 
 class _Bias(NamedTuple):
-    """The only use of a bias leaf: added elementwise to a product that has no other use."""
+    """A use of a bias leaf: added elementwise to a product that has no other use."""
 
-    kernel: int
+    product: DenseProduct
 
 
 _Use = DenseProduct | _Bias | None  # None: any other use
 
 
-def find_dense_products(outputs: Outputs, params: Any, samples: Any) -> DenseProducts:
+def find_dense_layers(outputs: Outputs, params: Any, samples: Any) -> DenseLayers:
     """Analyse the jaxpr of outputs(params, sample) for one sample of `samples` [batch, ...].
 
     Raises ValueError for parameters that are not real floating and for samples without arrays.
@@ -86,14 +114,32 @@ def find_dense_products(outputs: Outputs, params: Any, samples: Any) -> DensePro
     jaxpr = jax.make_jaxpr(flat)([leaf for _, leaf in named], one)
     uses = _uses_by_leaf(jaxpr.jaxpr, len(named))
 
-    single = [use[0] if len(use) == 1 else None for use in uses]
-    products = tuple(use for use in single if isinstance(use, DenseProduct))
-    kernels = {product.kernel for product in products}
-    biases = {i: u.kernel for i, u in enumerate(single) if isinstance(u, _Bias)}
-    biases = {i: kernel for i, kernel in biases.items() if kernel in kernels}
-    layerwise = kernels | biases.keys()
+    layers = {i: DenseLayer(products) for i, use in enumerate(uses) if (products := _alike(use))}
+    for i, use in enumerate(uses):
+        kernel = _kernel_of_bias(use)
+        if kernel in layers and layers[kernel].bias is None:
+            biased = frozenset(each.product.path for each in use if isinstance(each, _Bias))
+            layers[kernel] = layers[kernel]._replace(bias=i, biased=biased)
+    layerwise = layers.keys() | {layer.bias for layer in layers.values()}
     explicit = tuple(i for i, use in enumerate(uses) if use and i not in layerwise)
-    return DenseProducts(jaxpr, products, biases, explicit)
+    return DenseLayers(jaxpr, tuple(layers.values()), explicit)
+
+
+def _alike(uses: Sequence[_Use]) -> tuple[DenseProduct, ...]:
+    """Return the products of a leaf if it has no other use and is one matrix in all, else ()."""
+    products = tuple(use for use in uses if isinstance(use, DenseProduct))
+    matrices = [
+        (p.kernel_contracted, [(eqn.primitive, eqn.params) for eqn in p.rearranged])
+        for p in products
+    ]
+    alike = len(products) == len(uses) and all(matrix == matrices[0] for matrix in matrices)
+    return products if alike else ()
+
+
+def _kernel_of_bias(uses: Sequence[_Use]) -> int | None:
+    """Return the kernel of the products to which alone a leaf is added, None for other leaves."""
+    kernels = {use.product.kernel if isinstance(use, _Bias) else None for use in uses}
+    return kernels.pop() if len(kernels) == 1 else None
 
 
 def _uses_by_leaf(jaxpr: jex.Jaxpr, count: int) -> list[list[_Use]]:
@@ -125,7 +171,7 @@ def _uses(
         if not leaves:
             continue
         out, here = eqn.outvars[0], (*path, number)
-        if eqn.primitive.name in _REARRANGING and jnp.issubdtype(_aval(out).dtype, jnp.floating):
+        if _is_rearranging(eqn):
             leaf_of[out] = _Leaf(leaves[0].number, (*leaves[0].rearranged, eqn))
         elif (body := _body(eqn)) is not None:
             inner, returned = _uses(body[0], tags, here)
@@ -138,6 +184,14 @@ def _uses(
             bias = _bias(eqn, tags, product_of, occurrences)
             uses += [(tag.number, bias) for tag in leaves]
     return uses, [leaf(atom) for atom in jaxpr.outvars]
+
+
+def _is_rearranging(eqn: jex.JaxprEqn) -> bool:
+    """Return whether an equation keeps all elements, each once; a broadcast may add axes of 1."""
+    entering, out = _aval(eqn.invars[0]), _aval(eqn.outvars[0])
+    name = eqn.primitive.name
+    kept = name in _REARRANGING or (name == "broadcast_in_dim" and entering.size == out.size)
+    return kept and jnp.issubdtype(out.dtype, jnp.floating)
 
 
 def _body(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
@@ -187,7 +241,7 @@ def _bias(
     product = product_of[term]
     alone = occurrences[term] == 1 and product.positions == 1
     same = _aval(eqn.invars[0]).shape == _aval(eqn.invars[1]).shape
-    return _Bias(product.kernel) if alone and same else None
+    return _Bias(product) if alone and same else None
 
 
 def _aval(atom: Any) -> Any:
@@ -195,11 +249,12 @@ def _aval(atom: Any) -> Any:
     return atom.aval
 
 
-def kernel_matrix(product: DenseProduct, leaf: Array) -> Array:
+def kernel_matrix(layer: DenseLayer, leaf: Array) -> Array:
     """Return a kernel as the matrix [in, out] that the layer's input is multiplied by.
 
     It is a linear function of the leaf, which rearranges its elements.
     """
+    product = layer.products[0]
     for eqn in product.rearranged:
         leaf = eqn.primitive.bind(leaf, **eqn.primitive.get_bind_params(eqn.params))
     axes = product.kernel_contracted
@@ -208,7 +263,7 @@ def kernel_matrix(product: DenseProduct, leaf: Array) -> Array:
 
 
 def evaluate_shifted(
-    dense: DenseProducts, leaves: Sequence[Array], sample: Any, shifts: Sequence[Array]
+    dense: DenseLayers, leaves: Sequence[Array], sample: Any, shifts: Sequence[Array]
 ) -> tuple[Array, list[Array]]:
     """Return flat y [|y|] with shifts added to the dense products, and the products' inputs.
 
@@ -218,7 +273,7 @@ def evaluate_shifted(
     by_path = {p.path: (p, shift) for p, shift in zip(dense.products, shifts, strict=True)}
     arguments = [*leaves, *jax.tree.leaves(sample)]
     (y,), inputs = _evaluate(dense.jaxpr.jaxpr, dense.jaxpr.consts, arguments, by_path, ())
-    return y, [inputs[product.kernel] for product in dense.products]
+    return y, [inputs[product.path] for product in dense.products]
 
 
 def _evaluate(
@@ -227,11 +282,11 @@ def _evaluate(
     arguments: Sequence[Any],
     shifts: dict[tuple[int, ...], tuple[DenseProduct, Array]],
     path: tuple[int, ...],
-) -> tuple[list[Any], dict[int, Array]]:
+) -> tuple[list[Any], dict[tuple[int, ...], Array]]:
     """Evaluate a jaxpr; of the calls, only those that contain a product are inlined."""
     variables = [*jaxpr.constvars, *jaxpr.invars]
     values = dict(zip(variables, [*constants, *arguments], strict=True))
-    operands: dict[int, Array] = {}
+    operands: dict[tuple[int, ...], Array] = {}
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, jex.Literal) else values[atom]
@@ -249,6 +304,6 @@ def _evaluate(
         if here in shifts:
             product, shift = shifts[here]
             results = [results[0] + shift]
-            operands[product.kernel] = inputs[1 - product.side]
+            operands[here] = inputs[1 - product.side]
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars], operands

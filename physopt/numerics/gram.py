@@ -6,8 +6,8 @@ and the derivative D = dy/dz, so with samples i, j
     J_W J_W^T = (a_i . a_j) (D_i D_j^T),
 
 which takes n^2 out operations and n out numbers instead of n^2 in out and n in out. For a layer
-that acts on T positions, J_W = sum_t a_t (x) D_t. A bias added to z has J_b = D, which adds 1 to
-the factor a_i . a_j. `physopt.numerics.dense_layers` finds these layers in any differentiable
+that acts on T positions, J_W = sum_t a_t (x) D_t. A bias added to z has J_b = D: it is one more
+input, of value 1. `physopt.numerics.dense_layers` finds these layers in any differentiable
 function; all other leaves contribute explicit rows of J. Both are exact.
 
 If A = dy/dx at x = network(c) is known, pass the samples (c, A) and
@@ -27,11 +27,12 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import DTypeLike
 
 from physopt.numerics.dense_layers import (
+    DenseLayer,
+    DenseLayers,
     DenseProduct,
-    DenseProducts,
     Outputs,
     evaluate_shifted,
-    find_dense_products,
+    find_dense_layers,
 )
 from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.linalg import HIGHEST
@@ -50,21 +51,20 @@ def _over_samples(function: Callable[[Any], Any], samples: Any, block: int | Non
 class LayerFactors(NamedTuple):
     """The factors of the rows of J that belong to a dense layer."""
 
-    inputs: Array  # [batch, T, in]
+    inputs: Array  # [batch, T, in], with a bias [batch, T, in + 1], the last 1 where it is added
     slopes: Array  # dy/dz [batch, |y|, T, out]
-    bias: Array  # 1 if a bias is added to z, 0 if not
 
 
 def layer_factors(
-    dense: DenseProducts, params: Any, samples: Any, block: int | None
+    dense: DenseLayers, params: Any, samples: Any, block: int | None
 ) -> tuple[list[LayerFactors], list[Array]]:
     """Return the factors of the dense layers, and the other leaves' rows [batch, |y|, ...].
 
-    dense: the products of a function of (params, one of the samples). block: samples
+    dense: the layers of a function of (params, one of the samples). block: samples
     differentiated at a time; None for all.
     """
     leaves: list[Array] = jax.tree.leaves(params)
-    if not dense.products and not dense.explicit:
+    if not dense.layers and not dense.explicit:
         batch, y = jax.tree.leaves(samples)[0].shape[0], dense.jaxpr.out_avals[0]
         return [], [jnp.zeros((batch, y.size, 0), y.dtype)]
 
@@ -78,24 +78,29 @@ def layer_factors(
         return jax.jacrev(shifted, argnums=(0, 1), has_aux=True)(zeros, some)
 
     (slopes, rows), inputs = _over_samples(differentiate, samples, block)
-    layers = [
-        _layer(p, a, d, jnp.asarray(p.kernel in dense.biases.values(), d.dtype))
-        for p, a, d in zip(dense.products, inputs, slopes, strict=True)
-    ]
+    factors, layers = zip(inputs, slopes, strict=True), []
+    for layer in dense.layers:
+        parts = [_product_factors(layer, p, *next(factors)) for p in layer.products]
+        inputs, slopes = zip(*parts, strict=True)
+        layers.append(LayerFactors(jnp.concatenate(inputs, 1), jnp.concatenate(slopes, 2)))
     return layers, rows
 
 
-def _layer(product: DenseProduct, operand: Array, slopes: Array, bias: Array) -> LayerFactors:
+def _product_factors(
+    layer: DenseLayer, product: DenseProduct, operand: Array, slopes: Array
+) -> LayerFactors:
     """Bring a [batch, ...] and D [batch, |y|, ...] into the axis order of `LayerFactors`."""
     b, m, t = *slopes.shape[:2], product.positions
     axes = [axis + 1 for axis in product.contracted]
     inputs = jnp.moveaxis(operand, axes, range(operand.ndim - len(axes), operand.ndim))
     inputs = inputs.reshape(b, t, math.prod(operand.shape[axis] for axis in axes))
+    if layer.bias is not None:
+        added = jnp.full((b, t, 1), product.path in layer.biased, inputs.dtype)
+        inputs = jnp.concatenate([inputs, added], axis=2)
     # The product's axes are those of its left operand, then those of its right one.
-    out = math.prod(product.shape) // max(t, 1)
     if product.side == 1:
-        return LayerFactors(inputs, slopes.reshape(b, m, t, out), bias)
-    return LayerFactors(inputs, slopes.reshape(b, m, out, t).swapaxes(2, 3), bias)
+        return LayerFactors(inputs, slopes.reshape(b, m, t, layer.width))
+    return LayerFactors(inputs, slopes.reshape(b, m, layer.width, t).swapaxes(2, 3))
 
 
 def _column_blocks(size: int, height: int) -> Iterator[slice]:
@@ -116,12 +121,12 @@ def _rows_gram(rows: Array) -> Array:
 
 def _layer_gram(layer: LayerFactors) -> Array:
     """Return J_W J_W^T (+ J_b J_b^T) [n, n] of a dense layer."""
-    a, d, bias = layer
+    a, d = layer
     b, m, t, out = d.shape
     size = a.shape[-1]
 
     def pair(s: Array | int, u: Array | int) -> Array:
-        inner = jnp.matmul(a[:, s], a[:, u].T, precision=HIGHEST) + bias
+        inner = jnp.matmul(a[:, s], a[:, u].T, precision=HIGHEST)
         left, right = (d[:, :, v].reshape(b * m, out) for v in (s, u))
         slopes = jnp.matmul(left, right.T, precision=HIGHEST).reshape(b, m, b, m)
         return (slopes * inner[:, None, :, None]).reshape(b * m, b * m)
@@ -167,7 +172,7 @@ def layerwise_gram(
     off, ordinary operations on it would round it to float32.
     """
     dtype = np.dtype(np.float64 if dtype is None else dtype)
-    dense = find_dense_products(outputs, params, samples)
+    dense = find_dense_layers(outputs, params, samples)
     layers, rows = layer_factors(dense, params, samples, block)
     return _evaluate_gram(dtype, dtype, layers, rows)
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from physopt.networks import Dense
 from physopt.networks.jet import Ansatz, Jet
-from physopt.numerics.dense_layers import find_dense_products
+from physopt.numerics.dense_layers import find_dense_layers
 
 ENTRIES: tuple[str, ...] = ("u", "u_t", "u_x", "u_xx", "u_tx", "u_xxx", "laplacian")
 
@@ -154,18 +154,25 @@ def test_an_entry_that_names_no_derivative_is_refused(entry):
         Jet(network(), "tx", (entry,))
 
 
-def test_the_kernels_of_a_jet_are_dense_layers_of_a_sample():
-    """Kronecker factors and layerwise Gram matrices need each kernel in one product."""
+def test_the_layers_of_a_jet_are_found():
+    """Kronecker factors and layerwise Gram matrices need them."""
     jet = Jet(Dense((2, 5, 4, 1), nnx.Rngs(0)), "xy", ("u", "u_x", "laplacian"))
     graph, params = nnx.split(jet)
 
     def outputs(params, sample):
         return nnx.merge(graph, params)(sample[None])[0]
 
-    dense = find_dense_products(outputs, params, jnp.ones((3, 2)))
+    dense = find_dense_layers(outputs, params, jnp.ones((3, 2)))
     leaves = jax.tree.leaves(params)
-    assert {leaves[product.kernel].shape for product in dense.products} == {(2, 5), (5, 4), (4, 1)}
-    assert all(leaves[number].ndim == 1 for number in dense.explicit)
+    assert {leaves[layer.kernel].shape for layer in dense.layers} == {(2, 5), (5, 4), (4, 1)}
+    assert {leaves[layer.bias].shape for layer in dense.layers if layer.bias is not None} == {
+        (5,),
+        (4,),
+        (1,),
+    }
+    # The value, two first derivatives and the Laplacian
+    assert {layer.positions for layer in dense.layers} == {4}
+    assert dense.explicit == ()
 
 
 def test_a_sample_has_the_same_jet_as_in_a_batch():

@@ -86,7 +86,31 @@ def shared_weights():
     def outputs(p, x):
         return jnp.tanh(jnp.tanh(x @ p["w"]) @ p["w"] + p["b"]) @ p["v"]
 
-    return plain(outputs, weights(w=(3, 3), b=(3,), v=(3, 2)), X, "v", "wb")
+    return plain(outputs, weights(w=(3, 3), b=(3,), v=(3, 2)), X, "wbv")
+
+
+def shared_layer():
+    def outputs(p, x):
+        for _ in range(2):
+            x = jnp.tanh(x @ p["w"] + p["b"])
+        return x
+
+    return plain(outputs, weights(w=(3, 3), b=(3,)), X, "wb")
+
+
+def shared_over_samples_and_positions():
+    # One product of T = 4 positions and one of a single position.
+    def outputs(p, x):
+        return jnp.tanh(jnp.sin(x @ p["w"]).sum(0)) + x[0] @ p["w"] + p["b"]
+
+    return plain(outputs, weights(w=(3, 5), b=(5,)), SEQUENCE, "w", "b")
+
+
+def two_biases_of_one_kernel():
+    def outputs(p, x):
+        return jnp.tanh(x @ p["w"] + p["b"]) + jnp.sin(x @ p["w"] + p["c"])
+
+    return plain(outputs, weights(w=(3, 2), b=(2,), c=(2,)), X, "wb", "c")
 
 
 def shared_through_a_cast():
@@ -94,7 +118,7 @@ def shared_through_a_cast():
         half = p["w"].astype(jnp.float32).astype(jnp.float64)
         return jnp.tanh(x @ p["w"]) @ p["v"] + jnp.tanh(x @ half) @ p["v"]
 
-    return plain(outputs, weights(w=(3, 4), v=(4, 2)), X, "", "wv")
+    return plain(outputs, weights(w=(3, 4), v=(4, 2)), X, "v", "w")
 
 
 def tied_by_transposition():
@@ -141,6 +165,12 @@ def left_operand():
     return plain(outputs, weights(w=(4, 3), b=(4,), v=(2, 4)), X, "wbv")
 
 
+def bias_of_a_batch_of_one():
+    return plain(
+        lambda p, x: jnp.tanh(x[None] @ p["w"] + p["b"]), weights(w=(3, 2), b=(2,)), X, "wb"
+    )
+
+
 def left_operand_over_positions():
     def outputs(p, x):
         return jnp.tanh(p["w"] @ jnp.sin(x).T)[:, 1:].sum(1)
@@ -184,7 +214,7 @@ def bias_of_a_shared_kernel():
     def outputs(p, x):
         return jnp.tanh(x @ p["w"] + p["b"]) + jnp.sin(x @ p["w"])
 
-    return plain(outputs, weights(w=(3, 2), b=(2,)), X, "", "wb")
+    return plain(outputs, weights(w=(3, 2), b=(2,)), X, "wb")
 
 
 def bias_shared():
@@ -302,8 +332,9 @@ def mixed_samples_and_outputs():
 
 
 CASES = [
-    mlp, group_norm, convolution, shared_weights, shared_through_a_cast, tied_by_transposition,
-    regularised, unused, unused_all, few_positions, many_positions, left_operand,
+    mlp, group_norm, convolution, shared_weights, shared_layer, shared_over_samples_and_positions,
+    two_biases_of_one_kernel, shared_through_a_cast, tied_by_transposition, regularised, unused,
+    unused_all, few_positions, many_positions, left_operand, bias_of_a_batch_of_one,
     left_operand_over_positions, left_and_right_few_positions, several_contracted_axes,
     no_contracted_axis, transposed_and_reshaped, product_seen_twice, bias_of_a_shared_kernel,
     bias_shared, subtracted_bias, one_bias_for_each_position, parameters_are_the_output,

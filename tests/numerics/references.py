@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physopt.numerics.dense_layers import find_dense_products
+from physopt.numerics.dense_layers import find_dense_layers
 from physopt.numerics.float64 import evaluated_in, real_array
 from physopt.numerics.linalg import HIGHEST, gram_power
 
@@ -43,9 +43,9 @@ class Split(NamedTuple):
 
 def parameter_split(outputs, params, samples):
     """Return how `layerwise_gram` treats each parameter leaf."""
-    dense = find_dense_products(outputs, params, samples)
+    dense = find_dense_layers(outputs, params, samples)
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
-    layerwise = {product.kernel for product in dense.products} | dense.biases.keys()
+    layerwise = {i for layer in dense.layers for i in (layer.kernel, layer.bias) if i is not None}
     unused = set(range(len(names))) - layerwise - set(dense.explicit)
     return Split(
         *(tuple(names[i] for i in leaves) for leaves in (layerwise, dense.explicit, unused))

@@ -28,7 +28,7 @@ def random(*shape):
 
 
 class Kernel(nnx.Module):
-    """x = a W with a kernel that is stored in other layouts, or shared by two layers."""
+    """x = a W with a kernel that is stored in other layouts, or tied to its transpose."""
 
     def __init__(self, layout: str):
         self.layout = layout
@@ -40,14 +40,18 @@ class Kernel(nnx.Module):
             return a @ kernel.T
         if self.layout == "positions":  # the layer acts on a and on its reverse
             return jnp.sum(jnp.stack([a, a[:, ::-1]], axis=1) @ kernel, axis=1)
-        return jnp.tanh(a @ kernel) @ kernel if self.layout == "shared" else a @ kernel
+        if self.layout == "shared":
+            return jnp.sum(jnp.stack([a @ kernel, a[:, ::-1] @ kernel]), axis=0)
+        return jnp.tanh(a @ kernel) @ kernel.T if self.layout == "tied" else a @ kernel
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixed(Tiny):
     """y = M x with a full matrix M."""
 
-    layout: Literal["dense", "plain", "transposed", "positions", "shared", "large"] = "dense"
+    layout: Literal["dense", "plain", "transposed", "positions", "shared", "tied", "large"] = (
+        "dense"
+    )
 
     def sample(self, keys):
         inputs = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
@@ -120,26 +124,27 @@ def test_the_damping_is_divided_between_the_factors():
     np.testing.assert_allclose(direction.reshape(3, 3), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("layout", ["dense", "transposed", "shared"])
+@pytest.mark.parametrize("layout", ["dense", "transposed", "tied"])
 def test_one_update_solves_a_linear_layer(layout):
-    """A kernel in two layers has a block without approximation, too: it is Gauss-Newton."""
+    """A kernel tied to its transpose has a block without approximation, too: Gauss-Newton."""
     objective, params, batch = case(Mixed(layout=layout))
     rule = KFAC(damping=1e-24)
     state = rule.init(objective, params, jax.random.key(0))
     step, _, info = jax.jit(rule.update)(objective, params, state, batch, jax.random.key(0))
     a, system = jacobian(objective, params, batch), objective.linearised(params, batch)
     newton = -np.linalg.solve(a.T @ a, ravel_pytree(system.pull(system.gradient))[0])
-    if layout == "shared" and not info["accepted"]:
+    if layout == "tied" and not info["accepted"]:
         newton = 0 * newton
     np.testing.assert_allclose(ravel_pytree(step)[0], newton, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(info["length"], 1, rtol=1e-6)
-    if layout != "shared":
+    if layout != "tied":
         np.testing.assert_allclose(info["gain"], 1, rtol=1e-6)
 
 
-def test_positions_of_a_layer_count_as_independent():
+@pytest.mark.parametrize("layout", ["positions", "shared"])
+def test_positions_of_a_layer_count_as_independent(layout):
     """sum_t E[a_t a_t^T] E[D_t^T D_t] for equal D_t: the cross terms of two positions are left."""
-    objective, params, batch = case(Mixed(layout="positions"))
+    objective, params, batch = case(Mixed(layout=layout))
     _, blocks = find_blocks(objective.linearised(params, batch))
     ((left, right),) = blocks.layers
     a, m = np.asarray(batch.inputs), random(3, 3)
