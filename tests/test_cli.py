@@ -276,11 +276,11 @@ def test_status_of_damaged_and_hostile_folders(capsys, tmp_path):
     assert "<script>" in out
 
 
-def test_a_terminal_sees_a_live_line(tmp_path):
+def seen_on_a_terminal(*words):
+    """Run a command on a terminal of its own; return all that it writes."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "physopt", "run", f"problem={TINY}", f"rule={DESCENT}"]
     process = subprocess.Popen(
-        [*command, f"out={tmp_path}"], stdout=follower, stderr=follower,
+        [sys.executable, "-m", "physopt", *words], stdout=follower, stderr=follower,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(follower)
@@ -291,7 +291,18 @@ def test_a_terminal_sees_a_live_line(tmp_path):
         except OSError:  # the other end is closed
             break
     assert process.wait() == 0
-    text = seen.decode()
+    return seen.decode()
+
+
+def test_a_terminal_shows_which_check_runs():
+    text = seen_on_a_terminal("check", DESCENT)
+    assert "importing JAX" in text
+    assert "checking: " in text
+    assert "checks passed" in text.rpartition("\x1b[2K")[2]
+
+
+def test_a_terminal_sees_a_live_line(tmp_path):
+    text = seen_on_a_terminal("run", f"problem={TINY}", f"rule={DESCENT}", f"out={tmp_path}")
     assert "step 20/20" in text
     assert "left" in text
     assert "\x1b[2K" in text, "the line is rewritten in place"

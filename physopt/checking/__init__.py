@@ -7,10 +7,11 @@ from physopt.machine.failures import explained
 from physopt.options import Options
 from physopt.problem import Problem
 from physopt.rule import UpdateRule
+from physopt.training.display import Display
 
 
-def check(options: Options) -> list[Finding]:
-    """Test a problem or a rule; return one finding per check.
+def check(options: Options, display: Display | None = None) -> list[Finding]:
+    """Test a problem or a rule; return one finding per check. `display` receives each as a phase.
 
     An exception ends the checks: those after it would end by the same cause.
     """
@@ -22,8 +23,9 @@ def check(options: Options) -> list[Finding]:
         name = type(options).__name__
         reason = f"{name} derives from neither physopt.Problem nor physopt.UpdateRule"
         return [Finding("is a problem or a rule", False, reason)]
-    findings = []
+    findings, display = [], display or Display()
     for claim, test in checks:
+        display.phase(f"checking: {claim}")
         try:
             findings.append(Finding(claim, True, test()))
         except Failed as failed:

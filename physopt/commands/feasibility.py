@@ -37,11 +37,14 @@ def _feasibility(words: list[str]) -> int:
     own = {name: given.pop(name) for name in annotations(FeasibilityOptions) if name in given}
     options = from_text(FeasibilityOptions, own)
 
-    from physopt.feasibility.map import TABLE, draw, make_map
-    from physopt.feasibility.request import read_request
-    from physopt.feasibility.tables import show_map
+    from physopt.training.display import activity
 
-    request = read_request(options, given)
+    with activity():
+        from physopt.feasibility.map import TABLE, draw, make_map
+        from physopt.feasibility.request import read_request
+        from physopt.feasibility.tables import show_map
+
+        request = read_request(options, given)
     table = make_map(request, partial(print, flush=True))
     picture = draw(request, table)
     show_map(table, request.limit)

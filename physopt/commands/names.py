@@ -27,13 +27,16 @@ def _info(words: list[str]) -> int:
 
 
 def _check(words: list[str]) -> int:
-    from physopt.checking import check
-    from physopt.commands.show import show_findings
+    from physopt.training.display import activity
 
     name, rest = first_word(words, "name", "name a problem or a rule, or file.py:Class")
-    _, cls = find_any(name)
-    options = from_text(cls, flat_arguments(rest))
-    return show_findings(name, check(options))
+    with activity() as display:
+        from physopt.checking import check
+        from physopt.commands.show import show_findings
+
+        _, cls = find_any(name)
+        findings = check(from_text(cls, flat_arguments(rest)), display)
+    return show_findings(name, findings)
 
 
 LIST = Command(

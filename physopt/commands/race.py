@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from physopt.commands import Command, plain_help
 from physopt.commands.sweeps import read_grid
+from physopt.config.registry import needs_no_trust
 from physopt.options import OptionError
 from physopt.sweeping.options import RaceOptions
 
 if TYPE_CHECKING:
     from physopt.analysis.ranking import Standing
     from physopt.checking.conditioning import Conditioning
+    from physopt.checking.findings import Finding
     from physopt.sweeping.plan import Request
     from physopt.sweeping.race import Heat, Round
     from physopt.sweeping.studies import Study
+    from physopt.training.display import Display
 
 RULES = (
     *("adam", "sgd", "muon", "lbfgs"),
@@ -45,14 +48,23 @@ _DESCRIPTION = """
 
 
 def _race(words: list[str]) -> int:
-    from physopt.sweeping.display import display_for_terminal
-    from physopt.sweeping.race import race
+    from physopt.training.display import activity
 
-    request, options = read_grid(RaceOptions, words)
-    studies = _studies(request)
-    if code := _checked(studies[0]):
-        return code
-    measured = _measured(studies)
+    with activity() as display:
+        from physopt.sweeping.display import display_for_terminal
+        from physopt.sweeping.race import race
+
+        request, options = read_grid(RaceOptions, words)
+        studies = _studies(request)
+        findings = _findings(studies[0], display)
+        failed = not all(finding.passed for finding in findings)
+        measured = None if failed else _measured(studies, display)
+    if measured is None:
+        from physopt.commands.show import show_findings
+
+        return show_findings(studies[0].names[0], findings)
+    if findings:
+        print(f"all {len(findings)} checks passed")
     print("\n".join(measured.lines()), flush=True)
     studies = _serving(studies, measured)
     options, rounds = _plan(studies, options, measured)
@@ -84,30 +96,22 @@ def _studies(request: "Request") -> "list[Study]":
     return raced
 
 
-def _checked(study: "Study") -> int:
-    """Check a problem of the user's own; return 1 if a check fails, after printing the findings."""
-    from physopt.config.registry import needs_no_trust
-
+def _findings(study: "Study", display: "Display") -> "Sequence[Finding]":
+    """Check a problem of the user's own; others have no findings."""
     name = study.names[0]
     if needs_no_trust("problem", name):
-        return 0
+        return ()
     from physopt.checking import check
-    from physopt.commands.show import show_findings
 
-    print(f"checking {name}", flush=True)
-    findings = check(study.config.problem)
-    if all(finding.passed for finding in findings):
-        print(f"all {len(findings)} checks passed")
-        return 0
-    return show_findings(name, findings)
+    return check(study.config.problem, display)
 
 
-def _measured(studies: "Sequence[Study]") -> "Conditioning":
+def _measured(studies: "Sequence[Study]", display: "Display") -> "Conditioning":
     # Runs in other processes need the memory of an accelerator.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from physopt.checking.conditioning import conditioning
 
-    print("measuring the costs and the conditioning of the problem", flush=True)
+    display.phase("measuring the costs and the conditioning of the problem")
     rules = {_short(study): study.config.rule for study in studies}
     return conditioning(studies[0].config, rules)
 

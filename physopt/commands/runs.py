@@ -130,17 +130,21 @@ class Extension(OpenOptions):
 
 
 def _resume(words: list[str]) -> int:
-    from physopt.commands.show import show_run
-    from physopt.machine.threads import limit_xla
-    from physopt.records.folder import RunFolder
     from physopt.training.display import display_for_terminal
-    from physopt.training.run import resume
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
-    limit_xla(RunFolder(folder).read("config.json").get("threads"))
     display = display_for_terminal()
-    done = resume(folder, display=display, **more.as_dict())
+    try:
+        from physopt.commands.show import show_run
+        from physopt.machine.threads import limit_xla
+        from physopt.records.folder import RunFolder
+        from physopt.training.run import resume
+
+        limit_xla(RunFolder(folder).read("config.json").get("threads"))
+        done = resume(folder, display=display, **more.as_dict())
+    finally:
+        display.close()
     return show_run(done.folder)
 
 
@@ -154,18 +158,25 @@ def _status(words: list[str]) -> int:
 
 
 def _design(words: list[str]) -> int:
-    from physopt.training.design import design, target_statement
-    from physopt.training.run import load
+    from physopt.training.display import activity
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     file, rest = first_word(
         rest, "file", "name the file of an isotherm: a table of humidity and water content"
     )
     options = from_text(DesignOptions, flat_arguments(rest))
-    run, target = load(folder, trust=options.trust), Path(file)
-    for name, statement in target_statement(run, target).items():
+    with activity():
+        from physopt.training.design import design, target_statement
+        from physopt.training.run import load
+
+        run, target = load(folder, trust=options.trust), Path(file)
+        statements = target_statement(run, target)
+    for name, statement in statements.items():
         print(f"read  {name}: {shown(statement)}", flush=True)
-    errors, files = design(run, target, options.refine)
+    with activity() as display:
+        display.phase("applying the network and refining its design" if options.refine != 0
+                      else "applying the network")  # fmt: skip
+        errors, files = design(run, target, options.refine)
     for name, value in errors.items():
         print(f"{name}  {value:.4g}")
     for path in files:

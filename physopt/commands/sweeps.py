@@ -28,12 +28,15 @@ _SWEEP_DESCRIPTION = """
 
 
 def _sweep(words: list[str]) -> int:
-    from physopt.sweeping.display import display_for_terminal, show_plan, show_sweep
-    from physopt.sweeping.driver import survey, sweep
-    from physopt.sweeping.plan import planned_runs
+    from physopt.training.display import activity
 
-    request, options = read_grid(SweepOptions, words)
-    runs = planned_runs(request)
+    with activity():
+        from physopt.sweeping.display import display_for_terminal, show_plan, show_sweep
+        from physopt.sweeping.driver import survey, sweep
+        from physopt.sweeping.plan import planned_runs
+
+        request, options = read_grid(SweepOptions, words)
+        runs = planned_runs(request)
     if options.plan:
         show_plan(*survey(runs, options))
         return 0
@@ -67,14 +70,17 @@ _TUNE_DESCRIPTION = """
 
 
 def _tune(words: list[str]) -> int:
-    from physopt.sweeping.display import display_for_terminal, show_plan
-    from physopt.sweeping.driver import survey
-    from physopt.sweeping.studies import studies
-    from physopt.sweeping.tuning import planned_studies, tune
+    from physopt.training.display import activity
 
-    request, options = read_grid(TuneOptions, words)
-    request.top.setdefault("out", ["runs/tuning"])
-    tuned = studies(request)
+    with activity():
+        from physopt.sweeping.display import display_for_terminal, show_plan
+        from physopt.sweeping.driver import survey
+        from physopt.sweeping.studies import studies
+        from physopt.sweeping.tuning import planned_studies, tune
+
+        request, options = read_grid(TuneOptions, words)
+        request.top.setdefault("out", ["runs/tuning"])
+        tuned = studies(request)
     if options.plan:
         if any(study.units for study in tuned) and not options.executor:
             print("making the updates that scale the ranges", flush=True)

@@ -6,7 +6,8 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -136,6 +137,19 @@ def console() -> Console:
 def display_for_terminal() -> Display:
     """Return the display for standard output."""
     return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
+
+
+@contextmanager
+def activity() -> Iterator[Display]:
+    """Show phases on one line of a terminal, and clear it at the end; show nothing elsewhere.
+
+    For what a command does before it prints: it begins with the import of JAX.
+    """
+    display = LiveLine(Console()) if sys.stdout.isatty() else Display()
+    try:
+        yield display
+    finally:
+        display.close()
 
 
 def pace_text(clock: "Clock", budget: "Budget") -> str:
