@@ -8,7 +8,6 @@ physopt.load(run.folder).predict(inputs)      # the trained network
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from physopt.training.run import Run, load, resume, run
 
 __all__ = ["Batch", "Objective", "Problem", "Run", "UpdateRule", "cost", "load", "resume", "run"]
+
+__version__ = "0.1.0"
 
 # Imported when asked for, so that the command line's help need not wait for JAX.
 _HOME = {
@@ -34,8 +35,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.metadata.version("physopt")
     if name not in _HOME:
         raise AttributeError(f"module 'physopt' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -9,7 +9,6 @@ import io
 import itertools
 import math
 import os
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image, ImageSequence
 
+import physopt
 from physopt.analysis import words
 from physopt.analysis.comparison import Comparison, Runs
 from physopt.analysis.errors import run_errors
@@ -99,7 +99,7 @@ def write_parts(parts: Parts, out: Path | str) -> int:
         "environment": environment(frame),
         "figures": reproduce.figures(parts.all, out),
         "commands": reproduce.commands(frame),
-        "version": metadata.version("physopt"),
+        "version": physopt.__version__,
         "style": _page_file("page.css"),
         "scripts": [*drawing, _page_file("page.js")],
     }
