@@ -40,6 +40,9 @@ def errors(problem: str, rule: str) -> list[float] | str:
     except (OptionError, PlanError) as error:
         return str(error)
     name = find("problem", problem).target[0]
+    for run in runs:
+        if run.curve.empty:
+            return str(run.status["reason"])
     return [float(run.curve[name].iloc[-1]) for run in runs]
 
 
