@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, Any] = {
     "linear": lambda y: y,
     "bent": lambda y: y + 0.1 * y**3,
     "sine": jnp.sin,
+    "root": lambda y: jnp.sqrt(1 - y),  # NaN for y > 1
     "reverse_only": reverse_only,
     "callback": on_the_host,
 }

@@ -1,18 +1,16 @@
 """Levenberg-Marquardt: closed forms, invariances, failed trials and convergence."""
 
-import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from linear_model import KEY, case, iterate, random
 from tiny import Tiny
 
 import physopt
-from physopt import Batch, Problem
 from physopt.commands.show import show_run
 from physopt.numerics.damped_least_squares import factorised
 from physopt.objective import build
@@ -21,59 +19,7 @@ from physopt.optimizers.spectral.levenberg_marquardt import FAILURES, LevenbergM
 from physopt.rule import PlanError
 from physopt.training.per_sample import PerSample, build_unknowns
 
-KEY = jax.random.key(0)
 UNDAMPED = LevenbergMarquardt(damping=1e-20, radius=None)
-
-
-@dataclasses.dataclass(frozen=True)
-class Model(Problem):
-    """y = f(M x) for one sample with the target y*; extra holds M [m, P]."""
-
-    function: str = "linear"
-
-    def sample(self, keys):
-        raise NotImplementedError
-
-    def simulate(self, x, batch):
-        y = jnp.einsum("bmp,bp->bm", batch.extra, x, precision="highest")
-        return FUNCTIONS[self.function](y)
-
-
-@jax.custom_vjp
-def reverse_only(y):
-    return y
-
-
-reverse_only.defvjp(lambda y: (y, None), lambda _, cotangent: (cotangent,))
-
-FUNCTIONS: dict[str, Any] = {
-    "linear": lambda y: y,
-    "sine": jnp.sin,
-    "root": lambda y: jnp.sqrt(1 - y),  # NaN for y > 1
-    "reverse_only": reverse_only,
-}
-
-
-def case(matrix, target, start, function="linear"):
-    """Return objective, parameters and a batch of one sample; all arrays have its type."""
-    arrays = (jnp.asarray(v)[None] for v in (start, target, matrix))
-    batch = Batch(*arrays).at(0.0)
-    return *build_unknowns(Model(function), batch.inputs), batch
-
-
-def iterate(rule, objective, params, batch, updates):
-    """Return the parameters [updates + 1, P], the last state, and the infos."""
-    update = jax.jit(rule.update)
-    state, iterates, infos = rule.init(objective, params, KEY), [params], []
-    for _ in range(updates):
-        step, state, info = update(objective, iterates[-1], state, batch, KEY)
-        iterates.append(optax.apply_updates(iterates[-1], step))
-        infos.append(info)
-    return np.array([jax.tree.leaves(p)[0][0] for p in iterates]), state, infos
-
-
-def random(*shape):
-    return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
 @pytest.fixture
