@@ -109,6 +109,12 @@ def curve(problem: str, method: str, seed: int, options: CompareOptions) -> pd.D
     return kept.assign(problem=problem, method=method, seed=seed)[COLUMNS]
 
 
+def without(curves: pd.DataFrame, problem: str, method: str, seed: int) -> pd.DataFrame:
+    """Return the curves without those of a run."""
+    run = (curves.problem == problem) & (curves.method == method) & (curves.seed == seed)
+    return curves[~run]
+
+
 def best(curves: pd.DataFrame) -> pd.DataFrame:
     """Return a row per run: the test metric where validation was best, and all updates."""
 
@@ -141,8 +147,11 @@ def table(curves: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def draw(curves: pd.DataFrame) -> Figure:
-    """Draw the median over seeds of the test metric against training time."""
+def draw(curves: pd.DataFrame, seconds: float) -> Figure:
+    """Draw the median over seeds of the test metric against training time, up to the budget.
+
+    An update that takes longer than the budget ends outside: of its run the line shows the start.
+    """
     shown = list(dict.fromkeys(curves.problem))
     figure = Figure(figsize=(4.2 * len(shown), 3.6), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
@@ -158,8 +167,8 @@ def draw(curves: pd.DataFrame) -> Figure:
         axis.set_title(problem, fontsize=9)
         axis.set_xlabel("training time in s", fontsize=8)
         axis.set_ylabel(CASES[problem][0], fontsize=8)
-        axis.set_yscale("log")
-        axis.tick_params(labelsize=7, which="both")
+        axis.set_xlim(0, 1.02 * seconds)
+        axis.tick_params(labelsize=7)
     lines = {line.get_label(): line for axis in axes for line in axis.lines}
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, fontsize=8,
                   frameon=False)  # fmt: skip
@@ -170,18 +179,17 @@ def compare(options: CompareOptions) -> None:
     """Make the runs, one seed of everything after the other, and write the results."""
     path = options.out / "compare.csv"
     options.out.mkdir(parents=True, exist_ok=True)
-    curves = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    curves = [pd.read_csv(path)] if path.is_file() else []
     for seed in range(options.seeds if options.run else 0):
         for problem in CASES:
             for method in methods(problem):
                 new = curve(problem, method, seed, options)
-                keys = (curves.problem == problem) & (curves.method == method)
-                curves = pd.concat([curves[~(keys & (curves.seed == seed))], new])
-                curves.to_csv(path, index=False, float_format="%.5g")
-    text = table(curves)
+                curves = [pd.concat([*(without(c, problem, method, seed) for c in curves), new])]
+                curves[0].to_csv(path, index=False, float_format="%.5g")
+    text = table(curves[0])
     print(text)
     (options.out / "compare.md").write_text(text + "\n", encoding="utf-8")
-    draw(curves).savefig(options.out / "compare.png")
+    draw(curves[0], options.seconds).savefig(options.out / "compare.png")
 
 
 if __name__ == "__main__":
