@@ -19,9 +19,6 @@ from physopt.options import Decay, PositiveFloat
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, State
 
-KRYLOV_STEPS = 30
-"""Products with J and with J^T where no matrix fits into memory."""
-
 
 class SpringState(NamedTuple):
     """State between updates."""
@@ -129,7 +126,7 @@ class Spring(Scheduled):
 
     def _minimum_norm(self, plan: Plan, system: Linearised) -> Parameters:
         """Return J^T (J J^T + lambda max(J J^T) I)^-1 g."""
-        power = Power(-1.0, 0.0, False, self._relative, self.gram_dtype, KRYLOV_STEPS)
+        power = Power(-1.0, 0.0, False, self._relative, self.gram_dtype, plan.size.steps)
         return plan.direction(system, power).direction
 
     @property
@@ -142,5 +139,5 @@ class Spring(Scheduled):
             kappa=-1.0, tau=0.0, damping=self._relative, dtype=self.gram_dtype,
             platform=current_platform(),
         )  # fmt: skip
-        size = measure(objective, params, batch, KRYLOV_STEPS, memory_limit(), spectrum)
+        size = measure(objective, params, batch, None, memory_limit(), spectrum)
         return choose(size, self.method)

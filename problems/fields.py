@@ -8,13 +8,9 @@ from physopt.numerics.keys import normal
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
-LARGE_OUTPUT = {
-    "hig": {"method": "krylov", "krylov_steps": 8, "beta": -0.5, "learning_rate": 0.25},
-    "gauss_newton": {"method": "krylov", "krylov_steps": 8},
-}
-"""Options of rules, `rule_defaults`, for thousands of outputs a sample: a Gram matrix does not fit
-into memory, and each Krylov step costs two sweeps of the network. beta = -1/2 makes a half-inverse
-step independent of the unit of y: 1 is the full step along the largest singular value."""
+LARGE_OUTPUT = {rule: {"method": "krylov"} for rule in ("hig", "gauss_newton")}
+"""Options of rules, `rule_defaults`, for thousands of outputs a sample, for which no Gram matrix
+fits into memory: the same method at small sizes too."""
 
 
 def random_field(

@@ -77,8 +77,9 @@ class SpectralOptions(Scheduled):
     tolerance: Annotated[float, Bounds(1e-5, 1e-1)] = 1e-3
     """Relative error of the direction allowed to a rational approximation."""
 
-    krylov_steps: PositiveInt = 30
-    """Products with J and with J^T per update with method=krylov."""
+    krylov_steps: PositiveInt | None = None
+    """Products with J and with J^T per update with method=krylov. none: 30, or 8 for samples of
+    more than 1,000 outputs."""
 
     memory_limit: PositiveFloat | None = None
     """Gigabytes that the matrices of an update may take; none takes 70 % of the memory."""

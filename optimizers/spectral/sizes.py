@@ -12,6 +12,11 @@ from physopt.optimizers.spectral.decomposition import Spectrum
 from physopt.problem import Batch, Linearizes
 from physopt.rule import Parameters
 
+KRYLOV_STEPS = 30
+KRYLOV_STEPS_OF_FIELDS = 8
+"""For samples of more than FIELD outputs: each step costs two sweeps of network and physics."""
+FIELD = 1000
+
 
 class Size(NamedTuple):
     """The sizes that the cost of a method depends on."""
@@ -38,14 +43,17 @@ def measure(
     objective: Objective,
     params: Parameters,
     batch: Batch,
-    steps: int,
+    steps: int | None,
     limit: float,
     spectrum: Spectrum,
 ) -> Size:
-    """Read the sizes from shapes, without computing anything."""
+    """Read the sizes from shapes, without computing anything; steps of None depend on the size."""
     x = jax.eval_shape(objective.predict, params, batch.inputs)
     unknowns = jax.eval_shape(flatten, x).shape[1]
     outputs = jax.eval_shape(flatten, objective.output_shapes(x, batch)).shape[1]
+
+    if steps is None:
+        steps = KRYLOV_STEPS_OF_FIELDS if outputs > FIELD else KRYLOV_STEPS
 
     def predict(params: Parameters, sample: Batch) -> Array:
         alone = jax.tree.map(lambda leaf: leaf[None], sample)
