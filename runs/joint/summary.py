@@ -54,7 +54,8 @@ def table(numbers: pd.DataFrame) -> str:
         for method in METHODS:
             rows = of_case[of_case["method"] == method]
             if rows.empty:
-                lines.append(f"| {case} | {len(alone)} | {method} | not run |" + " |" * 6)
+                reason = absence(of_case, method)
+                lines.append(f"| {case} | {len(alone)} | {method} | {reason} |" + " |" * 6)
                 continue
             loss, solved = rows.set_index("sample")["loss"], rows["solved"]
             low, high = interval(int(solved.sum()), len(solved))
@@ -69,6 +70,12 @@ def table(numbers: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def absence(of_case: pd.DataFrame, method: str) -> str:
+    """Return why a case has no numbers of a method."""
+    complete = "network, other samples" in set(of_case["method"])  # the last method to be run
+    return "one start" if complete and method in ("restarts", "proxy") else "not run"
+
+
 def interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's interval of a fraction.
 
@@ -77,7 +84,7 @@ def interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]
     p, scale = successes / count, 1 + z**2 / count
     centre = (p + z**2 / (2 * count)) / scale
     half = z / scale * np.sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
-    return float(centre - half), float(centre + half)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def draw(numbers: pd.DataFrame) -> Figure:
@@ -93,7 +100,8 @@ def draw(numbers: pd.DataFrame) -> Figure:
             rows = numbers[(numbers["case"] == case) & (numbers["method"] == method)]
             solved = rows["solved"]
             if solved.empty:
-                axis.text(place, 0.015, "not run", rotation=90, ha="center", va="bottom",
+                reason = absence(numbers[numbers["case"] == case], method)
+                axis.text(place, 0.015, reason, rotation=90, ha="center", va="bottom",
                           fontsize=6, color=colour)  # fmt: skip
                 continue
             low, high = interval(int(solved.sum()), len(solved))
