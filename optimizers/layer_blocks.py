@@ -1,5 +1,6 @@
 """Blocks of the Gauss-Newton matrix J^T J / b: Kronecker products for dense layers."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -10,9 +11,9 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from physopt.machine.devices import widest_float
 from physopt.numerics.dense_layers import (
+    DenseLayer,
     DenseLayers,
     find_dense_layers,
-    kernel_matrix,
 )
 from physopt.numerics.float64 import evaluated_in
 from physopt.numerics.gram import LayerFactors, layer_factors
@@ -81,7 +82,7 @@ def preconditioned(
     result = [jnp.zeros_like(leaf) for leaf in leaves]
     dtype = widest_float()
     for layer, (a, b) in zip(dense.layers, blocks.layers, strict=True):
-        weights, restore = jax.vjp(partial(kernel_matrix, layer), leaves[layer.kernel])
+        weights, restore = jax.vjp(partial(_kernel_matrix, layer), leaves[layer.kernel])
         right = weights
         if layer.bias is not None:
             right = jnp.concatenate([weights, leaves[layer.bias].reshape(1, -1)])
@@ -93,6 +94,19 @@ def preconditioned(
         solved = _solve_shifted(dtype, block.dtype, block, leaves[i].ravel(), damping)
         result[i] = solved.reshape(leaves[i].shape)
     return tree.unflatten(result)
+
+
+def _kernel_matrix(layer: DenseLayer, leaf: Array) -> Array:
+    """Return a kernel as the matrix [in, out] that the layer's input is multiplied by.
+
+    It is a linear function of the leaf, which rearranges its elements.
+    """
+    product = layer.products[0]
+    for eqn in product.rearranged:
+        leaf = eqn.primitive.bind(leaf, **eqn.primitive.get_bind_params(eqn.params))
+    axes = product.kernel_contracted
+    size = math.prod(leaf.shape[axis] for axis in axes)
+    return jnp.moveaxis(leaf, axes, range(len(axes))).reshape(size, -1)
 
 
 @evaluated_in

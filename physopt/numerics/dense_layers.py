@@ -249,19 +249,6 @@ def _aval(atom: Any) -> Any:
     return atom.aval
 
 
-def kernel_matrix(layer: DenseLayer, leaf: Array) -> Array:
-    """Return a kernel as the matrix [in, out] that the layer's input is multiplied by.
-
-    It is a linear function of the leaf, which rearranges its elements.
-    """
-    product = layer.products[0]
-    for eqn in product.rearranged:
-        leaf = eqn.primitive.bind(leaf, **eqn.primitive.get_bind_params(eqn.params))
-    axes = product.kernel_contracted
-    size = math.prod(leaf.shape[axis] for axis in axes)
-    return jnp.moveaxis(leaf, axes, range(len(axes))).reshape(size, -1)
-
-
 def evaluate_shifted(
     dense: DenseLayers, leaves: Sequence[Array], sample: Any, shifts: Sequence[Array]
 ) -> tuple[Array, list[Array]]:
