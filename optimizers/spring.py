@@ -126,7 +126,7 @@ class Spring(Scheduled):
 
     def _minimum_norm(self, plan: Plan, system: Linearised) -> Parameters:
         """Return J^T (J J^T + lambda max(J J^T) I)^-1 g."""
-        power = Power(-1.0, 0.0, False, self._relative, self.gram_dtype, plan.size.steps)
+        power = Power(-1.0, 0.0, False, self._relative, self.gram_dtype)
         return plan.direction(system, power).direction
 
     @property

@@ -32,7 +32,6 @@ class Power(NamedTuple):
     absolute: bool  # tau is a singular value, not a fraction of the largest
     damping: Array | float  # relative, smooth; replaces tau where it is positive
     dtype: str  # of Gram matrices and their decomposition
-    steps: int  # of the Krylov method
     shifted: ShiftedPower | None = None  # a rational approximation of the power
     split: bool = False  # compute the weak part as well, for a positive damping
 

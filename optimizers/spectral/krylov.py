@@ -22,7 +22,7 @@ from physopt.optimizers.spectral.directions import (
 from physopt.rule import Parameters
 
 
-def by_krylov(system: Linearised, power: Power) -> Solution:
+def by_krylov(system: Linearised, power: Power, steps: int) -> Solution:
     """Golub-Kahan bidiagonalisation from g: `steps` products with J and J^T each.
 
     J^T U_m = V_m L^T with L [m, m] lower bidiagonal, so in the space of the first m steps
@@ -33,7 +33,7 @@ def by_krylov(system: Linearised, power: Power) -> Solution:
     H. Simon, H. Zha, SIAM J. Sci. Comput. 21, 2257 (2000).
     """
     push, gradient = system.forward(), system.pull(system.gradient)
-    steps = min(power.steps, system.gradient.size)
+    steps = min(steps, system.gradient.size)
     basis, alpha, beta = _bidiagonalise(system, gradient, push, steps)
     lower = jnp.diag(alpha) + jnp.diag(beta[1:], -1)
 

@@ -114,7 +114,7 @@ METHODS = (
             + 4.0 * s.steps**2 * s.n
         ),
         lambda s: 4 * (s.steps * s.n + 4 * s.parameters) * s.itemsize,
-        lambda _: by_krylov,
+        lambda s: partial(by_krylov, steps=s.steps),
         lambda _: 0,
         forward=True,
     ),

@@ -137,7 +137,7 @@ class SpectralPower(SpectralOptions):
         state, length, spent = self._paced(objective, system, batch, state, factor)
         power = Power(
             self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
-            self.gram_dtype, plan.size.steps, split=_splits(state),
+            self.gram_dtype, split=_splits(state),
         )  # fmt: skip
         solution = plan.direction(system, power)
         # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm

@@ -186,7 +186,7 @@ def test_momentum_bound_and_schedule():
 def test_pieces_of_rows_change_nothing():
     objective, params, batch = case(Curved())
     system = objective.linearised(params, batch, slope=False)
-    power = Power(-0.5, TAU, False, 0.0, "float64", 1)
+    power = Power(-0.5, TAU, False, 0.0, "float64")
     whole, pieces, layers = (
         flat(jax.jit(partial(way, system, power))().direction)
         for way in (by_rows, partial(by_rows, pieces=4), by_layers)
