@@ -1,5 +1,7 @@
 """Commands on problems and rules: list, info, check."""
 
+import sys
+
 from physopt.commands import Command, first_word, plain_help
 from physopt.config.parse import flat_arguments
 from physopt.config.registry import find_any
@@ -35,7 +37,9 @@ def _check(words: list[str]) -> int:
         from physopt.commands.show import show_findings
 
         _, cls = find_any(name)
-        findings = check(from_text(cls, flat_arguments(rest)), display)
+        # In a log the claims stand in the list of findings.
+        live = display if sys.stdout.isatty() else None
+        findings = check(from_text(cls, flat_arguments(rest)), live)
     return show_findings(name, findings)
 
 

@@ -37,10 +37,9 @@ _RUN_USAGE = "run [file.toml] problem=NAME rule=NAME [key=value ...]"
 
 
 def _run(words: list[str]) -> int:
-    from physopt.training.display import display_for_terminal
+    from physopt.training.display import activity
 
-    display = display_for_terminal()
-    try:
+    with activity() as display:
         from physopt.commands.show import show_run
         from physopt.config import from_words
         from physopt.machine.threads import limit_xla
@@ -56,8 +55,6 @@ def _run(words: list[str]) -> int:
             raise OptionError(error.owner, error.name, error.value, reason) from None
         limit_xla(config.settings.threads)
         run = begin(config, display)
-    finally:
-        display.close()
     return show_run(run.folder)
 
 
@@ -130,12 +127,11 @@ class Extension(OpenOptions):
 
 
 def _resume(words: list[str]) -> int:
-    from physopt.training.display import display_for_terminal
+    from physopt.training.display import activity
 
     folder, rest = first_word(words, "folder", "name the folder of a run")
     more = from_text(Extension, flat_arguments(rest))
-    display = display_for_terminal()
-    try:
+    with activity() as display:
         from physopt.commands.show import show_run
         from physopt.machine.threads import limit_xla
         from physopt.records.folder import RunFolder
@@ -143,8 +139,6 @@ def _resume(words: list[str]) -> int:
 
         limit_xla(RunFolder(folder).read("config.json").get("threads"))
         done = resume(folder, display=display, **more.as_dict())
-    finally:
-        display.close()
     return show_run(done.folder)
 
 

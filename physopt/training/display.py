@@ -6,8 +6,8 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -139,17 +139,12 @@ def display_for_terminal() -> Display:
     return LiveLine(Console()) if sys.stdout.isatty() else PlainLines()
 
 
-@contextmanager
-def activity() -> Iterator[Display]:
-    """Show phases on one line of a terminal, and clear it at the end; show nothing elsewhere.
+def activity() -> closing[Display]:
+    """Return the context of the display for standard output, which is closed at the end.
 
-    For what a command does before it prints: it begins with the import of JAX.
+    For the work of a command before its results; on a terminal it begins with the import of JAX.
     """
-    display = LiveLine(Console()) if sys.stdout.isatty() else Display()
-    try:
-        yield display
-    finally:
-        display.close()
+    return closing(display_for_terminal())
 
 
 def pace_text(clock: "Clock", budget: "Budget") -> str:
