@@ -60,7 +60,8 @@ FURTHER = {
 }
 """Further methods of a problem: other inverse steps of sip."""
 
-COLUMNS = ["problem", "method", "seed", "step", "t_train", "validation", "test"]
+KEYS = ["problem", "method", "seed"]
+COLUMNS = [*KEYS, "step", "t_train", "validation", "test"]
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#777777", "#56b4e9", "#000000")
 
 
@@ -109,12 +110,6 @@ def curve(problem: str, method: str, seed: int, options: CompareOptions) -> pd.D
     return kept.assign(problem=problem, method=method, seed=seed)[COLUMNS]
 
 
-def without(curves: pd.DataFrame, problem: str, method: str, seed: int) -> pd.DataFrame:
-    """Return the curves without those of a run."""
-    run = (curves.problem == problem) & (curves.method == method) & (curves.seed == seed)
-    return curves[~run]
-
-
 def best(curves: pd.DataFrame) -> pd.DataFrame:
     """Return a row per run: the test metric where validation was best, and all updates."""
 
@@ -123,8 +118,7 @@ def best(curves: pd.DataFrame) -> pd.DataFrame:
         value = ok.test[ok.validation.idxmin()] if len(ok) else np.nan
         return pd.Series({"test": value, "updates": run.step.max()})
 
-    keys = ["problem", "method", "seed"]
-    return curves.groupby(keys, sort=False)[COLUMNS[3:]].apply(row).reset_index()
+    return curves.groupby(KEYS, sort=False)[COLUMNS[3:]].apply(row).reset_index()
 
 
 def table(curves: pd.DataFrame) -> str:
@@ -179,17 +173,19 @@ def compare(options: CompareOptions) -> None:
     """Make the runs, one seed of everything after the other, and write the results."""
     path = options.out / "compare.csv"
     options.out.mkdir(parents=True, exist_ok=True)
-    curves = [pd.read_csv(path)] if path.is_file() else []
+    of_run = dict(iter(pd.read_csv(path).groupby(KEYS, sort=False))) if path.is_file() else {}
     for seed in range(options.seeds if options.run else 0):
         for problem in CASES:
             for method in methods(problem):
-                new = curve(problem, method, seed, options)
-                curves = [pd.concat([*(without(c, problem, method, seed) for c in curves), new])]
-                curves[0].to_csv(path, index=False, float_format="%.5g")
-    text = table(curves[0])
+                of_run[problem, method, seed] = curve(problem, method, seed, options)
+                pd.concat(of_run.values()).to_csv(path, index=False, float_format="%.5g")
+    if not of_run:
+        raise OptionError(CompareOptions, "run", False, f"{path} has no recorded curves")
+    curves = pd.concat(of_run.values())
+    text = table(curves)
     print(text)
     (options.out / "compare.md").write_text(text + "\n", encoding="utf-8")
-    draw(curves[0], options.seconds).savefig(options.out / "compare.png")
+    draw(curves, options.seconds).savefig(options.out / "compare.png")
 
 
 if __name__ == "__main__":
