@@ -28,7 +28,7 @@ class Power(NamedTuple):
     """The function of the singular values, as in `physopt.numerics.linalg.gram_power`."""
 
     kappa: float
-    tau: float  # singular values below are dropped
+    tau: Array | float  # singular values below are dropped
     absolute: bool  # tau is a singular value, not a fraction of the largest
     damping: Array | float  # relative, smooth; replaces tau where it is positive
     dtype: str  # of Gram matrices and their decomposition

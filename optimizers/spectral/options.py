@@ -33,10 +33,11 @@ class SpectralOptions(Scheduled):
 
     tau: NonNegativeFloat | None = None
     """Singular values s < tau max(s) are dropped. none: no cutoff but the damping if that is
-    adapted, 1e-5 otherwise; with a line search sqrt(P eps) for P parameters of precision eps,
-    1.7e-7 for 129 in float64. That is the rounding of J^T J, and the directions below are noise: on
-    a physics-informed network a step with 1e-6 stalls early, and one with 1e-10 is so long in them
-    that no length lowers the loss."""
+    adapted, 1e-5 otherwise; with a line search at first sqrt(P eps) for P parameters of precision
+    eps, 1.7e-7 for 129 in float64, and higher after steps that have to be shortened much. sqrt(P
+    eps) is the rounding of J^T J, and the directions below are noise: on a physics-informed network
+    a step with 1e-6 stalls early, and one with 1e-10 is so long in them that no length lowers the
+    loss."""
 
     absolute: bool = False
     """Whether tau is a singular value of J itself instead of a fraction of the largest."""

@@ -46,6 +46,7 @@ from physopt.optimizers.spectral.step_length import (
     halved,
     shortened,
 )
+from physopt.optimizers.spectral.trust_region import HIGHEST, adapted_cutoff
 from physopt.problem import Batch
 from physopt.rule import Info, Parameters, PlanError, State, cost
 
@@ -98,7 +99,8 @@ class SpectralPower(SpectralOptions):
         if self._adapts(objective):
             pace = first_pace(params, self.momentum, damped=varies)
         damping = jnp.asarray(FIRST_DAMPING if varies else damping, dtype)
-        return SpectralState(velocity, damping, plateau, jnp.int32(0), pace)
+        cutoff = jnp.asarray(self.cutoff(objective, params), dtype)
+        return SpectralState(velocity, damping, cutoff, plateau, jnp.int32(0), pace)
 
     def _search(self, objective: Objective) -> LineSearch:
         """Return the line search on batches of an objective."""
@@ -113,8 +115,15 @@ class SpectralPower(SpectralOptions):
 
     def _adapts_damping(self, objective: Objective) -> bool:
         """Return whether each batch judges the damping of the step before it."""
-        free = self.damping is None and self.tau is None and not self.absolute
-        return free and self._adapts(objective)
+        return self._free() and self._adapts(objective)
+
+    def _adapts_cutoff(self, objective: Objective) -> bool:
+        """Return whether each line search judges the cutoff of its step."""
+        return self._free() and self._search(objective) != "none"
+
+    def _free(self) -> bool:
+        """Return whether no option fixes the smallest singular value of a step."""
+        return self.damping is None and self.tau is None and not self.absolute
 
     def update(
         self, objective: Objective, params: Parameters, state: State, batch: Batch, key: jax.Array
@@ -136,7 +145,7 @@ class SpectralPower(SpectralOptions):
         state, factor = state._replace(plateau=plateau), jnp.asarray(factor)
         state, length, spent = self._paced(objective, system, batch, state, factor)
         power = Power(
-            self.kappa, self.cutoff(objective, params), self.absolute, self._damping(state),
+            self.kappa, self._tau(objective, params, state), self.absolute, self._damping(state),
             self.gram_dtype, split=_splits(state),
         )  # fmt: skip
         solution = plan.direction(system, power)
@@ -187,6 +196,9 @@ class SpectralPower(SpectralOptions):
             return CUTOFF
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         return (size * float(jnp.finfo(network_dtype(params)).eps)) ** 0.5
+
+    def _tau(self, objective: Objective, params: Parameters, state: SpectralState) -> Any:
+        return state.cutoff if self._adapts_cutoff(objective) else self.cutoff(objective, params)
 
     def _spectrum(self, objective: Objective, tau: float) -> Spectrum:
         varies = self._adapts_damping(objective)
@@ -242,16 +254,23 @@ class SpectralPower(SpectralOptions):
             lengths = step_lengths(self.kappa, network_dtype(step))
             share, tried = searched(search, loss_at, lengths, system.loss, slope)
             info = {"step_size": share}
+            if self._adapts_cutoff(objective):
+                change = scale.astype(solution.response.dtype) * solution.response
+                curvature = objective.output_curvature(system.y, batch, change)
+                lowest = self.cutoff(objective, system.params)
+                cutoff = adapted_cutoff(state.cutoff, lowest, share, slope, curvature)
+                state, info = state._replace(cutoff=cutoff), info | {"cutoff": state.cutoff}
         state = state._replace(rejected=jnp.where(share > 0, 0, state.rejected + 1))
         info |= cost(simulate=tried * len(batch))
         step = jax.tree.map(lambda leaf: share.astype(leaf.dtype) * leaf, step)
         return step, state, info
 
     def converged(self, state: State) -> jax.Array:
-        """Return whether several line searches in a row found no lower loss."""
+        """Return whether several line searches in a row found no lower loss, with any cutoff."""
         if isinstance(state.pace, Pace):  # other batches may do better
             return super().converged(state)
-        return state.rejected >= ZERO_STEPS
+        enough = state.rejected >= ZERO_STEPS
+        return enough & (state.cutoff >= HIGHEST) if self._free() else enough
 
     def remark(self, state: State, means: Mapping[str, float]) -> str | None:
         """Return how many directions were dropped, and how long no step was accepted."""

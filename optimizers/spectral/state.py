@@ -16,6 +16,7 @@ class SpectralState(NamedTuple):
 
     velocity: Parameters  # sum of earlier steps, each weighted by momentum^age; () without momentum
     damping: jax.Array  # relative to the largest singular value; only an adaptive rule changes it
+    cutoff: jax.Array  # tau; only a line search without a given tau changes it
     plateau: Any  # of the schedule that follows the loss
     rejected: jax.Array  # int32, updates since the last step that was taken
     pace: Pace | tuple[()] = ()  # of adapted steps; () otherwise
