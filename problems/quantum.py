@@ -60,7 +60,6 @@ class QuantumDipole(Problem):
         "adam": {"learning_rate": 1e-2},
         "sgd": {"learning_rate": 0.15},
         "sip": {"learning_rate": 1e-2},
-        "gauss_newton": {"learning_rate": 0.3},
     }
 
     @property

@@ -106,12 +106,16 @@ class SpectralPower(SpectralOptions):
         """Return the line search on batches of an objective."""
         if self.line_search != "auto":
             return self.line_search
-        alike = objective.same_batch and self.learning_rate is None and not self.momentum
+        alike = objective.same_batch and self._rate(objective) is None and not self.momentum
         return "grid" if alike else "none"
+
+    def _rate(self, objective: Objective) -> float | None:
+        """Return eta, None if it is adapted or searched for."""
+        return self.learning_rate
 
     def _adapts(self, objective: Objective) -> bool:
         """Return whether each batch judges the length of the step before it."""
-        return self.learning_rate is None and self._search(objective) == "none"
+        return self._rate(objective) is None and self._search(objective) == "none"
 
     def _adapts_damping(self, objective: Objective) -> bool:
         """Return whether each batch judges the damping of the step before it."""
@@ -150,7 +154,7 @@ class SpectralPower(SpectralOptions):
         )  # fmt: skip
         solution = plan.direction(system, power)
         # step = -eta(t) max(s)^beta V S^kappa U^T r, shortened to max_step_norm
-        scale = -length * factor * self._prefactor(solution, len(batch))
+        scale = -length * factor * self._prefactor(objective, solution, len(batch))
         scale *= self._shortening(scale, solution.direction)
         step = jax.tree.map(lambda d: scale.astype(d.dtype) * d, solution.direction)
         info = {"loss": system.loss, **diagnostics(solution), **plan.cost()}
@@ -170,7 +174,7 @@ class SpectralPower(SpectralOptions):
     ) -> tuple[SpectralState, jax.Array | float, Info]:  # fmt: skip
         """Return the adapted damping, eta, and the cost of judging the last step."""
         if not isinstance(state.pace, Pace):
-            return state, self.learning_rate or 1.0, {}
+            return state, self._rate(objective) or 1.0, {}
         _, last, weak = state.pace
         gradient = system.pull(system.gradient)
         judged = partial(best_multiple, objective, system, gradient, batch, factor=factor)
@@ -210,12 +214,12 @@ class SpectralPower(SpectralOptions):
     def _damping(self, state: SpectralState) -> Any:
         return state.damping if _splits(state) else self.damping or 0.0
 
-    def _prefactor(self, solution: Solution, size: int) -> jax.Array:
+    def _prefactor(self, objective: Objective, solution: Solution, size: int) -> jax.Array:
         """Return max(s)^beta, times the factor between the step of r and that of g."""
         largest = solution.spectrum.largest
         beta = self.beta
         if beta is None:
-            beta = 0.0 if self.learning_rate else -(1 + self.kappa)
+            beta = 0.0 if self._rate(objective) else -(1 + self.kappa)
         natural = size ** ((1 - self.kappa - beta) / 2)
         return natural * jnp.where(largest > 0, largest, 1) ** beta
 

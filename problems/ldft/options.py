@@ -37,7 +37,6 @@ class InverseDesignOptions(Problem):
             "max_step_norm": 0.1,
             "schedule": "cosine",
         },
-        "gauss_newton": {"learning_rate": 0.6},
         "sip": {"repeat": 4},
     }
 
