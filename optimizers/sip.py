@@ -43,9 +43,10 @@ class SIP(AnyOptax):
     repeat: PositiveInt = 1
     """Steps of the network towards x~ per update; theorem 3 of the source assumes many."""
 
-    damping: PositiveFloat = 1e-2
+    damping: PositiveFloat | None = None
     """Damping of the generic inverse step, in units of the mean eigenvalue of A A^T; a problem's
-    own solver ignores it."""
+    own solver ignores it. none: the least of 0.01, 0.1, 1, 10 at which the steps of single samples
+    change other samples no more than their own, or hardly more than with any damping."""
 
     def refuses(self, objective: Objective) -> str | None:
         """Refuse an inverse solver in float64 on a TPU."""

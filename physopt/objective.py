@@ -28,6 +28,7 @@ from jax.sharding import Mesh
 
 from physopt.machine.devices import widest_float
 from physopt.machine.mesh import spread
+from physopt.numerics.conflict import suited_damping
 from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.jacobian import pulled_rows
 from physopt.numerics.keys import key_of
@@ -177,13 +178,14 @@ class Objective:
         flat = flatten(y)
         return flat, pulled_rows(lambda rows: flatten(vjp(unflatten(rows, y))[0]), flat)
 
-    def invert(self, x: Tree, batch: Batch, damping: float = 1e-2) -> Tree:
+    def invert(self, x: Tree, batch: Batch, damping: float | None = None) -> Tree:
         """Return P^-1(y* | x): x after one step of the problem's inverse solver.
 
         Without one, the damped Gauss-Newton step on the loss,
         x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
         to the best of LENGTHS, because the linear model holds nearby only. It uses dl/dy and not
         y - y*, because a loss may ignore part of y (a global phase of a wave function).
+        damping: none limits the conflict of the steps of a batch (`physopt.numerics.conflict`).
 
         A sample for which the solver fails comes back as NaN.
         """
@@ -193,7 +195,9 @@ class Objective:
             flat, slope = self.linearize(x, batch)
             _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
             residual = len(batch) * flatten(gradient)
-            step = damped_solve(slope, residual, damping, widest_float())
+            wide = widest_float()
+            suited = suited_damping(slope, residual, wide) if damping is None else damping
+            step = damped_solve(slope, residual, suited, wide)
             losses = partial(self.losses, batch=batch)
             return shortened(x, unflatten(-step, x), losses, LENGTHS)
 

@@ -52,11 +52,8 @@ class Oscillators(Problem):
     target: ClassVar = ("squared_error", 1e-3)
     tiny: ClassVar = {"steps": 12, "hidden": (8,)}
     defaults: ClassVar = {"batch_size": 32, "steps": 2000, "log_every": 50}
-    # The minimum-norm controls of two samples differ so much that a network fitted to both moves
-    # away from each, and the loss grows from 0.4 beyond 100. Damping makes the controls similar.
     rule_defaults: ClassVar = {
         "muon": {"learning_rate": 5e-4},
-        "sip": {"damping": 3.0},
         "metropolis": {"sigma": 2e-3},
     }
 
