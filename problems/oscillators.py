@@ -54,7 +54,6 @@ class Oscillators(Problem):
     defaults: ClassVar = {"batch_size": 32, "steps": 2000, "log_every": 50}
     rule_defaults: ClassVar = {
         "muon": {"learning_rate": 5e-4},
-        "metropolis": {"sigma": 2e-3},
     }
 
     def sample(self, keys: jax.Array) -> Batch:

@@ -40,7 +40,6 @@ class Poisson8(Problem):
     rule_defaults: ClassVar = {
         "sgd": {"clip_norm": 1.0},
         "muon": {"learning_rate": 2e-3},
-        "metropolis": {"sigma": 1e-3},
         "open_es": {"learning_rate": 1e-3},
     }
 

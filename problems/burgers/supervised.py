@@ -32,7 +32,6 @@ class BurgersSupervised(Scenes):
     taught: ClassVar = True
     target: ClassVar = ("force_error", 0.5)
     defaults: ClassVar = {"batch_size": 16, "steps": 1000, "log_every": 50}
-    rule_defaults: ClassVar = {"metropolis": {"sigma": 3e-3}}
 
     def sample(self, keys: jax.Array) -> Batch:
         """Draw trajectories [batch, steps + 1, n] and their forces [batch, steps, n]."""

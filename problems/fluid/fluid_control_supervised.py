@@ -29,7 +29,7 @@ class FluidControlSupervised(ControlScenes):
 
     taught: ClassVar = True
     target: ClassVar = ("velocity_error", 0.8)
-    rule_defaults: ClassVar = {**LARGE_OUTPUT, "metropolis": {"sigma": 3e-3}}
+    rule_defaults: ClassVar = LARGE_OUTPUT
     defaults: ClassVar = {
         "batch_size": 8, "steps": 300, "log_every": 50, "heldout_size": 32,
     }  # fmt: skip
