@@ -20,7 +20,8 @@ REFERENCES: dict[str, tuple[int, dict[float, tuple[int, ...]]]] = {
     "ssbroyden": (6000, {1e-4: (495, 485, 656), 1e-6: (1679, 2297, 2798)}),
     "levenberg_marquardt": (2000, {1e-4: (267, 192, 215), 1e-6: (1153, 1010, 722)}),
     "engd": (200, {1e-4: (61, 79, 53), 1e-6: (73, 79, 53)}),
-    "hig": (200, {1e-4: (116, 80, 104)}),
+    "hig": (2000, {1e-4: (116, 80, 104), 1e-6: (1521, 613, 774)}),
+    "lbfgs": (6000, {1e-4: (2839, 1535, 2098)}),
 }
 """{rule: (largest number of updates, {error: updates of three seeds})}."""
 

@@ -82,7 +82,9 @@ def quantity_row(
     printed = f"{quantity.published} ({quantity.where})" if quantity.published else "–"
     ours, device, verdict = "–", "–", "not run yet"
     if record:
-        ours = "{median} [{lowest}, {highest}], {seeds} seeds".format(**record)
+        one = str(record["seeds"]) == "1"
+        spread = "{median}, 1 seed" if one else "{median} [{lowest}, {highest}], {seeds} seeds"
+        ours = spread.format(**record)
         device = str(record["device"])
         verdict = "holds" if record["holds"] == "yes" else "**does not hold**"
         if np.isinf([quantity.low, quantity.high]).all():
