@@ -227,9 +227,9 @@ def test_a_preset_of_the_usual_optimiser_is_not_used_for_another():
     usual = from_words(["problem=quantum", "rule=sip"]).rule
     other = from_words(["problem=quantum", "rule=sip", "rule.optimizer=prodigy"]).rule
     assert (usual.as_dict()["learning_rate"], other.as_dict()["learning_rate"]) == (1e-2, 1.0)
-    damped = from_words(["problem=oscillators", "rule=sip", "rule.optimizer=prodigy"]).rule
-    assert isinstance(damped, SIP)
-    assert damped.damping == 3.0
+    repeated = from_words(["problem=ldft2d", "rule=sip", "rule.optimizer=prodigy"]).rule
+    assert isinstance(repeated, SIP)
+    assert repeated.repeat == 4
 
 
 def test_second_derivatives_are_counted_where_they_are_evaluated():
