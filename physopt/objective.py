@@ -28,11 +28,11 @@ from jax.sharding import Mesh
 
 from physopt.machine.devices import widest_float
 from physopt.machine.mesh import spread
-from physopt.numerics.conflict import suited_damping
+from physopt.numerics.conflict import agreed_step
 from physopt.numerics.gram import explicit_gram, jacobian, layerwise_gram
 from physopt.numerics.jacobian import pulled_rows
 from physopt.numerics.keys import key_of
-from physopt.numerics.linalg import HIGHEST, damped_solve
+from physopt.numerics.linalg import HIGHEST
 from physopt.numerics.steps import shortened
 from physopt.numerics.trials import failing_as_nan, lost_if_nan
 from physopt.problem import Batch, Inverts, Linearizes, Problem, Tree
@@ -184,10 +184,10 @@ class Objective:
         Without one, the damped Gauss-Newton step on the loss,
         x - A^T (A A^T + damping tr(A A^T)/|y| I)^-1 dl/dy with A = dy/dx, shortened for each sample
         to the best of LENGTHS, because the linear model holds nearby only. It uses dl/dy and not
-        y - y*, because a loss may ignore part of y (a global phase of a wave function).
-        damping: none limits the conflict of the steps of a batch (`physopt.numerics.conflict`).
+        y - y*, because a loss may ignore part of y (a global phase of a wave function). Without a
+        damping the conflict of a batch's steps decides it (`physopt.numerics.conflict`).
 
-        A sample for which the solver fails comes back as NaN.
+        A sample for which the solver fails is NaN.
         """
         with failing_as_nan():
             if isinstance(self.problem, Inverts):
@@ -195,9 +195,7 @@ class Objective:
             flat, slope = self.linearize(x, batch)
             _, gradient = self.output_gradient(unflatten(flat, self.output_shapes(x, batch)), batch)
             residual = len(batch) * flatten(gradient)
-            wide = widest_float()
-            suited = suited_damping(slope, residual, wide) if damping is None else damping
-            step = damped_solve(slope, residual, suited, wide)
+            step = agreed_step(slope, residual, damping, widest_float())
             losses = partial(self.losses, batch=batch)
             return shortened(x, unflatten(-step, x), losses, LENGTHS)
 

@@ -9,9 +9,9 @@ at a = 0. If the line search takes less than a sixteenth of that, the weak direc
 a step that suits the strong ones: the next cutoff is four times as high. If it takes a quarter or
 more, the next cutoff is four times lower, down to the first one.
 
-Without it Gauss-Newton with a line search depends on the seed and on rounding: on `pinn_poisson` two
-of six seeds have not reached a relative error of 1e-6 after 300 updates; with it all have within
-110. On `pinn_burgers` the error after 40 updates is 0.48 without it and 0.09 with it.
+Without it Gauss-Newton with a line search depends on the seed and on rounding: on `pinn_poisson`
+two of six seeds have not reached a relative error of 1e-6 after 300 updates; with it all have
+within 110. On `pinn_burgers` the error after 40 updates is 0.48 without it and 0.09 with it.
 """
 
 import jax.numpy as jnp

@@ -36,6 +36,12 @@ SAMPLES = 32
 """Most samples that are compared, which bounds the cost to SAMPLES^2 products with A."""
 
 
+def agreed_step(jacobian: Array, residual: Array, damping: float | None, dtype: DTypeLike) -> Array:
+    """Return A^T (A A^T + damping tr(A A^T)/K I)^-1 r, [batch, N], by default suitably damped."""
+    suited = suited_damping(jacobian, residual, dtype) if damping is None else damping
+    return damped_solve(jacobian, residual, suited, dtype)
+
+
 def suited_damping(jacobian: Array, residual: Array, dtype: DTypeLike) -> Array:
     """Return the smallest of DAMPINGS whose conflict is harmless or near the least.
 
