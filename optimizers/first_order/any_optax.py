@@ -183,7 +183,6 @@ def _class_of(general: type[AnyOptax], name: str) -> type[AnyOptax]:
         tunable["learning_rate"] = (rate / _TUNED, rate * _TUNED)
     namespace = {
         "__doc__": general.__doc__,
-        "__module__": general.__module__,
         "__qualname__": general.__qualname__,
         "_general": general,
         "_make": staticmethod(make),
@@ -191,9 +190,12 @@ def _class_of(general: type[AnyOptax], name: str) -> type[AnyOptax]:
         "tunable": tunable,
         "defined_at": general.defined_at,
     }
-    return dataclasses.make_dataclass(
+    cls = dataclasses.make_dataclass(
         general.__name__, fields, bases=(general,), namespace=namespace, frozen=True, kw_only=True
     )
+    # From Python 3.12 on make_dataclass overrides the namespace's entry with the calling module.
+    cls.__module__ = general.__module__
+    return cls
 
 
 def _is_schedule_free(part: Any) -> bool:
