@@ -98,7 +98,10 @@ class Metropolis(Scheduled):
         earlier = objective.trial(optax.tree.add_scale(params, -1.0, state.last), batch)
         moved = optax.tree.norm(state.last) > 0
         success = (moved & (loss < earlier)).astype(state.sigma.dtype)
-        return state.sigma * jnp.exp(RATE * (success - SUCCESS)), len(batch)
+        # Changes that rounding hides never succeed, and would shrink sigma without end.
+        lowest = FIRST_SIGMA * jnp.finfo(state.sigma.dtype).eps
+        sigma = state.sigma * jnp.exp(RATE * (success - SUCCESS))
+        return jnp.maximum(sigma, lowest), len(batch)
 
     def _accepts(self, rise: jax.Array, key: jax.Array) -> jax.Array:
         """Draw whether a rise of the loss is accepted; an infinite one never is."""

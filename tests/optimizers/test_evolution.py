@@ -164,6 +164,16 @@ def test_a_change_that_only_fits_its_batch_is_no_success():
     assert abs(growth[True] - 0.005) < 4 * 0.0035
 
 
+def test_sigma_does_not_vanish_where_nothing_succeeds():
+    """At the minimum every change raises the loss; eps takes 16 / 0.02 = 800 updates."""
+    objective, x, batch = lanes([0.0, 0.0], 1)
+    rule = Metropolis()
+    update, state = jax.jit(rule.update), rule.init(objective, x, jax.random.key(0))
+    for k in range(1000):
+        _, state, _ = update(objective, x, state, batch, jax.random.key(k))
+    np.testing.assert_allclose(state.sigma, 1e-2 * np.finfo(np.float32).eps, rtol=1e-6)
+
+
 @dataclasses.dataclass(frozen=True)
 class Brittle(Tiny):
     """Returns NaN beyond |x| = 2."""
