@@ -35,14 +35,19 @@ def reconstruct(predict, left, right, beyond, steps, forces):
     return reconstruct(predict, reached, right, further, steps // 2, forces)
 
 
+def executed(kind, seed):
+    """Return inputs of two scenes, the forces of a network, and its predictors."""
+    problem = Burgers(**OPTIONS)
+    network = getattr(problem, f"network_{kind}")(nnx.Rngs(seed))
+    inputs = problem.sample(keys(2)).inputs
+    actual = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
+    return inputs, actual, [nnx.jit(predictor) for predictor in network.predictors]
+
+
 def test_refinement_is_algorithm_1():
     """Compare the scanned schedule with the recursion on the states reached."""
     with jax.enable_x64(True):
-        problem = Burgers(**OPTIONS)
-        network = problem.network_refined(nnx.Rngs(0))
-        inputs = problem.sample(keys(2)).inputs
-        actual = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
-        predictors = [nnx.jit(predictor) for predictor in network.predictors]
+        inputs, actual, predictors = executed("refined", 0)
         calls = []
 
         def predict(steps, left, right):
@@ -70,11 +75,7 @@ def test_refinement_takes_the_published_number_of_predictions(steps):
 def test_staggered_predictions_see_the_states_reached():
     """Compare predictions for all intervals of one length at once with sequential ones."""
     with jax.enable_x64(True):
-        problem = Burgers(**OPTIONS)
-        network = problem.network_staggered(nnx.Rngs(1))
-        inputs = problem.sample(keys(2)).inputs
-        actual = nnx.jit(lambda network, inputs: network(inputs))(network, inputs)
-        predictors = [nnx.jit(predictor) for predictor in network.predictors]
+        inputs, actual, predictors = executed("staggered", 1)
         forces = []
 
         def execute(left, right, steps):
